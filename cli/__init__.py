@@ -1,0 +1,18 @@
+"""fer-edge: facial-expression recognition for Raspberry Pi and phones, trained, quantised, run and compared."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_edge.edge_runtime import Classifier, Prediction
+
+__all__ = ["Classifier", "Prediction"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # The runtime is imported on first use, so that `fer-edge --help` stays quick.
+    if name in __all__:
+        import fer_edge.edge_runtime
+
+        return getattr(fer_edge.edge_runtime, name)
+    raise AttributeError(f"module 'fer_edge' has no attribute '{name}'")

@@ -1,0 +1,13 @@
+"""Run a converted model at the edge: contract, interpreter, detect, crop, classify, sources, outputs.
+
+Imports with the standard library and numpy alone. OpenCV and the TFLite interpreter are imported where they
+are used, TensorFlow never.
+"""
+
+if __name__ != "fer_edge.edge_runtime":
+    raise ImportError(f"import fer_edge.edge_runtime, not {__name__}: install the project with pip install -e .")
+
+from fer_edge.edge_runtime.classify import Classifier, Prediction
+from fer_edge.edge_runtime.contract import CANONICAL_LABELS, Contract, CropConvention, read_contract
+
+__all__ = ["CANONICAL_LABELS", "Classifier", "Contract", "CropConvention", "Prediction", "read_contract"]

@@ -1,0 +1,117 @@
+"""Classify face crops with a converted model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
+from fer_edge.edge_runtime.crop import check_face, prepare_face, to_rgb
+from fer_edge.edge_runtime.interpreter import open_interpreter
+from fer_edge.edge_runtime.pictures import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one face.
+
+    Attributes:
+        label: The most probable label.
+        probability: Its probability, 0..1.
+        probabilities: float32 array, one probability per label in the model's order.
+        labels: Label names in that order.
+    """
+
+    label: str
+    probability: float
+    probabilities: npt.NDArray[np.float32]
+    labels: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the probabilities by label."""
+        return dict(zip(self.labels, self.probabilities.tolist(), strict=True))
+
+
+class Classifier:
+    """A converted model, ready to classify face crops.
+
+    Args:
+        model: A .tflite file made by fer-edge.
+        num_threads: Threads of the interpreter.
+
+    Attributes:
+        contract: The contract inside the file.
+        labels: Label names in output order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModelError: If it is no .tflite of fer-edge, truncated, or not of its own contract.
+        ImportError: If no interpreter is installed.
+    """
+
+    def __init__(self, model: str | Path, num_threads: int = 1) -> None:
+        path = check_tflite(model)
+        self.interpreter = open_interpreter(path, num_threads)
+        self.contract = read_contract(path)
+        self.labels = self.contract.labels
+        (inputs,), (outputs,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        size = self.contract.image_size
+        self._shape = (size, size, 3)
+        if tuple(inputs["shape"]) != (1, *self._shape) or tuple(outputs["shape"]) != (1, len(self.labels)):
+            raise ModelError(
+                f"{path} does not keep its own contract: input {tuple(inputs['shape'])}, output {tuple(outputs['shape'])}, "
+                f"contract {(1, *self._shape)} and {(1, len(self.labels))}. Convert the run again"
+            )
+        self._input_index = inputs["index"]
+        self._output_index = outputs["index"]
+        self._input_dtype = inputs["dtype"]
+        scale, zero_point = outputs["quantization"]
+        # One look-up replaces the arithmetic: a quantised output has 256 values only.
+        self._dequantized = (
+            (np.float32(scale) * (np.arange(256) - zero_point)).astype(np.float32) if outputs["dtype"] == np.uint8 else None
+        )
+
+    def probabilities(self, face: Picture) -> npt.NDArray[np.float32]:
+        """Classify one face crop.
+
+        Args:
+            face: uint8 array (height, width, 3), RGB, or (height, width), grey, of any size.
+
+        Returns:
+            float32 array (classes,), summing to 1 but for quantisation.
+
+        Raises:
+            ValueError: If the array is no picture.
+        """
+        if getattr(face, "shape", None) == self._shape:
+            check_face(face)
+        else:
+            face = to_rgb(prepare_face(face, self.contract.image_size, self.contract.crop.training_resolution_px))
+        batch = face[None] if self._input_dtype == np.uint8 else face[None].astype(self._input_dtype)
+        self.interpreter.set_tensor(self._input_index, batch)
+        self.interpreter.invoke()
+        output = self.interpreter.get_tensor(self._output_index)[0]
+        return self._dequantized[output] if self._dequantized is not None else output
+
+    def predict(self, faces: Picture | Sequence[Picture]) -> list[Prediction]:
+        """Classify one face crop or several.
+
+        Args:
+            faces: One uint8 array (height, width, 3), RGB, or (height, width), grey; a batch (n, height, width, 3); or
+                a sequence of faces of any size.
+
+        Returns:
+            One prediction per face, in order.
+
+        Raises:
+            ValueError: If one of them is no picture.
+        """
+        single = isinstance(faces, np.ndarray) and (faces.ndim == 2 or (faces.ndim == 3 and faces.shape[2] == 3))
+        predictions = []
+        for face in (faces,) if single else faces:
+            probabilities = self.probabilities(face)
+            best = int(probabilities.argmax())
+            predictions.append(Prediction(self.labels[best], float(probabilities[best]), probabilities, self.labels))
+        return predictions

@@ -1,0 +1,92 @@
+"""From a detector's box to the pixels the network reads."""
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.edge_runtime.contract import CropConvention
+from fer_edge.edge_runtime.pictures import Picture, import_cv2
+
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
+
+
+def prepare_face(face: Picture, image_size: int, training_resolution_px: int) -> Picture:
+    """Bring a face crop to the network's input size, as every stage from training to the camera does it.
+
+    A crop larger than the training faces is first brought down to their resolution by area averaging, so that it is
+    as soft as they were; then it is resized bilinearly to the input size.
+
+    Args:
+        face: uint8 array (height, width), grey, or (height, width, 3), RGB.
+        image_size: Side of the network's input, pixels.
+        training_resolution_px: Side of the training faces, pixels.
+
+    Returns:
+        uint8 array (image_size, image_size) or (image_size, image_size, 3). The array itself where it already fits.
+
+    Raises:
+        ValueError: If the array is no picture.
+    """
+    check_face(face)
+    if face.shape[0] == image_size and face.shape[1] == image_size and image_size >= training_resolution_px:
+        return face
+    cv2 = import_cv2()
+    if min(face.shape[:2]) > training_resolution_px:
+        face = cv2.resize(face, (training_resolution_px, training_resolution_px), interpolation=cv2.INTER_AREA)
+    if face.shape[:2] != (image_size, image_size):
+        shrinks = image_size < min(face.shape[:2])
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        face = cv2.resize(face, (image_size, image_size), interpolation=method)
+    return np.asarray(face, np.uint8)
+
+
+def to_rgb(face: Picture) -> Picture:
+    """Return a face as (height, width, 3): a grey one with three equal channels."""
+    return np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
+
+
+def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention) -> Picture:
+    """Cut a square face out of a picture by the contract's convention.
+
+    What lies outside the picture is filled with its border pixels.
+
+    Args:
+        picture: uint8 array (height, width, 3), RGB.
+        box: The detector's box, pixels.
+        detector: Name of the detector that found the box.
+        crop: The contract's crop convention.
+
+    Returns:
+        uint8 array (side, side, 3), RGB.
+
+    Raises:
+        ValueError: If the contract knows no transform for this detector.
+    """
+    if detector not in crop.box_transforms:
+        raise ValueError(
+            f"the model's contract has no box transform for detector '{detector}'; it knows: {', '.join(crop.box_transforms)}"
+        )
+    transform = crop.box_transforms[detector]
+    x, y, width, height = box
+    side = max(1, round(max(width, height) * transform.scale))
+    left = round(x + width * (0.5 + transform.shift_x) - side / 2)
+    top = round(y + height * (0.5 + transform.shift_y) - side / 2)
+    rows = _clamped_range(top, side, picture.shape[0])
+    columns = _clamped_range(left, side, picture.shape[1])
+    return np.ascontiguousarray(picture[rows][:, columns])
+
+
+def check_face(face: Picture) -> None:
+    """Check that an array is a picture of bytes.
+
+    Raises:
+        ValueError: If it is not uint8 of shape (height, width) or (height, width, 3), or empty.
+    """
+    if not isinstance(face, np.ndarray) or face.dtype != np.uint8:
+        kind = getattr(face, "dtype", type(face).__name__)
+        raise ValueError(f"a face must be a uint8 array of pixels 0..255. Received: {kind}")
+    if face.ndim not in (2, 3) or (face.ndim == 3 and face.shape[2] != 3) or 0 in face.shape:
+        raise ValueError(f"a face must have shape (height, width) or (height, width, 3). Received: {face.shape}")
+
+
+def _clamped_range(start: int, length: int, limit: int) -> npt.NDArray[np.intp]:
+    return np.clip(np.arange(start, start + length), 0, limit - 1)

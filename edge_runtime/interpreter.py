@@ -1,0 +1,62 @@
+"""The TFLite interpreter, from whichever light package is installed. Never from TensorFlow."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fer_edge.edge_runtime.contract import ModelError
+
+PACKAGES = ("ai_edge_litert", "tflite_runtime")
+PROBE_MODEL = Path(__file__).with_name("probe.tflite")
+
+
+def find_interpreter() -> tuple[str, Callable[..., Any]]:
+    """Return the name of the interpreter's package and its Interpreter class.
+
+    Raises:
+        ImportError: If none of PACKAGES can be imported, saying how to get one.
+    """
+    reasons = []
+    for package in PACKAGES:
+        try:
+            return package, importlib.import_module(f"{package}.interpreter").Interpreter
+        except ImportError as error:
+            reasons.append(f"{package}: {error}")
+    raise ImportError(
+        f"no TFLite interpreter found (tried {', '.join(PACKAGES)}). Install one: pip install 'fer-edge[edge]'. "
+        f"Reasons: {'; '.join(reasons)}"
+    )
+
+
+def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
+    """Load a .tflite file and allocate its tensors.
+
+    Args:
+        model: Path of the file.
+        num_threads: Threads of the interpreter, at least 1.
+
+    Returns:
+        The interpreter, ready to invoke.
+
+    Raises:
+        ImportError: If no interpreter is installed.
+        ModelError: If the file cannot be loaded, or holds operators the interpreter lacks.
+        ValueError: If num_threads is less than 1.
+    """
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1. Received: num_threads={num_threads}")
+    _, interpreter_class = find_interpreter()
+    try:
+        interpreter = interpreter_class(model_path=str(model), num_threads=num_threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(_why_not_loaded(model, str(error))) from error
+    return interpreter
+
+
+def _why_not_loaded(model: str | Path, reason: str) -> str:
+    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
+    if "custom op" in reason.lower() or "flex" in reason.lower():
+        return f"{model} holds custom operators, which no plain TFLite interpreter runs ({first}). Convert it with built-in operators only"
+    return f"{model} cannot be loaded: it is truncated or damaged ({first}). Convert the run again: fer-edge convert RUN"

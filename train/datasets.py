@@ -1,0 +1,329 @@
+"""Datasets: class folders, FER2013's csv, the original CK+ release, and synthetic faces, behind one function.
+
+Sources of the layouts: FER2013 (Goodfellow et al., 2013, Kaggle challenge), CK+ (Lucey et al., 2010).
+"""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fer_edge.edge_runtime.contract import CANONICAL_LABELS
+from fer_edge.edge_runtime.detect import largest_box, open_detector
+from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, Picture, decode_picture, import_cv2
+from fer_edge.train.faces import DataError, Faces
+from fer_edge.train.synthetic import synthetic_faces
+
+SYNONYMS = {
+    "anger": "angry",
+    "contemptuous": "contempt",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "afraid": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+DROP = "-"
+MAX_SKIPPED_SHARE = 0.01
+FER2013_CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+FER2013_SIDE = 48
+CKPLUS_CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
+CKPLUS_FRAMES = 3  # the last frames of a sequence, which show the expression at its peak
+CKPLUS_SUBJECT = re.compile(r"(S\d{3})_\d{3}_\d+")
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "publictest": "test",
+    "privatetest": "private_test",
+}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class _Rows:
+    """What a reader gathers, one entry a picture."""
+
+    ids: list[str] = field(default_factory=list)
+    images: list[Picture] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    subjects: list[str | None] = field(default_factory=list)
+    parts: list[str | None] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, name: str, image: Picture, label: str, subject: str | None, part: str | None) -> None:
+        self.ids.append(name)
+        self.images.append(image)
+        self.labels.append(label)
+        self.subjects.append(subject)
+        self.parts.append(part)
+
+
+class _Store:
+    """The files of a folder or of a zip, by their path inside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._zip: zipfile.ZipFile | None = None
+        if path.is_dir():
+            names = [p.relative_to(path).as_posix() + ("/" if p.is_dir() else "") for p in sorted(path.rglob("*"))]
+        else:
+            try:
+                self._zip = zipfile.ZipFile(path)
+            except zipfile.BadZipFile as error:
+                raise DataError(f"{path} is no readable zip ({error}): it is truncated or damaged. Fetch it again") from error
+            names = sorted(self._zip.namelist())
+        hidden = ("__MACOSX", ".")
+        shown = [name for name in names if not any(part.startswith(hidden) for part in PurePosixPath(name).parts)]
+        self.folders = [name.rstrip("/") for name in shown if name.endswith("/")]
+        self.files = [name for name in shown if not name.endswith("/")]
+
+    def read(self, name: str) -> bytes:
+        if self._zip is None:
+            return (self.path / name).read_bytes()
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            raise ValueError(f"cannot read '{name}' from {self.path} ({error})") from error
+
+    def close(self) -> None:
+        if self._zip is not None:
+            self._zip.close()
+
+
+def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress: Progress | None = None) -> Faces:
+    """Load a dataset.
+
+    Args:
+        source: A folder, a zip or a csv file; or ``synthetic``, or ``synthetic:N`` with N identities.
+        label_map: Further label names, ``{"contempt": "neutral"}``; the target ``-`` drops the class.
+        progress: Called with (pictures read, pictures in all).
+
+    Returns:
+        The faces, labels in canonical order.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``source``.
+        DataError: If it holds no pictures, an unknown class, an empty class, or too many damaged pictures.
+    """
+    if source == "synthetic" or source.startswith("synthetic:"):
+        return synthetic_faces(_synthetic_identities(source), progress=progress)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
+    label_of = _label_reader(source, label_map or {})
+    if path.suffix.lower() == ".csv":
+        return _finish(path, _read_csv(path.read_bytes(), label_of, progress))
+    store = _Store(path)
+    try:
+        if any(name.endswith("_emotion.txt") for name in store.files):
+            rows = _read_ckplus(store, label_of, progress)
+        elif any(_is_picture(name) for name in store.files):
+            rows = _read_class_folders(store, label_of, progress)
+        else:
+            tables = [name for name in store.files if name.lower().endswith(".csv")]
+            if not tables:
+                raise DataError(f"{source} holds no pictures (looked for {', '.join(PICTURE_SUFFIXES)}) and no csv")
+            rows = _read_csv(store.read(tables[0]), label_of, progress)
+    finally:
+        store.close()
+    return _finish(path, rows)
+
+
+def parse_label_map(pairs: Sequence[str]) -> dict[str, str]:
+    """Read ``CLASS=LABEL`` pairs.
+
+    Raises:
+        ValueError: If a pair has no ``=``.
+    """
+    result = {}
+    for pair in pairs:
+        name, equals, label = pair.partition("=")
+        if not equals or not name or not label:
+            raise ValueError(f"a class map is CLASS=LABEL, for example contempt=neutral. Received: '{pair}'")
+        result[name.lower()] = label.lower()
+    return result
+
+
+def _synthetic_identities(source: str) -> int:
+    _, _, count = source.partition(":")
+    if count and not (count.isdigit() and int(count) >= 10):
+        raise DataError(f"synthetic:N needs a whole number of identities N, at least 10. Received: '{source}'")
+    return int(count) if count else 60
+
+
+def _label_reader(source: str, label_map: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Return a function from a class name in the data to a canonical label, None where the class is dropped."""
+    known = {label: label for label in CANONICAL_LABELS} | SYNONYMS
+    for name, label in label_map.items():
+        if label != DROP and label not in CANONICAL_LABELS:
+            raise DataError(f"cannot map '{name}' to '{label}'; choose one of: {', '.join(CANONICAL_LABELS)}, or {DROP}")
+
+    def label_of(name: str) -> str | None:
+        canonical = known.get(name.lower(), name.lower())
+        label = label_map.get(name.lower(), label_map.get(canonical, canonical))
+        if label == DROP:
+            return None
+        if label not in CANONICAL_LABELS:
+            raise DataError(
+                f"unknown class '{name}' in {source}; known are: {', '.join([*CANONICAL_LABELS, *SYNONYMS])}. "
+                f"Rename it, or pass --map {name}=LABEL (--map {name}={DROP} drops it)"
+            )
+        return label
+
+    return label_of
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def _grey_if_equal(picture: Picture) -> Picture:
+    """Return one channel where all three are equal, as in a grey picture."""
+    first = picture[:, :, 0]
+    if np.array_equal(first, picture[:, :, 1]) and np.array_equal(first, picture[:, :, 2]):
+        return np.ascontiguousarray(first)
+    return picture
+
+
+def _decoded(store: _Store, names: Sequence[str], rows: _Rows, progress: Progress | None) -> Iterator[tuple[str, Picture]]:
+    """Yield the pictures that can be decoded; note the others as skipped."""
+    for done, name in enumerate(names, start=1):
+        try:
+            picture = decode_picture(store.read(name), name)
+        except ValueError as error:
+            rows.skipped.append(str(error))
+        else:
+            yield name, picture
+        if progress:
+            progress(done, len(names))
+
+
+def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+    pictures = [name for name in store.files if _is_picture(name)]
+    loose = [name for name in pictures if len(PurePosixPath(name).parts) < 2]
+    if loose:
+        raise DataError(f"{store.path} has pictures outside class folders, for example '{loose[0]}'. Put each into CLASS/")
+    label_of_class = {name: label_of(name) for name in {PurePosixPath(name).parent.name for name in pictures}}
+    kept = [name for name in pictures if label_of_class[PurePosixPath(name).parent.name]]
+    for folder in store.folders:
+        empty = not any(name.startswith(folder + "/") for name in store.files)
+        if empty and PurePosixPath(folder).name not in PART_NAMES:
+            raise DataError(f"the class folder '{folder}' in {store.path} holds no pictures. Fill it or remove it")
+    rows = _Rows()
+    for name, picture in _decoded(store, kept, rows, progress):
+        path = PurePosixPath(name)
+        subject = CKPLUS_SUBJECT.match(path.name)
+        label = label_of_class[path.parent.name] or ""
+        rows.add(name, _grey_if_equal(picture), label, subject[1] if subject else None, _part_of(path))
+    if rows.parts and "test" not in rows.parts:
+        # A release whose test folder holds only PrivateTest pictures has those as its test.
+        rows.parts = ["test" if part == "private_test" else part for part in rows.parts]
+    return rows
+
+
+def _part_of(path: PurePosixPath) -> str | None:
+    prefix = PART_NAMES.get(path.name.split("_")[0].lower())
+    if prefix:
+        return prefix
+    return next((PART_NAMES[name.lower()] for name in path.parts[:-2] if name.lower() in PART_NAMES), None)
+
+
+def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+    """Read FER2013's original table: emotion (0..6), pixels (48 x 48 numbers), Usage."""
+    csv.field_size_limit(1 << 20)
+    table = [
+        {(key or "").strip(): value for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(data.decode("utf-8", errors="replace")))
+    ]
+    columns = set(table[0]) if table else set()
+    missing = {"emotion", "pixels"} - columns
+    if missing:
+        raise DataError(f"the csv lacks the columns {', '.join(sorted(missing))}; it has: {', '.join(sorted(columns)) or 'none'}")
+    rows = _Rows()
+    for number, row in enumerate(table):
+        name = f"row_{number:05d}"
+        try:
+            pixels = np.array(row["pixels"].split(), np.int64)
+            if len(pixels) != FER2013_SIDE**2 or pixels.min() < 0 or pixels.max() > 255:
+                raise ValueError(f"{len(pixels)} numbers, not {FER2013_SIDE**2} in 0..255")
+            label = label_of(FER2013_CODES[int(row["emotion"])])
+        except (ValueError, IndexError, AttributeError, TypeError) as error:
+            if isinstance(error, DataError):
+                raise
+            rows.skipped.append(f"cannot read csv row {number} ({error})")
+        else:
+            usage = str(row.get("Usage") or "").strip().lower()
+            if label:
+                image = pixels.reshape(FER2013_SIDE, FER2013_SIDE).astype(np.uint8)
+                rows.add(name, image, label, None, PART_NAMES.get(usage))
+        if progress:
+            progress(number + 1, len(table))
+    return rows
+
+
+def _read_ckplus(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+    """Read the original CK+ release: the last frames of each sequence that has an ``_emotion.txt``."""
+    sequences: dict[str, list[str]] = {}
+    for name in store.files:
+        if _is_picture(name):
+            sequences.setdefault("_".join(PurePosixPath(name).stem.split("_")[:2]), []).append(name)
+    chosen: dict[str, str] = {}
+    rows = _Rows()
+    for name in (name for name in store.files if name.endswith("_emotion.txt")):
+        sequence = "_".join(PurePosixPath(name).name.split("_")[:2])
+        try:
+            label = label_of(CKPLUS_CODES[int(float(store.read(name)))])
+        except (ValueError, KeyError) as error:
+            if isinstance(error, DataError):
+                raise
+            rows.skipped.append(f"no emotion code 1..7 in '{name}' ({error})")
+            continue
+        if label:
+            chosen |= dict.fromkeys(sorted(sequences.get(sequence, []))[-CKPLUS_FRAMES:], label)
+    detector = open_detector("haar")
+    for name, picture in _decoded(store, list(chosen), rows, progress):
+        box = largest_box(detector.detect(picture))
+        if box is None:
+            rows.skipped.append(f"no face found in '{name}'")
+            continue
+        x, y, width, height = box
+        cv2 = import_cv2()
+        grey = cv2.cvtColor(picture[y : y + height, x : x + width], cv2.COLOR_RGB2GRAY)
+        face = cv2.resize(grey, (FER2013_SIDE, FER2013_SIDE), interpolation=cv2.INTER_AREA)
+        rows.add(name, np.asarray(face, np.uint8), chosen[name], PurePosixPath(name).stem.split("_")[0], None)
+    return rows
+
+
+def _finish(path: Path, rows: _Rows) -> Faces:
+    total = len(rows.ids) + len(rows.skipped)
+    if not rows.ids:
+        why = f"; {len(rows.skipped)} could not be used, first: {rows.skipped[0]}" if rows.skipped else ""
+        raise DataError(f"{path} holds no usable pictures{why}")
+    if len(rows.skipped) > MAX_SKIPPED_SHARE * total:
+        raise DataError(
+            f"{len(rows.skipped)} of {total} pictures in {path} cannot be used, more than {MAX_SKIPPED_SHARE:.0%}. "
+            f"First: {'; '.join(rows.skipped[:3])}"
+        )
+    labels = tuple(label for label in CANONICAL_LABELS if label in set(rows.labels))
+    return Faces(
+        name=re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "data",
+        labels=labels,
+        ids=tuple(rows.ids),
+        images=tuple(rows.images),
+        targets=np.array([labels.index(label) for label in rows.labels], np.int64),
+        subjects=tuple(rows.subjects),
+        parts=tuple(rows.parts),
+        skipped=tuple(rows.skipped),
+    )

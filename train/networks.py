@@ -1,0 +1,208 @@
+"""The five networks of the comparison, all with one contract: RGB bytes 0..255 in, probabilities out.
+
+The first layer, ``to_grey``, turns RGB 0..255 into one grey channel 0..1; it is linear and has no offset, so the
+converter folds it into the first convolution of the network (its zero padding is black before and after).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+GREY_LAYER = "to_grey"
+OUTPUT_LAYER = "probabilities"
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to grey
+HEAD_DROPOUT = 0.3
+
+
+@dataclass(frozen=True)
+class ImageNetScaling:
+    """How a keras.applications network was fed in its ImageNet training: (channel - mean) / std.
+
+    Attributes:
+        mean: Per channel, in the order R, G, B, in 0..255.
+        std: Per channel, R, G, B, in 0..255.
+        bgr: Whether its first convolution expects B, G, R.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+
+MINUS_ONE_TO_ONE = ImageNetScaling(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
+CAFFE = ImageNetScaling(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
+TORCH = ImageNetScaling(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255))
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of the comparison.
+
+    Attributes:
+        title: Name for tables.
+        build: build(grey, num_classes) -> output tensor, from a grey tensor (batch, size, size, 1) in 0..1.
+        image_size: Default input side, pixels.
+        min_image_size: Smallest input side, pixels.
+        application: Name in keras.applications, None for the network of the paper's own.
+        scaling: ImageNet scaling of the application.
+        source: Where it was published.
+    """
+
+    title: str
+    build: Callable[["keras.KerasTensor", int], "keras.KerasTensor"]
+    image_size: int
+    min_image_size: int
+    source: str
+    application: str | None = None
+    scaling: ImageNetScaling | None = None
+
+
+def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+    """Three blocks of convolution, batch normalisation, pooling and dropout; then fully connected layers."""
+    from keras import layers
+
+    x = grey
+    for block, filters in enumerate((32, 64, 128), start=1):
+        for half in "ab":
+            x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{block}_conv_{half}")(x)
+            x = layers.BatchNormalization(name=f"block{block}_bn_{half}")(x)
+            x = layers.ReLU(name=f"block{block}_relu_{half}")(x)
+        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
+        x = layers.Dropout(0.25, name=f"block{block}_dropout")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(256, use_bias=False, name="fc")(x)
+    x = layers.BatchNormalization(name="fc_bn")(x)
+    x = layers.ReLU(name="fc_relu")(x)
+    x = layers.Dropout(0.5, name="fc_dropout")(x)
+    return layers.Dense(num_classes, activation="softmax", name=OUTPUT_LAYER)(x)
+
+
+def _application(name: str) -> Callable[["keras.KerasTensor", int], "keras.KerasTensor"]:
+    def build(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+        import keras
+        from keras import layers
+
+        backbone = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=grey)
+        x = layers.GlobalAveragePooling2D(name="average")(backbone.output)
+        x = layers.Dropout(HEAD_DROPOUT, name="dropout")(x)
+        return layers.Dense(num_classes, activation="softmax", name=OUTPUT_LAYER)(x)
+
+    return build
+
+
+NETWORKS: dict[str, Network] = {
+    "cnn": Network(
+        title="CNN",
+        build=_cnn,
+        image_size=48,
+        min_image_size=32,
+        source="the published comparison's own network: three convolutional blocks, then fully connected layers",
+    ),
+    "vgg16": Network(
+        title="VGG16",
+        build=_application("VGG16"),
+        image_size=48,
+        min_image_size=32,
+        application="VGG16",
+        scaling=CAFFE,
+        source="https://arxiv.org/abs/1409.1556",
+    ),
+    "inception_v3": Network(
+        title="InceptionV3",
+        build=_application("InceptionV3"),
+        image_size=96,
+        min_image_size=75,
+        application="InceptionV3",
+        scaling=MINUS_ONE_TO_ONE,
+        source="https://arxiv.org/abs/1512.00567",
+    ),
+    "mobilenet_v2": Network(
+        title="MobileNetV2",
+        build=_application("MobileNetV2"),
+        image_size=96,
+        min_image_size=32,
+        application="MobileNetV2",
+        scaling=MINUS_ONE_TO_ONE,
+        source="https://arxiv.org/abs/1801.04381",
+    ),
+    "densenet121": Network(
+        title="DenseNet121",
+        build=_application("DenseNet121"),
+        image_size=96,
+        min_image_size=32,
+        application="DenseNet121",
+        scaling=TORCH,
+        source="https://arxiv.org/abs/1608.06993",
+    ),
+}
+
+
+def find_network(name: str) -> Network:
+    """Return the network called ``name``.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network '{name}'; choose one of: {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+def check_image_size(name: str, image_size: int | None) -> int:
+    """Return the input side to use, the network's default for None.
+
+    Raises:
+        ValueError: If it is under the network's minimum.
+    """
+    network = find_network(name)
+    size = network.image_size if image_size is None else image_size
+    if size < network.min_image_size:
+        raise ValueError(f"{name} needs an image size of at least {network.min_image_size}. Received: image_size={size}")
+    return size
+
+
+def build_network(name: str, image_size: int, num_classes: int, bn_momentum: float = 0.99) -> "keras.Model":
+    """Build a network with random weights.
+
+    Args:
+        name: One of NETWORKS.
+        image_size: Input side, pixels.
+        num_classes: Number of outputs.
+        bn_momentum: Momentum of all moving averages. keras' MobileNetV2 has 0.999, far too slow for short training.
+
+    Returns:
+        A model from float32 (batch, image_size, image_size, 3), RGB 0..255, to float32 (batch, num_classes), softmax.
+
+    Raises:
+        ValueError: If the name is unknown or the size too small.
+    """
+    import keras
+
+    size = check_image_size(name, image_size)
+    network = NETWORKS[name]
+    # InceptionV3 numbers its layers through all models made before it; a clean start gives equal names every time.
+    keras.backend.clear_session()
+    rgb = keras.Input((size, size, 3), name="face")
+    to_grey = keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, name=GREY_LAYER)
+    model = keras.Model(rgb, network.build(to_grey(rgb), num_classes), name=name)
+    to_grey.set_weights([np.reshape(LUMA, (1, 1, 3, 1)) / 255.0])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = bn_momentum
+    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        _scale_for_relu(model)
+    return model
+
+
+def _scale_for_relu(model: "keras.Model") -> None:
+    """Give convolutions He's initial weights: without batch normalisation Glorot's shrink the signal to nothing."""
+    import keras
+
+    for seed, layer in enumerate(model.layers):
+        if isinstance(layer, keras.layers.Conv2D) and layer.name != GREY_LAYER:
+            layer.kernel.assign(keras.initializers.HeNormal(seed=keras.random.SeedGenerator(seed))(layer.kernel.shape))

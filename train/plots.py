@@ -1,0 +1,62 @@
+"""Pictures of a training run: curves and confusion matrix."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_edge.edge_runtime.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_curves(history: dict[str, list[float]], path: Path) -> None:
+    """Draw accuracy and loss over the epochs.
+
+    Args:
+        history: Figures per epoch: accuracy, loss and, with a validation set, val_accuracy, val_loss.
+        path: PNG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        for key, title in ((name, "training (augmented)"), (f"val_{name}", "validation")):
+            if key in history:
+                axes.plot(range(1, len(history[key]) + 1), history[key], label=title)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def plot_confusion(confusion: list[list[int]], labels: tuple[str, ...], path: Path) -> None:
+    """Draw a confusion matrix, coloured by the share of each true class.
+
+    Args:
+        confusion: Counts, rows are true classes.
+        labels: Names of the classes.
+        path: PNG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.array(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for row, column in np.ndindex(counts.shape):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
+    _save(figure, path)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)

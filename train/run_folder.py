@@ -1,0 +1,159 @@
+"""The run folder: everything that later stages need of one training run."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.edge_runtime.whole_file import whole_file, write_whole
+from fer_edge.train.faces import Faces
+from fer_edge.train.splits import Split
+
+if TYPE_CHECKING:
+    from fer_edge.train.fit import Plan
+
+MODEL_FILE = "model.keras"
+RUN_FILE = "run.json"
+CALIBRATION_FILE = "calibration.npz"
+HELD_OUT_FILE = "held_out.npz"
+CALIBRATION_FACES = 256
+HELD_OUT_FACES = 4000
+RUN_VERSION = 1
+
+
+def run_name(network: str, recipe: str, data: str, split: Split, seed: int) -> str:
+    """Return the folder name of a run, for example ``mobilenet_v2-ck48-paper-subject_f3of10-s0``."""
+    fold = "" if split.fold is None else f"_f{split.fold}of{split.folds}"
+    return f"{network}-{data}-{recipe}-{split.name}{fold}-s{seed}"
+
+
+def finished_run(folder: Path) -> dict[str, Any] | None:
+    """Return the run.json of a finished run, None where there is none or it is not finished."""
+    path = folder / RUN_FILE
+    if not path.is_file():
+        return None
+    run: dict[str, Any] = json.loads(path.read_text())
+    return run if run["finished"] else None
+
+
+def start_run(folder: Path, plan: "Plan", faces: Faces, split: Split, resume: bool) -> None:
+    """Make a run folder, or check that the one there can go on.
+
+    Raises:
+        FileExistsError: If it holds a run already and ``resume`` is off.
+        ValueError: If it was started on other data.
+    """
+    beginning = folder / RUN_FILE
+    if beginning.exists():
+        if not resume:
+            raise FileExistsError(f"{folder} holds a run already. Continue it with --resume, or choose another --out")
+        earlier = json.loads(beginning.read_text())["data"]["fingerprint"]
+        if earlier != faces.fingerprint:
+            raise ValueError(f"the run in {folder} was started on other data (fingerprint {earlier[:12]}, not {faces.fingerprint[:12]})")
+    _write_run(folder, plan, faces, split, {})
+
+
+def finish_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: dict[str, Any]) -> dict[str, Any]:
+    """Write calibration and held-out faces, plots and the finished run.json.
+
+    Args:
+        folder: The run folder; model.keras is in it.
+        plan: What was trained.
+        faces: The dataset.
+        split: Its division.
+        results: What training gave: history, metrics and more.
+
+    Returns:
+        The content of run.json.
+    """
+    from fer_edge.train.plots import plot_confusion, plot_curves
+
+    calibration = faces.take(choose_calibration(faces, split, plan.seed))
+    _write_faces(folder / CALIBRATION_FILE, calibration)
+    rng = np.random.default_rng(plan.seed)
+    held_out = split.test
+    if len(held_out) > HELD_OUT_FACES:
+        held_out = np.sort(rng.choice(held_out, HELD_OUT_FACES, replace=False))
+    _write_faces(folder / HELD_OUT_FILE, faces.take(held_out))
+    plot_curves(results["history"], folder / "curves.png")
+    plot_confusion(results["metrics"]["test"]["confusion"], faces.labels, folder / "confusion.png")
+    digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+    return _write_run(folder, plan, faces, split, {"finished": True, "model_digest": digest, **results})
+
+
+def choose_calibration(faces: Faces, split: Split, seed: int) -> npt.NDArray[np.intp]:
+    """Choose distinct training faces for quantisation, evenly over the classes.
+
+    Returns:
+        At most CALIBRATION_FACES indices of training pictures, none of which also stands in validation or test.
+    """
+    rng = np.random.default_rng(seed)
+    taken = {faces.digests[i] for i in np.concatenate([split.validation, split.test])}
+    queues: list[list[int]] = []
+    for k in range(len(faces.labels)):
+        queues.append([int(i) for i in rng.permutation(split.train[faces.targets[split.train] == k])])
+    chosen: list[int] = []
+    while len(chosen) < CALIBRATION_FACES and any(queues):
+        for queue in queues:
+            while queue:
+                candidate = queue.pop()
+                if faces.digests[candidate] not in taken:
+                    taken.add(faces.digests[candidate])
+                    chosen.append(candidate)
+                    break
+    return np.sort(np.array(chosen[:CALIBRATION_FACES], np.intp))
+
+
+def _write_faces(path: Path, faces: Faces) -> None:
+    """Write faces at their own resolution; pictures of mixed sizes are kept as an object array of bytes."""
+    content: dict[str, Any] = {"targets": faces.targets, "ids": np.array(faces.ids), "count": np.array(len(faces))}
+    for number, image in enumerate(faces.images):
+        content[f"image_{number:05d}"] = image
+    if len({image.shape for image in faces.images}) == 1:
+        content = {key: value for key, value in content.items() if not key.startswith("image_")}
+        content["images"] = np.stack(faces.images)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **content)
+
+
+def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: dict[str, Any]) -> dict[str, Any]:
+    run = {
+        "run_version": RUN_VERSION,
+        "finished": False,
+        "network": plan.network,
+        "image_size": plan.image_size,
+        "labels": list(faces.labels),
+        "recipe": dataclasses.asdict(plan.recipe) | {"epochs": plan.epochs},
+        "seed": plan.seed,
+        "weights_wanted": plan.weights,
+        "data": {
+            "name": faces.name,
+            "fingerprint": faces.fingerprint,
+            "pictures": len(faces),
+            "resolution_px": faces.resolution_px,
+            "skipped": list(faces.skipped),
+        },
+        "split": {**split.summary(faces), "ids": split.ids(faces)},
+        "versions": _versions(),
+        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **results,
+    }
+    write_whole(folder / RUN_FILE, json.dumps(run, indent=1))
+    return run
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("fer-edge", "keras", "numpy", "tensorflow", "jax", "torch"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

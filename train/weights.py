@@ -1,0 +1,175 @@
+"""Initial weights: ImageNet, a file, another run, or none. ImageNet's input scaling is dealt with here, once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling
+
+if TYPE_CHECKING:
+    import keras
+
+SOURCES = "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras file, or a run folder"
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Where initial weights came from.
+
+    Attributes:
+        source: ``imagenet``, ``none`` or the path.
+        fresh_layers: Layers that start from random weights nevertheless.
+        note: Why something else was taken than asked for, None where nothing was.
+    """
+
+    source: str
+    fresh_layers: tuple[str, ...] = ()
+    note: str | None = None
+
+
+def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
+    """Read ``[NETWORK=]SOURCE`` values into one source per network, ``auto`` where none is given.
+
+    Raises:
+        ValueError: If a network is named that is not trained.
+    """
+    result = dict.fromkeys(networks, "auto")
+    for value in values:
+        name, equals, source = value.partition("=")
+        if not equals:
+            result |= dict.fromkeys(networks, value)
+        elif name in result:
+            result[name] = source
+        else:
+            raise ValueError(f"--weights names '{name}', which is not trained here; trained are: {', '.join(networks)}")
+    return result
+
+
+def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
+    """Give a freshly built network its initial weights, in place.
+
+    Args:
+        model: A network made by build_network.
+        name: Its name in NETWORKS.
+        source: ``auto`` (ImageNet where it can be had, else none), ``imagenet`` (keras downloads it), ``none``, or a path.
+
+    Returns:
+        What was loaded.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+        ValueError: If the file does not fit the network, or ImageNet weights cannot be had.
+    """
+    if source == "none":
+        return LoadedWeights("none")
+    if source in ("auto", "imagenet"):
+        return _load_imagenet(model, name, required=source == "imagenet")
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at '{source}'. Give {SOURCES}")
+    if path.is_dir() or path.suffix == ".keras":
+        return _load_run(model, path / "model.keras" if path.is_dir() else path)
+    return _load_application(model, name, path)
+
+
+def _load_imagenet(model: "keras.Model", name: str, required: bool) -> LoadedWeights:
+    import keras
+
+    network = NETWORKS[name]
+    if network.application is None or network.scaling is None:
+        if required:
+            raise ValueError(f"there are no ImageNet weights for '{name}'. Use --weights {name}=none")
+        return LoadedWeights("none")
+    size = model.input_shape[1]
+    try:
+        backbone = getattr(keras.applications, network.application)(
+            include_top=False, weights="imagenet", input_shape=(size, size, 3)
+        )
+    except Exception as error:  # keras wraps every network failure in a bare Exception
+        why = f"the ImageNet weights of {name} could not be downloaded"
+        if required:
+            raise ValueError(f"{why} ({error}). Give a file: --weights {name}=FILE, or --weights {name}=none") from error
+        return LoadedWeights("none", note=f"{why}: starting from random weights. A local file: --weights {name}=FILE")
+    _copy_backbone(model, backbone, network.scaling)
+    return LoadedWeights("imagenet", (OUTPUT_LAYER,))
+
+
+def _load_application(model: "keras.Model", name: str, path: Path) -> LoadedWeights:
+    import keras
+
+    network = NETWORKS[name]
+    if network.application is None or network.scaling is None:
+        raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
+    size = model.input_shape[1]
+    backbone = getattr(keras.applications, network.application)(include_top=False, weights=None, input_shape=(size, size, 3))
+    try:
+        backbone.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} does not fit {name} without its top ({reason}). Give {SOURCES}") from error
+    _copy_backbone(model, backbone, network.scaling)
+    return LoadedWeights(str(path), (OUTPUT_LAYER,))
+
+
+def _load_run(model: "keras.Model", path: Path) -> LoadedWeights:
+    import keras
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no finished model '{path}'. Finish that run first: fer-edge train ... --resume")
+    donor = keras.models.load_model(path, compile=False)
+    ours, theirs = _weighted(model), _weighted(donor)
+    if [type(layer) for layer in ours] != [type(layer) for layer in theirs]:
+        raise ValueError(f"{path} holds another network ('{donor.name}') than '{model.name}'. Give a run of {model.name}")
+    fresh = []
+    for mine, other in zip(ours, theirs, strict=True):
+        if [w.shape for w in mine.weights] == [w.shape for w in other.weights]:
+            mine.set_weights(other.get_weights())
+        else:
+            fresh.append(mine.name)
+    return LoadedWeights(str(path), tuple(fresh))
+
+
+def _weighted(model: "keras.Model") -> list["keras.Layer"]:
+    return [layer for layer in model.layers if layer.weights]
+
+
+def _copy_backbone(model: "keras.Model", backbone: "keras.Model", scaling: ImageNetScaling) -> None:
+    ours = [layer for layer in _weighted(model) if layer.name not in (GREY_LAYER, OUTPUT_LAYER)]
+    theirs = _weighted(backbone)
+    stem, rest = ours[0], ours[1:]
+    grey_kernel, offset = grey_stem(theirs[0].get_weights()[0], scaling)
+    biases = theirs[0].get_weights()[1:]
+    stem.set_weights([grey_kernel, *(bias + offset for bias in biases)])
+    for mine, other in zip(rest, theirs[1:], strict=True):
+        mine.set_weights(other.get_weights())
+    if not biases:
+        # A convolution without bias is followed by batch normalisation: its mean takes the offset.
+        normalisation = rest[0]
+        normalisation.moving_mean.assign(normalisation.moving_mean - offset)
+
+
+def grey_stem(
+    kernel: npt.NDArray[np.float32], scaling: ImageNetScaling
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Turn a first convolution over scaled RGB into one over grey 0..1.
+
+    With a grey picture g in 0..1 each channel is (255 g - mean) / std, so the kernel is a weighted sum over channels
+    and the rest is an offset that holds everywhere but at the zero-padded border.
+
+    Args:
+        kernel: float32 array (height, width, 3, filters).
+        scaling: The network's ImageNet scaling.
+
+    Returns:
+        The kernel (height, width, 1, filters) and the offset (filters,) to add to its result.
+    """
+    rgb = kernel[:, :, ::-1] if scaling.bgr else kernel
+    factor = 255.0 / np.array(scaling.std)
+    shift = -np.array(scaling.mean) / np.array(scaling.std)
+    grey = np.einsum("hwcf,c->hwf", rgb, factor)[:, :, None]
+    offset = np.einsum("hwcf,c->f", rgb, shift)
+    return grey.astype(np.float32), offset.astype(np.float32)
