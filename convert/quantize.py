@@ -1,0 +1,139 @@
+"""Quantisation recipes as plain data, and TensorFlow's converter that carries them out."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import keras
+
+CALIBRATION_MINIMUM = 100
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """One quantisation recipe.
+
+    Attributes:
+        precision: Name in file names and tables.
+        weights: Type of the stored weights.
+        activations: Type of the activations.
+        interface: Type of input and output.
+        calibrated: Whether it needs calibration faces.
+        quantizer: What carries it out.
+    """
+
+    precision: str
+    weights: str
+    activations: str
+    interface: str
+    calibrated: bool
+    quantizer: str = "tflite"
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the recipe as plain data for the contract."""
+        return asdict(self)
+
+
+QUANTIZATIONS: dict[str, Quantization] = {
+    "float32": Quantization("float32", "float32", "float32", "float32", calibrated=False),
+    "float16": Quantization("float16", "float16", "float32", "float32", calibrated=False),
+    "dynamic": Quantization("dynamic", "int8", "float32", "float32", calibrated=False),
+    # int8 at the interface is refused by browsers and MediaPipe; uint8 takes the camera's bytes as they are.
+    "int8": Quantization("int8", "int8 per channel", "int8", "uint8", calibrated=True),
+}
+
+
+def quantize(model: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.uint8], log: Path) -> bytes:
+    """Convert a Keras model to a TFLite flatbuffer.
+
+    Args:
+        model: From RGB 0..255 (batch, size, size, 3) to probabilities.
+        recipe: The quantisation recipe.
+        faces: Calibration faces, uint8 array (n, size, size, 3), RGB; used where the recipe is calibrated.
+        log: File that takes everything the converter prints.
+
+    Returns:
+        The flatbuffer, with a fixed batch of 1.
+
+    Raises:
+        ValueError: If there are too few calibration faces.
+        RuntimeError: If the converter fails; the log says why.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    if recipe.calibrated and len(faces) < CALIBRATION_MINIMUM:
+        raise ValueError(
+            f"int8 needs at least {CALIBRATION_MINIMUM} distinct calibration faces, the run folder holds {len(faces)}. "
+            "Train on more faces"
+        )
+    shape = (1, *model.input_shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="face")])
+    def serve(face: Any) -> Any:
+        return model(face, training=False)
+
+    with _printing_to(log):
+        try:
+            # Frozen first: otherwise the converter keeps keras' weights as variables, which it cannot calibrate.
+            constant = convert_variables_to_constants_v2(serve.get_concrete_function())
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([constant])
+            _apply(converter, recipe, faces, tf)
+            return bytes(converter.convert())
+        except Exception as error:  # the converter raises whatever its parts raise
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RuntimeError(f"the converter failed on {recipe.precision} ({first}). All it said is in {log}") from error
+
+
+def _apply(converter: Any, recipe: Quantization, faces: npt.NDArray[np.uint8], tf: Any) -> None:
+    if recipe.precision == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if recipe.precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if recipe.calibrated:
+        calibration = full_range(faces)
+        converter.representative_dataset = lambda: ([face[None].astype(np.float32)] for face in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+
+
+def full_range(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the faces with one pixel of the first set to black and one to white.
+
+    So the calibrated input range is 0..255 exactly, and the input quantisation is scale 1, zero point 0: the
+    camera's bytes go in unchanged.
+    """
+    result = faces.copy()
+    result[0, 0, 0] = 0
+    result[0, -1, -1] = 255
+    return result
+
+
+@contextlib.contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    """Send everything the process prints, C++ included, to a file while the block runs."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            for descriptor in kept:
+                os.close(descriptor)
