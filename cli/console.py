@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,13 +19,12 @@ def friendly_errors(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        # TensorFlow's start-up lines say nothing about the user's model.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             return command(*args, **kwargs)
         except (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError) as error:
-            # click's own errors and exits are RuntimeErrors too, and know what they do.
-            if os.environ.get(DEBUG_VARIABLE) or isinstance(error, (click.exceptions.Exit, click.exceptions.Abort)):
+            # click's own exits are RuntimeErrors too, and a closed pipe (`| head`) is no failure of ours.
+            own = (click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError)
+            if os.environ.get(DEBUG_VARIABLE) or isinstance(error, own):
                 raise
             raise click.ClickException(str(error) or type(error).__name__) from error
 
@@ -41,16 +41,49 @@ def warn(text: str) -> None:
     click.secho(f"warning: {text}", err=True, fg="yellow")
 
 
+def start_keras() -> None:
+    """Import keras without its backend's start-up lines, which say nothing about the user's model.
+
+    Raises:
+        ImportError: If keras or its backend is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Off by default on CPUs without AVX-512; measured on an AMD EPYC (Zen 3): MobileNetV2 trains 1.5 times as fast with it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path of ours
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import keras
+
+            keras.distribution.list_devices()  # the first look for a GPU prints too
+        except ImportError as error:
+            raise ImportError(
+                f"keras or its backend cannot be imported ({error}). Install them: pip install 'fer-edge[train,convert]'"
+            ) from error
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
     """Show a progress bar on standard error while the block runs; nothing where that is no terminal.
 
+    The light edge installation has no rich and shows no bars.
+
     Yields:
         A function of (done, total).
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+    except ImportError:
+        yield lambda done, total: None
+        return
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -3,7 +3,6 @@
 import importlib
 
 import click
-
 from fer_edge import __version__
 
 COMMANDS = {
@@ -21,15 +20,18 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for, so that --help stays quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in pipeline order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"fer_edge.commands.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.convert.fold import fold_input
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.quantize import QUANTIZATIONS, quantize
@@ -42,7 +41,9 @@ class Converted:
     contract: Contract
 
 
-def convert_run(run: Run, precisions: Sequence[str], out: Path | None = None, progress: Progress | None = None) -> list[Converted]:
+def convert_run(
+    run: Run, precisions: Sequence[str], out: Path | None = None, progress: Progress | None = None
+) -> list[Converted]:
     """Convert a run to one .tflite file per precision.
 
     Args:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.pictures import Picture
 
 MODEL_FILE = "model.keras"
@@ -89,7 +88,9 @@ def read_run(folder: str | Path) -> Run:
         raise FileNotFoundError(f"the run in '{path}' has no finished model. Finish it: fer-edge train ... --resume")
     digest = hashlib.sha256((path / MODEL_FILE).read_bytes()).hexdigest()
     if digest != facts["model_digest"]:
-        raise ValueError(f"{path / MODEL_FILE} is not the model this run finished with: it is damaged or was replaced. Train again")
+        raise ValueError(
+            f"{path / MODEL_FILE} is not the model this run finished with: it is damaged or was replaced. Train again"
+        )
     return Run(path, facts, _read_faces(path / CALIBRATION_FILE), _read_faces(path / HELD_OUT_FILE))
 
 
@@ -97,7 +98,9 @@ def _read_faces(path: Path) -> StoredFaces:
     try:
         with np.load(path) as content:
             targets = content["targets"]
-            images = content["images"] if "images" in content.files else [content[f"image_{k:05d}"] for k in range(len(targets))]
+            images = (
+                content["images"] if "images" in content.files else [content[f"image_{k:05d}"] for k in range(len(targets))]
+            )
             return StoredFaces(tuple(images), targets)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the run folder lacks {path.name}. Train again, or copy the whole folder") from error

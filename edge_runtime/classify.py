@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
 from fer_edge.edge_runtime.crop import check_face, prepare_face, to_rgb
 from fer_edge.edge_runtime.interpreter import open_interpreter
@@ -110,7 +109,8 @@ class Classifier:
         """
         single = isinstance(faces, np.ndarray) and (faces.ndim == 2 or (faces.ndim == 3 and faces.shape[2] == 3))
         predictions = []
-        for face in (faces,) if single else faces:
+        several: Sequence[Picture] = [faces] if single else list(faces)  # type: ignore[list-item]
+        for face in several:
             probabilities = self.probabilities(face)
             best = int(probabilities.argmax())
             predictions.append(Prediction(self.labels[best], float(probabilities[best]), probabilities, self.labels))

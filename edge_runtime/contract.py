@@ -33,11 +33,13 @@ class BoxTransform:
     shift_y: float = 0.0
 
 
-# FER2013 and CK+48 faces were cut by OpenCV's Haar box, so that box is the crop. BlazeFace's box is measured against
-# the Haar box by tools in the README's "Crops" section.
+# FER2013 and CK+48 faces were cut by OpenCV's Haar box, so that box is the crop. BlazeFace draws a tighter and lower box.
+# Measured: 800 FER2013 training faces (seed 0) enlarged to 160 px in the middle of a grey 640 x 480 picture, BlazeFace
+# run on it, crop against box; it found 773. Median scale 1.250 (quartiles 0.225 apart), shift_y -0.115 (0.076),
+# shift_x 0.007 (0.060). On 800 CK+48 faces, for comparison: 1.194 and -0.149.
 BOX_TRANSFORMS = {
     "haar": BoxTransform(),
-    "blazeface": BoxTransform(scale=1.0, shift_x=0.0, shift_y=0.0),
+    "blazeface": BoxTransform(scale=1.25, shift_y=-0.115),
 }
 
 

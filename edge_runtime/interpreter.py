@@ -58,5 +58,5 @@ def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
 def _why_not_loaded(model: str | Path, reason: str) -> str:
     first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
     if "custom op" in reason.lower() or "flex" in reason.lower():
-        return f"{model} holds custom operators, which no plain TFLite interpreter runs ({first}). Convert it with built-in operators only"
+        return f"{model} holds custom operators, which no plain interpreter runs ({first}). Convert it with built-in ones only"
     return f"{model} cannot be loaded: it is truncated or damaged ({first}). Convert the run again: fer-edge convert RUN"

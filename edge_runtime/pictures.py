@@ -1,10 +1,10 @@
 """Pictures as RGB arrays, from files and back."""
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.whole_file import write_whole
 
 Picture = npt.NDArray[np.uint8]
@@ -69,7 +69,7 @@ def write_picture(path: str | Path, picture: Picture) -> None:
     write_whole(path, data.tobytes())
 
 
-def import_cv2():  # type: ignore[no-untyped-def]
+def import_cv2() -> ModuleType:
     """Import OpenCV where it is used.
 
     Raises:

@@ -31,7 +31,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         # Without the sync a power cut just after the rename can leave an empty file under the final name.
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

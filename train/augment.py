@@ -101,9 +101,7 @@ def _erase(faces: Any, largest: float, seed: "keras.random.SeedGenerator") -> An
     half_y, half_x = uniform(0, largest / 2) * height, uniform(0, largest / 2) * width
     rows = ops.reshape(ops.arange(height, dtype="float32"), (1, height, 1, 1))
     columns = ops.reshape(ops.arange(width, dtype="float32"), (1, 1, width, 1))
-    inside = ops.logical_and(
-        ops.abs(rows - uniform(0, 1) * height) < half_y, ops.abs(columns - uniform(0, 1) * width) < half_x
-    )
+    inside = ops.logical_and(ops.abs(rows - uniform(0, 1) * height) < half_y, ops.abs(columns - uniform(0, 1) * width) < half_x)
     inside = ops.logical_and(inside, uniform(0, 1) < 0.5)
     return ops.where(inside, ops.mean(faces, axis=(1, 2, 3), keepdims=True), faces)
 

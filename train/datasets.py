@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-
 from fer_edge.edge_runtime.contract import CANONICAL_LABELS
 from fer_edge.edge_runtime.detect import largest_box, open_detector
 from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, Picture, decode_picture, import_cv2
@@ -250,7 +249,9 @@ def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Prog
     columns = set(table[0]) if table else set()
     missing = {"emotion", "pixels"} - columns
     if missing:
-        raise DataError(f"the csv lacks the columns {', '.join(sorted(missing))}; it has: {', '.join(sorted(columns)) or 'none'}")
+        raise DataError(
+            f"the csv lacks the columns {', '.join(sorted(missing))}; it has: {', '.join(sorted(columns)) or 'none'}"
+        )
     rows = _Rows()
     for number, row in enumerate(table):
         name = f"row_{number:05d}"

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
 from fer_edge.train.faces import Faces
@@ -61,9 +60,7 @@ def tflite_probabilities(classifier: Classifier, faces: Faces, progress: Progres
     return results
 
 
-def measure(
-    probabilities: Probabilities, targets: npt.NDArray[np.int64], labels: tuple[str, ...]
-) -> dict[str, Any]:
+def measure(probabilities: Probabilities, targets: npt.NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, Any]:
     """Compute the figures of one evaluation.
 
     Args:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.augment import augmentation_layer
 from fer_edge.train.evaluate import keras_probabilities, measure
@@ -275,7 +274,9 @@ class _Checkpoint:
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"the checkpoint {path} cannot be read ({error}). Start anew without --resume") from error
         if state["plan"] != self._plan:
-            raise ValueError(f"the run in {self._folder} was started with other settings. Resume with those, or choose another --out")
+            raise ValueError(
+                f"the run in {self._folder} was started with other settings. Resume with those, or choose another --out"
+            )
         for variable, value in zip(self._variables(), arrays, strict=True):
             variable.assign(value)
         self.epoch, self.seconds, self._best = state["epoch"], state["seconds"], state["best"]

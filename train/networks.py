@@ -73,12 +73,12 @@ def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
             x = layers.BatchNormalization(name=f"block{block}_bn_{half}")(x)
             x = layers.ReLU(name=f"block{block}_relu_{half}")(x)
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
-        x = layers.Dropout(0.25, name=f"block{block}_dropout")(x)
+        x = layers.Dropout(0.1, name=f"block{block}_dropout")(x)
     x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(256, use_bias=False, name="fc")(x)
+    x = layers.Dense(128, use_bias=False, name="fc")(x)
     x = layers.BatchNormalization(name="fc_bn")(x)
     x = layers.ReLU(name="fc_relu")(x)
-    x = layers.Dropout(0.5, name="fc_dropout")(x)
+    x = layers.Dropout(0.25, name="fc_dropout")(x)
     return layers.Dense(num_classes, activation="softmax", name=OUTPUT_LAYER)(x)
 
 

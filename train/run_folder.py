@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.whole_file import whole_file, write_whole
 from fer_edge.train.faces import Faces
 from fer_edge.train.splits import Split
@@ -56,7 +55,9 @@ def start_run(folder: Path, plan: "Plan", faces: Faces, split: Split, resume: bo
             raise FileExistsError(f"{folder} holds a run already. Continue it with --resume, or choose another --out")
         earlier = json.loads(beginning.read_text())["data"]["fingerprint"]
         if earlier != faces.fingerprint:
-            raise ValueError(f"the run in {folder} was started on other data (fingerprint {earlier[:12]}, not {faces.fingerprint[:12]})")
+            raise ValueError(
+                f"the run in {folder} was started on other data (fingerprint {earlier[:12]}, not {faces.fingerprint[:12]})"
+            )
     _write_run(folder, plan, faces, split, {})
 
 

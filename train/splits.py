@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.train.faces import DataError, Faces
 
 SPLITS = ("paper", "subject", "official")
@@ -189,7 +188,9 @@ def leakage_warning(leak: dict[str, Any]) -> str | None:
         return None
     told = []
     if leak["shared_subjects"]:
-        told.append(f"{leak['test_pictures_of_shared_subjects']} test pictures show {leak['shared_subjects']} people seen in training")
+        told.append(
+            f"{leak['test_pictures_of_shared_subjects']} test pictures show {leak['shared_subjects']} people seen in training"
+        )
     if leak["identical_pictures"]:
         told.append(f"{leak['identical_pictures']} test pictures stand in training pixel for pixel")
     return "leaky split: " + "; ".join(told)

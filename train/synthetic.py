@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
-
 from fer_edge.edge_runtime.contract import CANONICAL_LABELS
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 from fer_edge.train.faces import Faces
@@ -47,9 +46,7 @@ EXPRESSIONS: dict[str, ActionUnits] = {
     "angry": ActionUnits(brow_lower=1, lid_raise=0.4, lid_tighten=0.6, lip_tighten=1),
     "contempt": ActionUnits(one_sided_dimple=1),
     "disgust": ActionUnits(nose_wrinkle=1, brow_lower=0.3, lip_corner_depress=0.6, chin_raise=0.5, lid_tighten=0.6),
-    "fear": ActionUnits(
-        inner_brow_raise=1, outer_brow_raise=0.6, brow_lower=0.4, lid_raise=0.9, lip_stretch=1, jaw_drop=0.35
-    ),
+    "fear": ActionUnits(inner_brow_raise=1, outer_brow_raise=0.6, brow_lower=0.4, lid_raise=0.9, lip_stretch=1, jaw_drop=0.35),
     "happy": ActionUnits(cheek_raise=0.9, lip_corner_pull=1, jaw_drop=0.2),
     "neutral": ActionUnits(),
     "sad": ActionUnits(inner_brow_raise=1, brow_lower=0.3, lip_corner_depress=1, chin_raise=0.6),

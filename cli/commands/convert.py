@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import click
-
-from fer_edge.console import friendly_errors, progress_bar, warn
+from fer_edge.console import friendly_errors, progress_bar, start_keras, warn
 
 WORRYING_DROP = 0.01
 
@@ -16,7 +15,9 @@ WORRYING_DROP = 0.01
 @click.option("--dynamic", "precisions", flag_value="dynamic", multiple=True, help="int8 weights, float activations.")
 @click.option("--int8", "precisions", flag_value="int8", multiple=True, help="Full integers: the small and fast one.")
 @click.option("--all", "every", is_flag=True, help="All four.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where to look for the newest run.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where to look for the newest run."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files.  [default: the run folder]")
 @friendly_errors
 def command(run: Path | None, precisions: tuple[str, ...], every: bool, runs: Path, out: Path | None) -> None:
@@ -28,6 +29,7 @@ def command(run: Path | None, precisions: tuple[str, ...], every: bool, runs: Pa
     source = read_run(run or newest_run(runs))
     wanted = list(QUANTIZATIONS) if every else list(dict.fromkeys(precisions)) or ["int8"]
     click.echo(f"{source.folder}: {len(source.calibration.images)} calibration faces, {len(source.held_out.images)} test faces")
+    start_keras()
     with progress_bar(f"converting {source.facts['network']}") as progress:
         made = convert_run(source, wanted, out, progress)
     for file in made:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import click
-
-from fer_edge.console import friendly_errors, note, progress_bar, warn
+from fer_edge.console import friendly_errors, note, progress_bar, start_keras, warn
 
 
 @click.command()
@@ -59,6 +58,7 @@ def command(
     names = list(NETWORKS) if "all" in networks else list(networks)
     sources = parse_weights(weights, names)
     plans = [make_plan(name, find_recipe(recipe_name), image_size, epochs, seed, sources[name], precision) for name in names]
+    start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
     for line in faces.skipped[:10]:
@@ -78,7 +78,7 @@ def command(
             with progress_bar(f"training {plan.network}") as progress:
 
                 def show(epoch: int, figures: dict[str, float], total: int = plan.epochs) -> None:
-                    progress(epoch, total)  # noqa: B023 - called inside this turn of the loop only
+                    progress(epoch, total)
                     told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
                     click.echo(f"  epoch {epoch}/{total}: {told}")
 

@@ -1,0 +1,110 @@
+"""Records: one immutable JSON line per file, board and number of threads. Statistics are derived, never stored."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fer_edge.edge_runtime.whole_file import write_whole
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a comparison, derived from a record. None is what was not measured.
+
+    Attributes:
+        network: Name of the network.
+        precision: Its precision.
+        data: Training data.
+        split: Split under which it was trained.
+        accuracy: Share of test faces labelled rightly, 0..1.
+        macro_f1: Mean F1 over the classes, 0..1.
+        file_bytes: Size of the file.
+        parameters: Number of weights.
+        threads: Threads of the interpreter.
+        p50_ms: Median latency of the stage.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        load_ms: From file to allocated tensors.
+        first_inference_ms: The first inference.
+        peak_memory_bytes: Peak memory of the process that ran it.
+        stage: What was timed.
+        board: Where.
+    """
+
+    network: str
+    precision: str
+    data: str
+    split: str
+    accuracy: float | None
+    macro_f1: float | None
+    file_bytes: int
+    parameters: int
+    threads: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    load_ms: float
+    first_inference_ms: float
+    peak_memory_bytes: int | None
+    stage: str
+    board: str
+
+
+def derive_row(record: Record) -> Row:
+    """Derive a table row from a raw record."""
+    environment = record["environment"]
+    p50, p90, p99 = np.percentile(record["samples_ms"], [50, 90, 99])
+    return Row(
+        network=record["architecture"],
+        precision=record["precision"],
+        data=record["data"],
+        split=record["split"],
+        accuracy=record.get("accuracy"),
+        macro_f1=record.get("macro_f1"),
+        file_bytes=record["file_bytes"],
+        parameters=record["parameters"],
+        threads=record["num_threads"],
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        p99_ms=float(p99),
+        load_ms=record["load_ms"],
+        first_inference_ms=record["first_inference_ms"],
+        peak_memory_bytes=record["peak_memory_bytes"],
+        stage=record["protocol"]["stage"],
+        board=str(environment["board"] or environment["cpu"] or environment["machine"]),
+    )
+
+
+def append_records(path: Path, records: Sequence[Record]) -> None:
+    """Add records to a JSON-lines file; what is in it stays as it is.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
+    write_whole(path, earlier + "".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read a JSON-lines file of records.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If a line is no record.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no records at '{path}'. Make some: fer-edge bench MODEL... --record {path}")
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            derive_row(record)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"line {number} of {path} is no benchmark record ({error!r})") from error
+        records.append(record)
+    return records

@@ -1,0 +1,121 @@
+"""Tables and a plot out of rows: text, markdown, CSV, JSON; accuracy against latency against size."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from fer_edge.benchmarks.record import Row
+from fer_edge.edge_runtime.whole_file import whole_file
+
+NOT_MEASURED = "not measured"
+HEADER = (
+    "network", "precision", "accuracy", "macro F1", "MB", "parameters", "threads",
+    "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB",
+)  # fmt: skip
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return a row as texts in the order of HEADER."""
+
+    def share(value: float | None) -> str:
+        return NOT_MEASURED if value is None else f"{value:.4f}"
+
+    return (
+        row.network,
+        row.precision,
+        share(row.accuracy),
+        share(row.macro_f1),
+        f"{row.file_bytes / 1e6:.2f}",
+        f"{row.parameters:,}",
+        str(row.threads),
+        f"{row.p50_ms:.2f}",
+        f"{row.p90_ms:.2f}",
+        f"{row.p99_ms:.2f}",
+        f"{row.load_ms:.1f}",
+        f"{row.first_inference_ms:.1f}",
+        NOT_MEASURED if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
+    )
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Return a markdown table."""
+    align = ["---", "---", *["---:"] * (len(HEADER) - 2)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [HEADER, align, *map(cells, rows)])
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return all fields as CSV; what was not measured is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Return all fields as a JSON list; what was not measured is null."""
+    return json.dumps([asdict(row) for row in rows], indent=1)
+
+
+def pareto_front(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that no other row beats: none is at least as accurate, as fast and as small, and better in one.
+
+    Rows without a measured accuracy are left out.
+    """
+    measured = [(row, (-row.accuracy, row.p50_ms, row.file_bytes)) for row in rows if row.accuracy is not None]
+
+    def beaten(own: tuple[float, ...]) -> bool:
+        return any(
+            all(theirs <= mine for theirs, mine in zip(other, own, strict=True)) and other != own for _, other in measured
+        )
+
+    return [row for row, costs in measured if not beaten(costs)]
+
+
+def plot_rows(rows: Sequence[Row], path: Path) -> None:
+    """Draw accuracy against latency; the area of a mark is the file size, and the Pareto front is ringed.
+
+    Args:
+        rows: Rows with measured accuracy; others are left out.
+        path: Picture file to write.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+        ValueError: If no row has an accuracy.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"matplotlib is missing ({error}). Install it: pip install 'fer-edge[bench]'") from error
+    measured = [row for row in rows if row.accuracy is not None]
+    if not measured:
+        raise ValueError("no row has a measured accuracy to plot. Pass --data")
+    front = pareto_front(measured)
+    networks = list(dict.fromkeys(row.network for row in measured))
+    markers = dict(zip(("float32", "float16", "dynamic", "int8"), "osD^", strict=True))
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for row in measured:
+        style: dict[str, Any] = {"marker": markers.get(row.precision, "P"), "color": f"C{networks.index(row.network)}"}
+        area = 20 + 12 * row.file_bytes / 1e6
+        axes.scatter(
+            row.p50_ms, row.accuracy, s=area, alpha=0.6, edgecolors="black" if row in front else "none", linewidths=2, **style
+        )
+    for network in networks:
+        axes.scatter([], [], color=f"C{networks.index(network)}", label=network)
+    for precision, marker in markers.items():
+        if any(row.precision == precision for row in measured):
+            axes.scatter([], [], marker=marker, color="grey", label=precision)
+    axes.scatter([], [], facecolors="none", edgecolors="black", linewidths=2, label="Pareto front")
+    axes.set_xscale("log")
+    axes.set_xlabel(f"{measured[0].stage}, median ms ({', '.join(dict.fromkeys(row.board for row in measured))})")
+    axes.set_ylabel("accuracy")
+    axes.set_title("Accuracy, latency and size (area of the mark)")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)

