@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
+NETWORK ?= cnn
 EPOCHS ?= 12
 TREE := build/tree
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-wheel lint setup clean
 
 # The package as it is installed, made of links: type checkers do not follow setup.cfg's package_dir.
 define link_tree
@@ -22,8 +23,18 @@ $(VENV)/done: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,train,convert,bench,dev]'
 	touch $@
 
+# $(call job,DATA,RUN FOLDER): train, convert, compare.
+define job
+	$(BIN)/fer-edge train $(NETWORK) --data $(1) --epochs $(EPOCHS) --out demo/$(2) --resume
+	$(BIN)/fer-edge convert --all --runs demo/$(2)
+	$(BIN)/fer-edge bench demo/$(2) --data $(1) --plot demo/$(2)/bench.png
+endef
+
 demo: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" DATA="$(DATA)" EPOCHS="$(EPOCHS)" sh benchmarks/demo.sh
+	$(call job,synthetic,synthetic)
+	$(BIN)/python -m fer_edge.train.synthetic happy demo/face.png
+	$(BIN)/fer-edge run demo/face.png --model demo/synthetic --save demo/face_labelled.png
+	$(if $(DATA),$(call job,$(DATA),data))
 
 lint: setup
 	$(BIN)/ruff check .
@@ -33,6 +44,12 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+# The same tests against the wheel, as a user gets it: a folder in front of the editable installation.
+test-wheel: setup
+	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
+	cd tests && PYTHONPATH=$(CURDIR)/build/wheel FER_EDGE_FROM=$(CURDIR)/build/wheel ../$(BIN)/pytest
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info

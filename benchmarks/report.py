@@ -100,10 +100,11 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for row in measured:
+        accuracy = float(row.accuracy or 0.0)
         style: dict[str, Any] = {"marker": markers.get(row.precision, "P"), "color": f"C{networks.index(row.network)}"}
         area = 20 + 12 * row.file_bytes / 1e6
         axes.scatter(
-            row.p50_ms, row.accuracy, s=area, alpha=0.6, edgecolors="black" if row in front else "none", linewidths=2, **style
+            row.p50_ms, accuracy, s=area, alpha=0.6, edgecolors="black" if row in front else "none", linewidths=2, **style
         )
     for network in networks:
         axes.scatter([], [], color=f"C{networks.index(network)}", label=network)

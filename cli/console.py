@@ -57,7 +57,7 @@ def start_keras() -> None:
         try:
             import keras
 
-            keras.distribution.list_devices()  # the first look for a GPU prints too
+            keras.random.uniform((1,))  # the first use of a device prints too
         except ImportError as error:
             raise ImportError(
                 f"keras or its backend cannot be imported ({error}). Install them: pip install 'fer-edge[train,convert]'"

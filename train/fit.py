@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import keras
 
 CHECKPOINT_FILE = "checkpoint.npz"
-BEST_FILE = "best.npz"
 
 History = dict[str, list[float]]
 
@@ -118,7 +117,7 @@ def train_run(
     finally:
         keras.config.set_dtype_policy("float32")
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    model.set_weights(_kept_weights(folder, plan, weights))
+    model.set_weights(weights)
     with whole_file(folder / MODEL_FILE) as temporary:
         model.save(temporary)
     metrics = {}
@@ -140,8 +139,7 @@ def train_run(
             "train_seconds": round(seconds + time.monotonic() - started, 1),
         },
     )
-    for name in (CHECKPOINT_FILE, BEST_FILE):
-        (folder / name).unlink(missing_ok=True)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return run
 
 
@@ -225,6 +223,8 @@ def _fit(
             callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)],
             verbose=0,
         )
+    else:  # stopped between the last epoch and the end: fit would have taken the averaged weights
+        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     return checkpoint.history, earlier
 
 
@@ -246,22 +246,18 @@ class _Checkpoint:
         self.epoch = 0
         self.seconds = 0.0
         self.history: History = {}
-        self._best = -1.0
 
     def _variables(self) -> list[Any]:
         return [*self._trainer.variables, *self._trainer.optimizer.variables]
 
     def save(self, epoch: int, figures: dict[str, float], seconds: float) -> None:
+        import keras
+
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
         self.epoch, self.seconds = epoch, seconds
-        score = figures.get("val_accuracy", float(epoch))
-        if score >= self._best:
-            self._best = score
-            network = self._trainer.get_layer(json.loads(self._plan)["network"])
-            _write_arrays(self._folder / BEST_FILE, network.get_weights())
-        state = {"plan": self._plan, "epoch": epoch, "seconds": seconds, "history": self.history, "best": self._best}
-        arrays = [np.asarray(variable) for variable in self._variables()]
+        state = {"plan": self._plan, "epoch": epoch, "seconds": seconds, "history": self.history}
+        arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
         _write_arrays(self._folder / CHECKPOINT_FILE, [*arrays, np.array(json.dumps(state))])
 
     def restore(self) -> None:
@@ -279,12 +275,8 @@ class _Checkpoint:
             )
         for variable, value in zip(self._variables(), arrays, strict=True):
             variable.assign(value)
-        self.epoch, self.seconds, self._best = state["epoch"], state["seconds"], state["best"]
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.history = state["history"]
-
-
-def _kept_weights(folder: Path, plan: Plan, last: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    return _read_arrays(folder / BEST_FILE) if plan.recipe.keep == "best" else last
 
 
 def _write_arrays(path: Path, arrays: list[npt.NDArray[Any]]) -> None:

@@ -29,6 +29,10 @@ def choose_precision(network: str, wanted: str) -> str:
 def _has_gpu() -> bool:
     import keras
 
+    if keras.backend.backend() == "torch":  # keras lists no devices for it
+        import torch
+
+        return bool(torch.cuda.is_available())
     return bool(keras.distribution.list_devices("gpu"))
 
 

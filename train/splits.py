@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fer_edge.train.faces import DataError, Faces
 
 SPLITS = ("paper", "subject", "official")
+AUTO = "auto"
 TEST_SHARE = 0.2  # the paper's 80/20
 VALIDATION_SHARE = 0.1  # of what is left for training
 
@@ -74,8 +75,9 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
 
     Args:
         faces: The dataset.
-        name: ``paper`` (random 80/20 per class), ``subject`` (no subject on two sides) or ``official`` (the
-            dataset's own parts; pictures that also stand in a test part are left out of training).
+        name: ``paper`` (random 80/20 per class), ``subject`` (no subject on two sides), ``official`` (the
+            dataset's own parts; pictures that also stand in a test part are left out of training), or ``auto``: the
+            most honest one the data allows, in the order official, subject, paper.
         seed: Seed of the random choices.
         fold: With ``folds``: which fold is the test set, 0..folds-1.
         folds: Number of folds of the subject split.
@@ -84,8 +86,10 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
         ValueError: If the name or the fold is unknown.
         DataError: If the data cannot be split so, or a class is absent from training.
     """
+    if name == AUTO:
+        name = _most_honest(faces) if folds is None else "subject"
     if name not in SPLITS:
-        raise ValueError(f"unknown split '{name}'; choose one of: {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split '{name}'; choose one of: {AUTO}, {', '.join(SPLITS)}")
     if folds is not None and (name != "subject" or folds < 2):
         raise ValueError(f"folds need the subject split and at least 2. Received: split={name}, folds={folds}")
     if fold is not None and not 0 <= fold < (folds or 0):
@@ -98,6 +102,12 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
     if absent:
         raise DataError(f"no training picture of class {', '.join(absent)} under split '{name}' of {faces.name}. Add some")
     return Split(name, seed, fold, folds, train, validation, test)
+
+
+def _most_honest(faces: Faces) -> str:
+    if {"train", "test"} <= set(faces.parts):
+        return "official"
+    return "paper" if any(subject is None for subject in faces.subjects) else "subject"
 
 
 def _paper(faces: Faces, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
@@ -127,7 +137,8 @@ def _subject(faces: Faces, seed: int, fold: int | None, folds: int | None) -> tu
         raise DataError(f"{faces.name} names no subjects, so a subject split is not possible. Use --split paper or official")
     everyone = np.arange(len(faces))
     rest, test = _groups_apart(faces, everyone, folds or round(1 / TEST_SHARE), seed, fold or 0)
-    train, validation = _groups_apart(faces, rest, round(1 / VALIDATION_SHARE), seed, 0)
+    people = len({faces.subjects[i] for i in rest})
+    train, validation = _groups_apart(faces, rest, min(people, round(1 / VALIDATION_SHARE)), seed, 0)
     return train, validation, test
 
 
@@ -135,7 +146,7 @@ def _groups_apart(faces: Faces, indices: Indices, folds: int, seed: int, fold: i
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = np.array([faces.subjects[i] for i in indices])
-    if len(set(groups)) < folds:
+    if len(set(groups)) < max(2, folds):
         raise DataError(f"{len(set(groups))} subjects are too few for {folds} folds. Use fewer folds or more people")
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     rest, taken = list(splitter.split(indices, faces.targets[indices], groups))[fold]

@@ -4,13 +4,14 @@ The action units of each expression follow Ekman and Friesen's Facial Action Cod
 prototypes. A network that is good on these faces says nothing of real ones.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 from fer_edge.edge_runtime.contract import CANONICAL_LABELS
-from fer_edge.edge_runtime.pictures import Picture, import_cv2
+from fer_edge.edge_runtime.pictures import Picture, import_cv2, write_picture
 from fer_edge.train.faces import Faces
 
 FACE_SIDE = 48
@@ -350,3 +351,8 @@ def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int =
     patch = picture[top : top + face_side, left : left + face_side]
     patch += oval * (face - patch)
     return np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+if __name__ == "__main__":
+    # python -m fer_edge.train.synthetic LABEL FILE.png draws a picture to try things on.
+    write_picture(sys.argv[2], synthetic_picture(sys.argv[1]))

@@ -10,7 +10,7 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, w
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...|all")
 @click.option("--data", required=True, help="Folder, zip or csv of labelled faces; or 'synthetic'.")
 @click.option("--recipe", "recipe_name", default="edge", show_default=True, help="paper (as published) or edge (ours).")
-@click.option("--split", "split_name", default="subject", show_default=True, help="paper, subject or official.")
+@click.option("--split", "split_name", default="auto", show_default=True, help="paper, subject, official, or auto.")
 @click.option("--folds", type=int, help="Subject split: number of folds.")
 @click.option("--fold", type=int, help="Subject split: which fold is the test set, from 0.")
 @click.option(

@@ -1,0 +1,100 @@
+import json
+import os
+import sys
+from pathlib import Path
+
+import fer_edge
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fer_edge.convert.convert_run import convert_run
+from fer_edge.convert.run_folder import read_run
+from fer_edge.edge_runtime.pictures import write_picture
+from fer_edge.main import main
+from fer_edge.train.faces import Faces
+from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.recipes import RECIPES
+from fer_edge.train.splits import make_split
+from fer_edge.train.synthetic import synthetic_faces
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+
+
+def pytest_configure():
+    # When the wheel is under test, the checkout must not be what is imported.
+    wheel = os.environ.get("FER_EDGE_FROM")
+    if wheel and not Path(fer_edge.__file__).is_relative_to(wheel):
+        sys.exit(f"the tests import {fer_edge.__file__}, not the wheel in {wheel}")
+
+
+@pytest.fixture(scope="session")
+def faces():
+    return synthetic_faces(12)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory, faces):
+    folder = tmp_path_factory.mktemp("runs") / "cnn-run"
+    plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=2, seed=1)
+    train_run(plan, faces, make_split(faces, "subject", seed=1), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(run_folder, tmp_path_factory):
+    made = convert_run(read_run(run_folder), PRECISIONS, tmp_path_factory.mktemp("models"))
+    return {file.contract.precision: file.path for file in made}
+
+
+@pytest.fixture
+def invoke():
+    """Run fer-edge with arguments; an escaped traceback is an error of the test."""
+
+    def call(*arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture
+def error_of(invoke):
+    """Run fer-edge, expect exit code 1 and return the text of its error."""
+
+    def call(*arguments):
+        result = invoke(*arguments)
+        assert result.exit_code == 1, result.output
+        assert result.stderr.strip().splitlines()[-1].startswith("Error: "), result.stderr
+        return result.stderr
+
+    return call
+
+
+def make_faces(labels, targets, subjects=None, parts=None, images=None):
+    """Return a tiny dataset; its pictures are all different unless given."""
+    count = len(targets)
+    pictures = images or [np.full((4, 4), number, np.uint8) for number in range(count)]
+    return Faces(
+        name="tiny",
+        labels=tuple(labels),
+        ids=tuple(f"face{number}" for number in range(count)),
+        images=tuple(pictures),
+        targets=np.array(targets, np.int64),
+        subjects=tuple(subjects or [None] * count),
+        parts=tuple(parts or [None] * count),
+    )
+
+
+def write_class_folders(root, classes, count=3, side=8):
+    """Write grey PNG faces, CLASS/N.png."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        for number in range(count):
+            write_picture(root / name / f"{number}.png", rng.integers(0, 256, (side, side), np.uint8))
+    return root
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,139 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import json_lines, write_class_folders
+from fer_edge.edge_runtime import Classifier
+from fer_edge.edge_runtime.pictures import import_cv2, read_picture, write_picture
+from fer_edge.edge_runtime.sources import read_frames
+from fer_edge.train.synthetic import synthetic_picture
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "happy.png"
+    write_picture(path, synthetic_picture("happy", seed=1))
+    return path
+
+
+def test_run_prints_one_json_line_per_picture(invoke, models, picture, tmp_path):
+    write_picture(picture.parent / "sub" / "empty.png", np.full((80, 80), 128, np.uint8))
+    result = invoke("run", picture.parent, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path)
+    first, second = json_lines(result.stdout)
+    (face,) = first["faces"]
+    assert set(first) == {"source", "frame", "faces"}
+    assert first["source"] == str(picture)
+    assert first["frame"] is None
+    assert set(face) == {"box_px", "label", "probability", "probabilities"}
+    assert face["probability"] == max(face["probabilities"].values()) == face["probabilities"][face["label"]]
+    assert second["faces"] == []
+    saved = read_picture(tmp_path / "happy.png")
+    assert saved.shape == (480, 640, 3)
+    assert (saved != read_picture(picture)).any()
+    assert (tmp_path / "sub" / "empty.png").is_file()
+
+
+def test_run_numbers_the_frames_of_a_video_and_saves_an_annotated_one(invoke, models, tmp_path):
+    cv2 = import_cv2()
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 480))
+    for _ in range(3):
+        writer.write(cv2.cvtColor(synthetic_picture("happy", seed=1), cv2.COLOR_RGB2BGR))
+    writer.release()
+    result = invoke("run", clip, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path / "out")
+    lines = json_lines(result.stdout)
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    assert all(len(line["faces"]) == 1 for line in lines)
+    assert len(list(read_frames(tmp_path / "out" / "clip.mp4"))) == 3
+
+
+def test_one_picture_gives_one_distribution_through_evaluate_classifier_and_run(invoke, models, faces, tmp_path):
+    classifier = Classifier(models["int8"])
+    for number in (0, 5, 40):
+        name = faces.ids[number]
+        write_picture(tmp_path / "data" / name, faces.images[number])
+    asked = invoke(
+        "evaluate", models["int8"], "--data", tmp_path / "data", "--split", "all", "--predictions", tmp_path / "p.jsonl"
+    )
+    assert asked.exit_code == 0, asked.output
+    evaluated = {line["face"]: line["probabilities"] for line in json_lines((tmp_path / "p.jsonl").read_text())}
+    ran = json_lines(invoke("run", tmp_path / "data", "--model", models["int8"], "--detector", "none", "--json").stdout)
+    for line in ran:
+        name = str(line["source"])[len(str(tmp_path / "data")) + 1 :]
+        direct = classifier.predict(read_picture(line["source"]))[0].as_dict()
+        assert line["faces"][0]["probabilities"] == direct == evaluated[name]
+    assert len(ran) == 3
+
+
+def test_evaluate_gives_a_run_and_its_float32_file_the_same_figures(invoke, run_folder, models):
+    result = invoke("evaluate", run_folder, models["float32"], "--data", "synthetic:12", "--json")
+    keras, tflite = json.loads(result.stdout)
+    assert keras["title"] == "cnn keras"
+    assert keras["confusion"] == tflite["confusion"]
+    assert keras["loss"] == pytest.approx(tflite["loss"], rel=1e-3)
+    assert keras["accuracy"] == json.loads((run_folder / "run.json").read_text())["metrics"]["test"]["accuracy"]
+
+
+def test_convert_without_a_run_takes_the_newest_and_prints_before_and_after(invoke, run_folder, tmp_path):
+    result = invoke("convert", "--int8", "--runs", run_folder.parent, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "int8:" in result.stdout
+    assert "->" in result.stdout
+    assert len(result.output.splitlines()) < 40
+    assert {path.name for path in tmp_path.iterdir()} == {"cnn_synthetic_int8.tflite", "convert.log"}
+
+
+def test_bench_prints_a_row_per_model_and_thread_count(invoke, models, tmp_path):
+    arguments = ("--data", "synthetic:12", "--threads", "1,2", "--min-runs", 3, "--min-seconds", 0)
+    out = ("--json", "--record", tmp_path / "r.jsonl", "--plot", tmp_path / "plot.png")
+    rows = json.loads(invoke("bench", models["int8"], models["float32"], *arguments, *out).stdout)
+    assert [(row["precision"], row["threads"]) for row in rows] == [("int8", 1), ("int8", 2), ("float32", 1), ("float32", 2)]
+    assert all(0 <= row["accuracy"] <= 1 and row["p50_ms"] <= row["p99_ms"] for row in rows)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    again = invoke("bench", "--from", tmp_path / "r.jsonl", "--markdown").stdout
+    assert len(again.strip().splitlines()) == 6
+
+
+def test_info_prints_the_contract(invoke, models):
+    assert "cnn" in invoke("info", models["int8"]).stdout
+    assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
+
+
+def test_doctor_makes_an_interpreter_and_reports_it(invoke):
+    result = invoke("doctor", "--json")
+    checks = {check["part"]: check for check in json.loads(result.stdout)}
+    assert result.exit_code == 0
+    assert checks["interpreter"]["remedy"] is None
+    assert checks["opencv"]["found"].endswith("with Haar cascades")
+
+
+def test_doctor_fails_where_models_cannot_run(invoke, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert "opencv: pip install" in result.stdout
+
+
+def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
+    model = models["int8"]
+    folder = write_class_folders(tmp_path / "d", ["happy", "sad"])
+    (tmp_path / "cut.tflite").write_bytes(model.read_bytes()[:1000])
+    assert "no dataset at" in error_of("train", "cnn", "--data", tmp_path / "nothing")
+    assert "unknown network 'resnet'" in error_of("train", "resnet", "--data", "synthetic")
+    assert "at least 75. Received: image_size=48" in error_of(
+        "train", "inception_v3", "--data", "synthetic", "--image-size", 48
+    )
+    assert "unknown recipe 'mine'" in error_of("train", "cnn", "--data", "synthetic", "--recipe", "mine")
+    assert "names no subjects" in error_of("train", "cnn", "--data", folder, "--split", "subject")
+    assert "is no run folder" in error_of("convert", tmp_path)
+    assert "no model file" in error_of("run", tmp_path / "d", "--model", "no.tflite")
+    assert "truncated" in error_of("run", tmp_path / "d", "--model", tmp_path / "cut.tflite")
+    assert "no picture, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
+    assert "unknown detector" in error_of("run", tmp_path / "d", "--model", model, "--detector", "x")
+    assert "num_threads must be at least 1" in error_of("run", tmp_path / "d", "--model", model, "--threads", 0)
+    assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
+    assert "holds no .tflite file" in error_of("bench", tmp_path / "d")
+    assert "unknown part 'dev'" in error_of("evaluate", model, "--data", folder, "--part", "dev")
+    assert "CLASS=LABEL" in error_of("evaluate", model, "--data", folder, "--map", "x")
+    assert "truncated" in error_of("info", tmp_path / "cut.tflite")
+    assert not (tmp_path / "runs").exists()

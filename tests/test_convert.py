@@ -1,0 +1,133 @@
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from fer_edge.convert.convert_run import compare, convert_run
+from fer_edge.convert.quantize import full_range
+from fer_edge.convert.run_folder import newest_run, read_run
+from fer_edge.edge_runtime.contract import Contract, ModelError, read_contract
+from fer_edge.edge_runtime.interpreter import open_interpreter
+
+
+def test_int8_takes_the_camera_s_bytes_as_they_are(models):
+    interpreter = open_interpreter(models["int8"])
+    (face,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (face["dtype"], output["dtype"]) == (np.uint8, np.uint8)
+    assert face["quantization"] == (1.0, 0)
+    assert face["shape"].tolist() == [1, 32, 32, 3]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "dynamic"])
+def test_the_other_precisions_take_the_same_bytes_as_floats(models, precision):
+    (face,) = open_interpreter(models[precision]).get_input_details()
+    assert face["dtype"] == np.float32
+    assert face["shape"].tolist() == [1, 32, 32, 3]
+
+
+def test_sizes_fall_with_the_precision(models):
+    sizes = {name: path.stat().st_size for name, path in models.items()}
+    assert 0.4 < sizes["float16"] / sizes["float32"] < 0.6
+    assert 0.2 < sizes["int8"] / sizes["float32"] < 0.35
+
+
+def test_names_say_network_data_and_precision(models):
+    assert {path.name for path in models.values()} == {f"cnn_synthetic_{name}.tflite" for name in models}
+
+
+def test_the_file_carries_labels_contract_and_standard_metadata(models, run_folder, faces):
+    run = json.loads((run_folder / "run.json").read_text())
+    for precision, path in models.items():
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("labels.txt").decode().split() == list(faces.labels)
+        contract = read_contract(path)
+        assert contract.precision == precision
+        assert contract.labels == faces.labels
+        assert contract.source_digest == run["model_digest"]
+        assert contract.crop.training_resolution_px == 48
+        assert contract.split["train_digest"] == run["split"]["train_digest"]
+        content = path.read_bytes()
+        assert b"TFLITE_METADATA" in content
+        assert b"M001" in content
+        assert Contract.from_json(contract.to_json()) == contract
+
+
+def test_float32_agrees_with_keras_and_metrics_are_those_of_the_held_out_faces(models, run_folder):
+    metrics = read_contract(models["float32"]).metrics
+    run = json.loads((run_folder / "run.json").read_text())
+    assert metrics["agreement"] == 1.0
+    assert metrics["largest_difference"] < 1e-4
+    assert metrics["accuracy_before"] == pytest.approx(run["metrics"]["test"]["accuracy"])
+    assert metrics["faces"] == run["metrics"]["test"]["count"]
+
+
+def test_compare_counts_agreement_and_recalls_by_hand():
+    before = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], np.float32)
+    after = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]], np.float32)
+    got = compare(before, after, np.array([0, 0, 1]), ("happy", "sad"))
+    assert got["agreement"] == pytest.approx(2 / 3)
+    assert (got["accuracy_before"], got["accuracy_after"]) == pytest.approx((1.0, 2 / 3))
+    assert got["recall_after"] == {"happy": 0.5, "sad": 1.0}
+    assert got["largest_difference"] == pytest.approx(0.4)
+
+
+def test_calibration_covers_the_whole_input_range_and_leaves_its_input_alone():
+    faces = np.full((3, 4, 4, 3), 100, np.uint8)
+    widened = full_range(faces)
+    assert (widened.min(), widened.max()) == (0, 255)
+    assert (widened != faces).sum() == 6
+    assert (faces == 100).all()
+
+
+def copy_of(run_folder, target):
+    shutil.copytree(run_folder, target)
+    return target
+
+
+def test_runs_without_a_finished_model_are_refused(run_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no run folder"):
+        read_run(tmp_path)
+    stopped = copy_of(run_folder, tmp_path / "stopped")
+    (stopped / "model.keras").unlink()
+    with pytest.raises(FileNotFoundError, match="no finished model"):
+        read_run(stopped)
+    swapped = copy_of(run_folder, tmp_path / "swapped")
+    (swapped / "model.keras").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is not the model this run finished with"):
+        read_run(swapped)
+    cut = copy_of(run_folder, tmp_path / "cut")
+    (cut / "calibration.npz").write_bytes((cut / "calibration.npz").read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"calibration.npz is damaged"):
+        read_run(cut)
+
+
+def test_too_few_calibration_faces_are_refused_and_nothing_is_left(run_folder, tmp_path):
+    poor = copy_of(run_folder, tmp_path / "poor")
+    with np.load(poor / "calibration.npz") as content:
+        few = {name: values[:20] if values.ndim else values for name, values in content.items()}
+    np.savez(poor / "calibration.npz", **few)
+    with pytest.raises(ValueError, match="at least 100 distinct calibration faces, the run folder holds 20"):
+        convert_run(read_run(poor), ["int8"], tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.tflite"))
+
+
+def test_the_newest_run_is_found(run_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run under"):
+        newest_run(tmp_path)
+    copy_of(run_folder, tmp_path / "a")
+    newer = copy_of(run_folder, tmp_path / "b")
+    (newer / "run.json").touch()
+    assert newest_run(tmp_path) == newer
+
+
+def test_an_unknown_precision_is_refused(run_folder):
+    with pytest.raises(ValueError, match="unknown precision 'int4'; choose one of: float32, float16, dynamic, int8"):
+        convert_run(read_run(run_folder), ["int4"])
+
+
+def test_a_damaged_contract_is_refused():
+    with pytest.raises(ModelError, match="damaged"):
+        Contract.from_json("{}")
+    with pytest.raises(ModelError, match="version 99"):
+        Contract.from_json('{"contract_version": 99}')

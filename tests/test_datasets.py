@@ -1,0 +1,137 @@
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import write_class_folders
+from fer_edge.edge_runtime.pictures import write_picture
+from fer_edge.train.datasets import load_faces
+from fer_edge.train.faces import DataError
+from fer_edge.train.synthetic import synthetic_faces, synthetic_picture
+
+
+def zip_of(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def test_labels_come_in_canonical_order_whatever_the_folders_are_called(tmp_path):
+    faces = load_faces(str(write_class_folders(tmp_path / "d", ["surprise", "anger", "sadness"])))
+    assert faces.labels == ("angry", "sad", "surprise")
+    assert [faces.labels[t] for t in faces.targets] == [
+        {"ang": "angry", "sad": "sad", "sur": "surprise"}[i[:3]] for i in faces.ids
+    ]
+
+
+def test_a_folder_and_a_zip_of_it_have_one_fingerprint(tmp_path):
+    folder = write_class_folders(tmp_path / "d", ["happy", "sad"])
+    packed = zip_of(folder, tmp_path / "other.zip")
+    assert load_faces(str(folder)).fingerprint == load_faces(str(packed)).fingerprint
+
+
+def test_grey_pictures_keep_one_channel_and_coloured_ones_three(tmp_path):
+    write_picture(tmp_path / "happy" / "grey.png", np.full((6, 6), 7, np.uint8))
+    write_picture(tmp_path / "happy" / "rgb.png", np.dstack([np.full((6, 6), value, np.uint8) for value in (200, 10, 30)]))
+    grey, rgb = load_faces(str(tmp_path)).images
+    assert grey.shape == (6, 6)
+    assert rgb[0, 0].tolist() == [200, 10, 30]
+
+
+def test_parts_and_subjects_are_read_from_the_path(tmp_path):
+    picture = np.zeros((4, 4), np.uint8)
+    write_picture(tmp_path / "train" / "happy" / "Training_1.png", picture)
+    write_picture(tmp_path / "test" / "happy" / "PublicTest_2.png", picture)
+    write_picture(tmp_path / "test" / "happy" / "PrivateTest_3.png", picture)
+    write_picture(tmp_path / "happy" / "S010_002_00000014.png", picture)
+    faces = load_faces(str(tmp_path))
+    found = {
+        name.split("/")[-1]: (part, subject) for name, part, subject in zip(faces.ids, faces.parts, faces.subjects, strict=True)
+    }
+    assert found == {
+        "Training_1.png": ("train", None),
+        "PublicTest_2.png": ("test", None),
+        "PrivateTest_3.png": ("private_test", None),
+        "S010_002_00000014.png": (None, "S010"),
+    }
+
+
+def test_fer2013_csv_gives_pixels_labels_and_parts(tmp_path):
+    path = tmp_path / "fer.csv"
+    rows = [(0, 5, "Training"), (6, 9, "PublicTest"), (3, 1, "PrivateTest")]
+    lines = [f"{code},{' '.join([str(value)] * 2304)},{usage}" for code, value, usage in rows]
+    path.write_text("\n".join(["emotion,pixels,Usage", *lines]))
+    faces = load_faces(str(path))
+    assert faces.labels == ("angry", "happy", "neutral")
+    assert [faces.labels[t] for t in faces.targets] == ["angry", "neutral", "happy"]
+    assert faces.parts == ("train", "test", "private_test")
+    assert [int(image[47, 47]) for image in faces.images] == [5, 9, 1]
+
+
+def test_original_ckplus_gives_the_last_three_frames_of_labelled_sequences(tmp_path):
+    frames = tmp_path / "cohn-kanade-images" / "S005" / "001"
+    picture = synthetic_picture("happy", seed=1)
+    for number in range(1, 6):
+        write_picture(frames / f"S005_001_0000000{number}.png", picture)
+    write_picture(tmp_path / "cohn-kanade-images" / "S006" / "001" / "S006_001_00000001.png", picture)
+    label = tmp_path / "Emotion" / "S005" / "001" / "S005_001_00000005_emotion.txt"
+    label.parent.mkdir(parents=True)
+    label.write_text("   5.0000000e+00\n")
+    faces = load_faces(str(tmp_path))
+    assert [name[-5] for name in faces.ids] == ["3", "4", "5"]
+    assert faces.labels == ("happy",)
+    assert set(faces.subjects) == {"S005"}
+    assert {image.shape for image in faces.images} == {(48, 48)}
+
+
+def test_synthetic_faces_are_the_same_every_time_and_all_different():
+    first, second = synthetic_faces(10), synthetic_faces(10)
+    assert first.fingerprint == second.fingerprint
+    assert len(set(first.digests)) == len(first) == 160
+    assert np.bincount(first.targets).tolist() == [20] * 8
+
+
+def test_a_map_renames_and_drops_classes(tmp_path):
+    folder = write_class_folders(tmp_path / "d", ["contempt", "fear", "happy"])
+    faces = load_faces(str(folder), {"contempt": "neutral", "fear": "-"})
+    assert faces.labels == ("happy", "neutral")
+
+
+def test_one_bad_picture_in_many_is_skipped_and_named(tmp_path):
+    folder = write_class_folders(tmp_path / "d", ["happy", "sad"], count=60)
+    (folder / "sad" / "bad.png").write_bytes(b"no picture")
+    faces = load_faces(str(folder))
+    assert len(faces) == 120
+    assert len(faces.skipped) == 1
+    assert "sad/bad.png" in faces.skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda d: (d / "happy" / "bad.png").write_bytes(b"x"), "1 of 7 pictures"),
+        (lambda d: write_class_folders(d, ["bored"]), "unknown class 'bored'"),
+        (lambda d: (d / "fear").mkdir(), "class folder 'fear'"),
+        (lambda d: write_picture(d / "loose.png", np.zeros((4, 4), np.uint8)), "outside class folders"),
+    ],
+)
+def test_bad_class_folders_are_refused(tmp_path, prepare, message):
+    folder = write_class_folders(tmp_path / "d", ["happy", "sad"])
+    prepare(folder)
+    with pytest.raises(DataError, match=message):
+        load_faces(str(folder))
+
+
+def test_missing_empty_and_truncated_sources_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no dataset at"):
+        load_faces(str(tmp_path / "nothing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no pictures"):
+        load_faces(str(tmp_path / "empty"))
+    packed = zip_of(write_class_folders(tmp_path / "d", ["happy"]), tmp_path / "d.zip")
+    packed.write_bytes(packed.read_bytes()[:-30])
+    with pytest.raises(DataError, match="truncated"):
+        load_faces(str(packed))
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="lacks the columns emotion, pixels"):
+        load_faces(str(tmp_path / "a.csv"))

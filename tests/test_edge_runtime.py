@@ -1,0 +1,153 @@
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from fer_edge.edge_runtime import Classifier, CropConvention
+from fer_edge.edge_runtime.contract import BoxTransform, ModelError
+from fer_edge.edge_runtime.crop import crop_face, prepare_face
+from fer_edge.edge_runtime.detect import open_detector
+from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
+from fer_edge.edge_runtime.pictures import read_picture, write_picture
+from fer_edge.edge_runtime.sources import read_frames
+from fer_edge.train.synthetic import synthetic_picture
+from tensorflow.lite.python import schema_py_generated as schema
+
+
+def test_a_prediction_names_the_most_probable_label(models, faces):
+    classifier = Classifier(models["int8"])
+    (prediction,) = classifier.predict(faces.images[0])
+    assert prediction.label == classifier.labels[int(prediction.probabilities.argmax())]
+    assert prediction.probability == prediction.probabilities.max()
+    assert sum(prediction.as_dict().values()) == pytest.approx(1, abs=0.02)
+    assert tuple(prediction.as_dict()) == faces.labels
+
+
+def test_grey_and_rgb_of_one_face_and_any_way_of_passing_it_give_the_same(models, faces):
+    classifier = Classifier(models["int8"])
+    grey = faces.images[3]
+    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+    one = classifier.predict(grey)[0].probabilities
+    for passed in (rgb, [grey], np.stack([rgb, rgb])):
+        assert np.array_equal(classifier.predict(passed)[0].probabilities, one)
+    assert len(classifier.predict(np.stack([rgb, rgb]))) == 2
+
+
+def test_int8_and_float32_say_nearly_the_same(models, faces):
+    exact, small = (Classifier(models[name]) for name in ("float32", "int8"))
+    differences = [np.abs(exact.probabilities(face) - small.probabilities(face)).max() for face in faces.images[:32]]
+    assert np.median(differences) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("face", "message"),
+    [
+        (np.zeros((8, 8, 3), np.float32), "uint8 array of pixels 0..255. Received: float32"),
+        (np.zeros((8, 8, 4), np.uint8), r"Received: \(8, 8, 4\)"),
+        (np.zeros((0, 8), np.uint8), r"Received: \(0, 8\)"),
+    ],
+)
+def test_what_is_no_picture_is_refused(models, face, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(models["int8"]).predict([face])
+
+
+def test_models_that_cannot_be_used_are_refused(models, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        Classifier(tmp_path / "none.tflite")
+    text = tmp_path / "text.tflite"
+    text.write_text("not a model")
+    with pytest.raises(ModelError, match=r"is not a .tflite file"):
+        Classifier(text)
+    foreign = shutil.copy(PROBE_MODEL, tmp_path / "foreign.tflite")
+    with pytest.raises(ModelError, match="no contract inside"):
+        Classifier(foreign)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.95, 0.9999])
+def test_a_truncated_model_is_refused(models, tmp_path, share):
+    whole = models["int8"].read_bytes()
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ModelError, match="truncated"):
+        Classifier(cut)
+
+
+def test_a_model_with_custom_operators_is_refused(tmp_path):
+    import flatbuffers
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(PROBE_MODEL.read_bytes(), 0))
+    code = model.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = "MyOwn"
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path = tmp_path / "custom.tflite"
+    path.write_bytes(builder.Output())
+    with pytest.raises(ModelError, match="holds custom operators"):
+        open_interpreter(path)
+
+
+def test_a_missing_interpreter_and_a_missing_opencv_say_how_to_get_them(monkeypatch, models):
+    for name in ("ai_edge_litert", "ai_edge_litert.interpreter", "tflite_runtime", "cv2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"tried ai_edge_litert, tflite_runtime.*fer-edge\[edge\]"):
+        find_interpreter()
+    with pytest.raises(ImportError, match=r"OpenCV cannot be imported.*fer-edge\[edge\]"):
+        open_detector("haar")
+
+
+def test_faces_are_brought_to_the_training_resolution_before_the_input_size():
+    sharp = np.indices((96, 96)).sum(axis=0).astype(np.uint8) % 2 * 255
+    large = np.kron(sharp, np.ones((2, 2), np.uint8))
+    assert np.ptp(prepare_face(large, 96, 48).astype(int)) <= 1  # a checkerboard finer than training faces is grey
+    assert prepare_face(sharp, 96, 48) is sharp
+    assert prepare_face(np.zeros((48, 40, 3), np.uint8), 96, 48).shape == (96, 96, 3)
+
+
+def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
+    picture = np.zeros((100, 100, 3), np.uint8)
+    picture[:, :10] = 50
+    crop = CropConvention(box_transforms={"haar": BoxTransform(scale=2.0, shift_y=0.5)})
+    face = crop_face(picture, (0, 20, 20, 20), "haar", crop)
+    assert face.shape == (40, 40, 3)  # from x -10, y 20
+    assert (face[:, :20] == 50).all()
+    assert (face[:, 20:] == 0).all()
+    with pytest.raises(ValueError, match="no box transform for detector 'yunet'; it knows: haar"):
+        crop_face(picture, (0, 0, 5, 5), "yunet", crop)
+
+
+@pytest.mark.parametrize("label", ["happy", "angry", "neutral"])
+def test_haar_finds_the_face_where_it_is(label):
+    x, y, width, height = open_detector("haar").detect(synthetic_picture(label, seed=2))[0]
+    assert abs(x + width / 2 - 320) < 30
+    assert abs(y + height / 2 - 240) < 30
+    assert 180 < width < 280
+
+
+def test_an_unknown_detector_is_refused():
+    with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, haar, none"):
+        open_detector("mtcnn")
+
+
+def test_a_picture_comes_back_as_it_was_written(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    write_picture(tmp_path / "p.png", picture)
+    assert np.array_equal(read_picture(tmp_path / "p.png"), picture)
+    with pytest.raises(ValueError, match=r"cannot write a picture as '.txt'"):
+        write_picture(tmp_path / "p.txt", picture)
+
+
+def test_a_folder_is_walked_and_what_cannot_be_read_is_told(tmp_path):
+    write_picture(tmp_path / "a" / "one.png", np.zeros((4, 4), np.uint8))
+    (tmp_path / "b.jpg").write_bytes(b"broken")
+    (tmp_path / "notes.txt").write_text("no picture")
+    told = []
+    frames = list(read_frames(tmp_path, told.append))
+    assert [frame.source.name for frame in frames] == ["one.png"]
+    assert len(told) == 1
+    assert "b.jpg" in told[0]
+    with pytest.raises(ValueError, match="cannot decode the picture"):
+        list(read_frames(tmp_path / "b.jpg"))
+    with pytest.raises(ValueError, match="neither a picture nor a video"):
+        list(read_frames(tmp_path / "notes.txt"))

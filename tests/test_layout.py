@@ -1,0 +1,71 @@
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STAGES = {"train", "convert", "edge_runtime", "benchmarks"}
+MAY_IMPORT = {"train": {"edge_runtime"}, "convert": {"edge_runtime"}, "benchmarks": {"edge_runtime"}, "edge_runtime": set()}
+
+
+def package_of(folder):
+    parts = folder.relative_to(ROOT).parts
+    return ".".join(["fer_edge", *(parts[1:] if parts[0] == "cli" else parts)])
+
+
+def test_setup_cfg_lists_every_folder_that_is_a_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    folders = [ROOT / name for name in (*STAGES, "cli")]
+    found = {package_of(path.parent) for folder in folders for path in folder.rglob("__init__.py")}
+    assert listed == found
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_a_stage_refuses_to_be_imported_under_its_bare_name(stage):
+    done = subprocess.run([sys.executable, "-c", f"import {stage}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"import fer_edge.{stage}, not {stage}" in done.stderr
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_imports_point_one_way(stage):
+    imported = set()
+    for path in (ROOT / stage).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fer_edge."):
+                imported.add(node.module.split(".")[1])
+            elif isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[1] for name in node.names if name.name.startswith("fer_edge.")}
+    assert imported - {stage} <= MAY_IMPORT[stage]
+
+
+def test_the_edge_runtime_imports_with_the_standard_library_and_numpy_alone():
+    code = """
+import sys
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        top = name.split(".")[0]
+        if top not in sys.stdlib_module_names and top not in ("numpy", "fer_edge"):
+            raise ImportError(f"{name} is not allowed here")
+sys.meta_path.insert(0, Wall())
+import pkgutil, importlib, fer_edge.edge_runtime as runtime
+names = [module.name for module in pkgutil.iter_modules(runtime.__path__)]
+for name in names:
+    importlib.import_module(f"fer_edge.edge_runtime.{name}")
+print(len(names))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(list((ROOT / "edge_runtime").glob("[!_]*.py")))
+
+
+def test_help_imports_neither_numpy_nor_keras():
+    code = "import sys; from fer_edge.main import main; main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert not {"numpy", "keras", "tensorflow", "rich", "cv2"} & set(modules)

@@ -1,0 +1,101 @@
+import keras
+import numpy as np
+import pytest
+from fer_edge.convert.fold import fold_input
+from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
+from fer_edge.train.weights import grey_stem, load_weights, parse_weights
+
+PARAMETERS = {
+    "cnn": 1_000_000,
+    "vgg16": 14_700_000,
+    "inception_v3": 21_800_000,
+    "mobilenet_v2": 2_260_000,
+    "densenet121": 7_040_000,
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    name = request.param
+    return name, build_network(name, NETWORKS[name].min_image_size, 7, bn_momentum=0.9)
+
+
+def test_every_network_keeps_the_contract_and_folds_without_changing_its_answer(network):
+    name, model = network
+    side = NETWORKS[name].min_image_size
+    assert model.input_shape == (None, side, side, 3)
+    assert model.output_shape == (None, 7)
+    momenta = {layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert momenta <= {0.9}
+    rgb = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.float32)
+    before = np.asarray(model(rgb, training=False))
+    folded = fold_input(model)
+    assert before.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
+    assert np.asarray(folded(rgb, training=False)) == pytest.approx(before, abs=2e-5)
+    assert "to_grey" not in [layer.name for layer in folded.layers]
+    assert folded.count_params() < 1.01 * model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("cnn", 32), ("vgg16", 32), ("inception_v3", 75), ("mobilenet_v2", 32), ("densenet121", 32)]
+)
+def test_image_sizes_under_the_minimum_are_refused(name, least):
+    assert check_image_size(name, least) == least
+    with pytest.raises(ValueError, match=f"at least {least}. Received: image_size={least - 1}"):
+        check_image_size(name, least - 1)
+
+
+@pytest.mark.parametrize("scaling", [CAFFE, MINUS_ONE_TO_ONE, TORCH], ids=["caffe", "minus_one_to_one", "torch"])
+def test_the_grey_stem_equals_the_scaled_rgb_stem_away_from_the_border(scaling):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 3, 3, 5)).astype(np.float32)
+    grey = rng.integers(0, 256, (3, 3)).astype(np.float64)
+    rgb = np.stack([(grey - mean) / std for mean, std in zip(scaling.mean, scaling.std, strict=True)], axis=-1)
+    fed = rgb[:, :, ::-1] if scaling.bgr else rgb
+    expected = np.einsum("hwc,hwcf->f", fed, kernel)
+    new, offset = grey_stem(kernel, scaling)
+    assert np.einsum("hw,hwf->f", grey / 255, new[:, :, 0]) + offset == pytest.approx(expected, abs=1e-3)
+
+
+def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_path):
+    keras.utils.set_random_seed(0)
+    backbone = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(64, 64, 3))
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(np.random.default_rng(1).normal(0, 0.1, layer.moving_mean.shape))
+    backbone.save_weights(tmp_path / "dense.weights.h5")
+    model = build_network("densenet121", 64, 3)
+    loaded = load_weights(model, "densenet121", str(tmp_path / "dense.weights.h5"))
+    assert loaded.fresh_layers == ("probabilities",)
+    # A face of one tone: only the zero-padded border differs, so compare the first convolution's middle.
+    grey = np.full((1, 64, 64, 3), 90.0, np.float32)
+    scaled = (grey - TORCH.mean) / TORCH.std
+    ours = keras.Model(model.input, model.get_layer("conv1_bn").output)(grey, training=False)
+    theirs = keras.Model(backbone.input, backbone.get_layer("conv1_bn").output)(scaled.astype(np.float32), training=False)
+    assert np.asarray(ours)[:, 8:24, 8:24] == pytest.approx(np.asarray(theirs)[:, 8:24, 8:24], abs=1e-3)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, run_folder):
+    model = build_network("mobilenet_v2", 32, 3)
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        load_weights(model, "mobilenet_v2", str(tmp_path / "none.h5"))
+    with pytest.raises(ValueError, match="holds another network"):
+        load_weights(model, "mobilenet_v2", str(run_folder))
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ValueError, match="does not fit mobilenet_v2"):
+        load_weights(model, "mobilenet_v2", str(tmp_path / "other.weights.h5"))
+
+
+def test_another_run_gives_all_weights_but_a_head_of_another_size(run_folder):
+    donor = keras.models.load_model(run_folder / "model.keras", compile=False)
+    model = build_network("cnn", 32, 3)
+    loaded = load_weights(model, "cnn", str(run_folder))
+    assert loaded.fresh_layers == ("probabilities",)
+    assert np.array_equal(model.get_layer("fc").get_weights()[0], donor.get_layer("fc").get_weights()[0])
+
+
+def test_weights_are_named_per_network_or_for_all():
+    assert parse_weights(["none", "cnn=run"], ["cnn", "vgg16"]) == {"cnn": "run", "vgg16": "none"}
+    with pytest.raises(ValueError, match="names 'densenet121', which is not trained here"):
+        parse_weights(["densenet121=x"], ["cnn"])

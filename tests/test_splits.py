@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from conftest import make_faces
+from fer_edge.train.faces import DataError
+from fer_edge.train.selection import TrainedOn, select_faces
+from fer_edge.train.splits import leakage, leakage_warning, make_split
+
+CKPLUS_COUNTS = {"angry": 135, "contempt": 54, "disgust": 177, "fear": 75, "happy": 207, "sad": 84, "surprise": 249}
+
+
+def test_the_paper_split_gives_the_published_test_counts():
+    targets = np.repeat(range(7), list(CKPLUS_COUNTS.values()))
+    images = [np.frombuffer(np.int32(number).tobytes(), np.uint8).reshape(2, 2) for number in range(981)]
+    split = make_split(make_faces(CKPLUS_COUNTS, targets, images=images), "paper")
+    counts = dict(zip(CKPLUS_COUNTS, np.bincount(targets[split.test]).tolist(), strict=True))
+    assert counts == {"angry": 27, "contempt": 11, "disgust": 36, "fear": 15, "happy": 42, "sad": 17, "surprise": 50}
+
+
+@pytest.mark.parametrize("name", ["paper", "subject"])
+def test_the_parts_divide_the_data_and_repeat_with_the_seed(faces, name):
+    split, again, other = (make_split(faces, name, seed=seed) for seed in (3, 3, 4))
+    everything = np.sort(np.concatenate([split.train, split.validation, split.test]))
+    assert everything.tolist() == list(range(len(faces)))
+    assert split.ids(faces) == again.ids(faces)
+    assert split.ids(faces) != other.ids(faces)
+
+
+def test_no_subject_stands_on_two_sides_and_ten_folds_cover_everyone():
+    targets = [number % 2 for number in range(80)]
+    faces = make_faces(["happy", "sad"], targets, subjects=[f"P{number // 4}" for number in range(80)])
+    tested = []
+    for fold in range(10):
+        split = make_split(faces, "subject", fold=fold, folds=10)
+        sides = [{faces.subjects[i] for i in part} for part in (split.train, split.validation, split.test)]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+        tested += split.test.tolist()
+    assert sorted(tested) == list(range(80))
+
+
+def test_the_official_split_trains_without_pictures_of_the_test_part():
+    shared = np.full((4, 4), 200, np.uint8)
+    images = [np.full((4, 4), number, np.uint8) for number in range(40)]
+    images[3] = images[39] = shared
+    parts = ["train"] * 36 + ["test"] * 4
+    faces = make_faces(["happy", "sad"], [number % 2 for number in range(40)], parts=parts, images=images)
+    split = make_split(faces, "official")
+    assert 3 not in split.train
+    assert 3 not in split.validation
+    assert split.test.tolist() == [36, 37, 38, 39]
+    assert leakage(faces, split)["identical_pictures"] == 0
+
+
+def test_leakage_counts_people_and_identical_pictures():
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, subjects=["A", "B"] * 20, images=[np.zeros((2, 2), np.uint8)] * 40)
+    split = make_split(faces, "paper")
+    found = leakage(faces, split)
+    assert found == {"identical_pictures": 8, "shared_subjects": 2, "test_pictures_of_shared_subjects": 8, "leaky": True}
+    assert leakage_warning(found).startswith("leaky split: 8 test pictures show 2 people")
+
+
+def test_auto_takes_the_most_honest_split_the_data_allows(faces):
+    assert make_split(faces, "auto").name == "subject"
+    targets = [0, 1] * 20
+    assert make_split(make_faces(["happy", "sad"], targets), "auto").name == "paper"
+    parts = ["train"] * 30 + ["test"] * 10
+    assert make_split(make_faces(["happy", "sad"], targets, parts=parts), "auto").name == "official"
+
+
+def test_impossible_splits_are_refused(faces):
+    nameless = make_faces(["happy", "sad"], [0, 1] * 10)
+    with pytest.raises(ValueError, match="unknown split 'random'"):
+        make_split(faces, "random")
+    with pytest.raises(DataError, match="names no subjects"):
+        make_split(nameless, "subject")
+    with pytest.raises(DataError, match="no official train and test part"):
+        make_split(nameless, "official")
+    with pytest.raises(ValueError, match="fold must be from 0"):
+        make_split(faces, "subject", fold=10, folds=10)
+
+
+def test_a_class_absent_from_training_is_refused():
+    faces = make_faces(["happy", "sad"], [0] * 20 + [1] * 10, parts=["train"] * 20 + ["test"] * 10)
+    with pytest.raises(DataError, match="no training picture of class sad"):
+        make_split(faces, "official")
+
+
+def trained_on(faces, split):
+    return TrainedOn(faces.labels, faces.name, faces.fingerprint, split.summary(faces), 48)
+
+
+def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_about(faces):
+    split = make_split(faces, "subject", seed=5)
+    own = select_faces(faces, trained_on(faces, split))
+    assert list(own.faces.ids) == split.ids(faces)["test"]
+    assert own.warning is None
+    other = select_faces(faces, trained_on(faces, split), "subject", seed=6)
+    assert "trained under another split" in other.warning
+
+
+def test_faces_of_labels_the_model_does_not_know_are_dropped_and_counted(faces):
+    small = faces.with_labels(("happy", "sad"))
+    trained = TrainedOn(("sad", "happy"), "other", "0" * 64, make_split(small, "paper").summary(small), 48)
+    chosen = select_faces(faces, trained)
+    assert chosen.dropped == len(faces) - len(small)
+    assert {name.split("/")[0] for name, target in zip(chosen.faces.ids, chosen.faces.targets, strict=True) if target == 0} == {
+        "sad"
+    }
+
+
+def test_test_pictures_that_also_stand_in_training_are_marked():
+    images = [np.full((4, 4), number, np.uint8) for number in range(40)]
+    images[39] = images[0]
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, parts=["train"] * 36 + ["test"] * 4, images=images)
+    chosen = select_faces(faces, trained_on(faces, make_split(faces, "official")))
+    assert chosen.distinct.tolist() == [True, True, True, False]

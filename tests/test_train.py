@@ -1,0 +1,107 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from fer_edge.train.augment import Augmentation, augment
+from fer_edge.train.evaluate import measure
+from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.recipes import RECIPES
+from fer_edge.train.run_folder import choose_calibration
+from fer_edge.train.splits import make_split
+
+
+def test_the_paper_recipe_is_the_published_one():
+    recipe = RECIPES["paper"]
+    assert (recipe.optimizer, recipe.learning_rate, recipe.schedule, recipe.batch_size) == ("adam", 0.001, "constant", 32)
+    assert recipe.epochs == {"cnn": 30, "vgg16": 30, "inception_v3": 10, "mobilenet_v2": 10, "densenet121": 10}
+    assert recipe.augmentation == Augmentation(rotation_degrees=15, shift=0.15, shear=0.15, zoom=0.15, flip=True)
+
+
+def test_a_run_folder_holds_what_later_stages_need(run_folder, faces):
+    run = json.loads((run_folder / "run.json").read_text())
+    split = make_split(faces, "subject", seed=1)
+    assert run["finished"] is True
+    assert run["split"]["ids"] == split.ids(faces)
+    assert run["data"]["fingerprint"] == faces.fingerprint
+    assert len(run["history"]["val_accuracy"]) == 2
+    assert run["metrics"]["test"]["count"] == len(split.test)
+    names = {path.name for path in run_folder.iterdir()}
+    assert names == {"model.keras", "run.json", "calibration.npz", "held_out.npz", "curves.png", "confusion.png"}
+
+
+def test_calibration_faces_are_distinct_training_faces_of_every_class(faces):
+    split = make_split(faces, "paper")
+    chosen = choose_calibration(faces, split, seed=0)
+    assert set(chosen) <= set(split.train.tolist())
+    assert len({faces.digests[i] for i in chosen}) == len(chosen)
+    counts = np.bincount(faces.targets[chosen], minlength=8)
+    assert counts.max() - counts.min() <= 3
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
+    plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=3)
+    split = make_split(faces, "subject")
+
+    def stop_after_two(epoch, figures):
+        if epoch == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train_run(plan, faces, split, tmp_path / "run", on_epoch=stop_after_two)
+    with pytest.raises(FileExistsError, match="Continue it with --resume"):
+        train_run(plan, faces, split, tmp_path / "run")
+    other = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=4)
+    with pytest.raises(ValueError, match="started with other settings"):
+        train_run(other, faces, split, tmp_path / "run", resume=True)
+    seen = []
+    run = train_run(plan, faces, split, tmp_path / "run", resume=True, on_epoch=lambda epoch, figures: seen.append(epoch))
+    assert seen == [3]
+    assert len(run["history"]["loss"]) == 3
+
+
+def test_augmentation_moves_faces_within_range_and_nothing_when_off():
+    keras.utils.set_random_seed(0)
+    faces = np.zeros((64, 32, 32, 1), np.float32)
+    faces[:, 14:18, 14:18] = 255
+    same = augment(faces, Augmentation(), keras.random.SeedGenerator(0))
+    assert np.asarray(same) == pytest.approx(faces, abs=1e-3)
+    moved = np.asarray(augment(faces, Augmentation(shift=0.25), keras.random.SeedGenerator(0)))
+    rows = (moved.sum(axis=(2, 3)) * np.arange(32)).sum(axis=1) / moved.sum(axis=(1, 2, 3))
+    assert 4 < np.abs(rows - 15.5).max() <= 8.1
+    mirrored = np.asarray(
+        augment(faces + np.arange(32, dtype=np.float32)[:, None] / 32, Augmentation(flip=True), keras.random.SeedGenerator(0))
+    )
+    assert mirrored.shape == faces.shape
+    assert moved.min() >= 0
+    assert moved.max() <= 255.01
+
+
+def test_flipping_mirrors_about_half_of_the_faces():
+    ramp = np.tile(np.arange(16, dtype=np.float32)[None, None, :, None], (200, 16, 1, 1))
+    flipped = np.asarray(augment(ramp, Augmentation(flip=True), keras.random.SeedGenerator(1)))
+    mirrored = [np.allclose(face, ramp[0, :, ::-1], atol=1e-3) for face in flipped]
+    kept = [np.allclose(face, ramp[0], atol=1e-3) for face in flipped]
+    assert sum(mirrored) + sum(kept) == 200
+    assert 70 < sum(mirrored) < 130
+
+
+def test_measure_gives_hand_computed_figures():
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.4, 0.0], [0.5, 0.0, 0.5]], np.float32)
+    figures = measure(probabilities, np.array([0, 1, 1, 0]), ("happy", "sad", "fear"))
+    assert figures["accuracy"] == 0.75
+    assert figures["confusion"] == [[2, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert figures["per_class"]["sad"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2})
+    assert figures["macro"]["recall"] == 0.75
+    assert figures["loss"] == pytest.approx(-np.log([0.9, 0.8, 0.4, 0.5]).mean())
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="unknown network 'vgg'; choose one of: cnn, vgg16"):
+        make_plan("vgg", RECIPES["edge"])
+    with pytest.raises(ValueError, match="epochs must be at least 1"):
+        make_plan("cnn", RECIPES["edge"], epochs=0)
