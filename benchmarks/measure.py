@@ -87,7 +87,7 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
         "num_threads": num_threads,
         "load_ms": load_ms,
         "first_inference_ms": first_ms,
-        "samples_ms": samples,
+        "samples_ms": [round(sample, 4) for sample in samples],  # to 0.1 microseconds
         "memory_before_bytes": memory_before,
         "peak_memory_bytes": _memory("VmHWM"),
         "environment": describe_environment(),

@@ -37,7 +37,7 @@ def examine() -> list[Check]:
     return [
         _python(),
         _tried("interpreter", "run", _interpreter, "pip install 'fer-edge[edge]'"),
-        _tried("opencv", "run", _opencv, "pip install 'opencv-python-headless>=4.10,<5'"),
+        _tried("opencv", "run", _opencv, "pip install 'fer-edge[edge]'"),
         _blazeface(),
         _installed("keras", "train", "pip install 'fer-edge[train]'"),
         _installed("tensorflow", "train, convert", "pip install 'fer-edge[train,convert]'"),

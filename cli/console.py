@@ -26,7 +26,10 @@ def friendly_errors(command: Command) -> Command:
             own = (click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError)
             if os.environ.get(DEBUG_VARIABLE) or isinstance(error, own):
                 raise
-            raise click.ClickException(str(error) or type(error).__name__) from error
+            message = str(error) or type(error).__name__
+            if isinstance(error, ModuleNotFoundError):
+                message += ". Install it: pip install 'fer-edge[train,convert,bench]'; fer-edge doctor tells what needs what"
+            raise click.ClickException(message) from error
 
     return wrapper  # type: ignore[return-value]
 

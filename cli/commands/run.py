@@ -8,7 +8,9 @@ from fer_edge.console import friendly_errors, warn
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="A .tflite file, or a folder: its newest int8 model.  [default: runs]")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="A .tflite file, or a folder: its newest int8 model.  [default: runs]"
+)
 @click.option("--detector", default="auto", show_default=True, help="auto, blazeface, haar, or none: the picture is the face.")
 @click.option("--threads", default=1, show_default=True, help="Threads of the classifier.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write annotated copies: a folder, or a file for one picture.")
