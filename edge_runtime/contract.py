@@ -72,7 +72,7 @@ class Contract:
         quantization: The quantisation recipe as plain data.
         parameters: Number of weights of the network.
         data: Name of the training data.
-        data_fingerprint: sha256 over ids, labels and content of the training data's pictures.
+        data_fingerprint: sha256 over labels and content of the training data's pictures.
         split: Name, seed, fold, folds, number of images per part, digest of the training ids, leakage.
         recipe: Name of the training recipe.
         metrics: Accuracy and per-class recall before and after conversion, agreement.

@@ -27,7 +27,15 @@ def test_labels_come_in_canonical_order_whatever_the_folders_are_called(tmp_path
 def test_a_folder_and_a_zip_of_it_have_one_fingerprint(tmp_path):
     folder = write_class_folders(tmp_path / "d", ["happy", "sad"])
     packed = zip_of(folder, tmp_path / "other.zip")
-    assert load_faces(str(folder)).fingerprint == load_faces(str(packed)).fingerprint
+    unpacked, zipped = load_faces(str(folder)), load_faces(str(packed))
+    assert unpacked.fingerprint == zipped.fingerprint
+    assert unpacked.ids == zipped.ids
+
+
+def test_outer_folders_are_no_part_of_an_id(tmp_path):
+    write_class_folders(tmp_path / "outer" / "CK+48", ["happy", "sad"])
+    assert load_faces(str(tmp_path)).ids == load_faces(str(tmp_path / "outer" / "CK+48")).ids
+    assert load_faces(str(tmp_path)).ids[0] == "happy/0.png"
 
 
 def test_grey_pictures_keep_one_channel_and_coloured_ones_three(tmp_path):

@@ -5,6 +5,7 @@ Sources of the layouts: FER2013 (Goodfellow et al., 2013, Kaggle challenge), CK+
 
 import csv
 import io
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -220,12 +221,14 @@ def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], pr
         empty = not any(name.startswith(folder + "/") for name in store.files)
         if empty and PurePosixPath(folder).name not in PART_NAMES:
             raise DataError(f"the class folder '{folder}' in {store.path} holds no pictures. Fill it or remove it")
+    # A zip with one outer folder and that folder unpacked are the same data, so what all paths share is no part of an id.
+    shared = len(os.path.commonprefix([PurePosixPath(name).parts[:-2] for name in pictures]))
     rows = _Rows()
     for name, picture in _decoded(store, kept, rows, progress):
-        path = PurePosixPath(name)
+        path = PurePosixPath(*PurePosixPath(name).parts[shared:])
         subject = CKPLUS_SUBJECT.match(path.name)
         label = label_of_class[path.parent.name] or ""
-        rows.add(name, _grey_if_equal(picture), label, subject[1] if subject else None, _part_of(path))
+        rows.add(str(path), _grey_if_equal(picture), label, subject[1] if subject else None, _part_of(PurePosixPath(name)))
     if rows.parts and "test" not in rows.parts:
         # A release whose test folder holds only PrivateTest pictures has those as its test.
         rows.parts = ["test" if part == "private_test" else part for part in rows.parts]

@@ -23,7 +23,7 @@ class Faces:
     Attributes:
         name: Short name, used in file names.
         labels: Label names in canonical order; ``targets`` index into them.
-        ids: One unique id per picture, its path inside the dataset.
+        ids: One unique id per picture, its path inside the dataset without the folders that all pictures share.
         images: uint8 arrays (height, width), grey, or (height, width, 3), RGB.
         targets: int64 array (n,).
         subjects: The person on each picture, None where unknown.
@@ -52,8 +52,8 @@ class Faces:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the sorted ids, labels and contents: the same data gives the same one, wherever it lies."""
-        rows = sorted(zip(self.ids, (self.labels[target] for target in self.targets), self.digests, strict=True))
+        """sha256 over the sorted labels and contents: the same pictures give the same one, whatever they are called."""
+        rows = sorted(zip((self.labels[target] for target in self.targets), self.digests, strict=True))
         return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
 
     @cached_property
