@@ -11,8 +11,8 @@ TREE := build/tree
 
 # The package as it is installed, made of links: type checkers do not follow setup.cfg's package_dir.
 define link_tree
-	rm -rf $(TREE) && mkdir -p $(TREE)/fer_edge && cp -rs $(CURDIR)/cli/. $(TREE)/fer_edge/
-	for stage in train convert edge_runtime benchmarks; do cp -rs $(CURDIR)/$$stage $(TREE)/fer_edge/$$stage; done
+	rm -rf $(TREE) && mkdir -p $(TREE)/fer_edge && cp -rs "$(CURDIR)"/cli/. $(TREE)/fer_edge/
+	for stage in train convert edge_runtime benchmarks; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
 endef
 
 setup: $(VENV)/done
@@ -23,17 +23,18 @@ $(VENV)/done: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,train,convert,bench,dev]'
 	touch $@
 
-# $(call job,DATA,RUN FOLDER): train, convert, compare.
+# $(call job,DATA,RUN FOLDER): train, convert, label a picture, compare. Made anew each time, so settings can change.
 define job
-	$(BIN)/fer-edge train $(NETWORK) --data $(1) --epochs $(EPOCHS) --out demo/$(2) --resume
+	rm -rf "demo/$(2)"
+	$(BIN)/fer-edge train $(NETWORK) --data "$(1)" --recipe paper --epochs $(EPOCHS) --out demo/$(2)
 	$(BIN)/fer-edge convert --all --runs demo/$(2)
-	$(BIN)/fer-edge bench demo/$(2) --data $(1) --plot demo/$(2)/bench.png
+	$(BIN)/fer-edge run demo/face.png --model demo/$(2) --save demo/$(2)/face_labelled.png
+	$(BIN)/fer-edge bench demo/$(2) --data "$(1)" --plot demo/$(2)/comparison.png
 endef
 
 demo: setup
-	$(call job,synthetic,synthetic)
 	$(BIN)/python -m fer_edge.train.synthetic happy demo/face.png
-	$(BIN)/fer-edge run demo/face.png --model demo/synthetic --save demo/face_labelled.png
+	$(call job,synthetic,synthetic)
 	$(if $(DATA),$(call job,$(DATA),data))
 
 lint: setup
@@ -49,7 +50,7 @@ test: lint
 test-wheel: setup
 	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
-	cd tests && PYTHONPATH=$(CURDIR)/build/wheel FER_EDGE_FROM=$(CURDIR)/build/wheel ../$(BIN)/pytest
+	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info

@@ -39,7 +39,10 @@ def measure_model(model: str | Path, num_threads: int, protocol: Protocol | None
     read_contract(model)
     rules = protocol or Protocol()
     command = [sys.executable, "-m", "fer_edge.benchmarks.measure", str(model), str(num_threads), json.dumps(asdict(rules))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"measuring {model} took more than {CHILD_SECONDS} s. Lower --min-runs and --min-seconds") from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         kind = ModelError if "ModelError" in reason else RuntimeError
@@ -56,7 +59,7 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
         ``peak_memory_bytes`` and ``memory_before_bytes`` (of the process; None where the system does not say),
         ``file_bytes``, the contract's facts, ``environment``, ``state_before``, ``state_after``, ``protocol``.
     """
-    import_runtime()
+    find_interpreter()  # its own import does not count as loading the model
     state_before = read_state()
     memory_before = _memory("VmHWM")
     started = time.perf_counter_ns()
@@ -82,6 +85,7 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
         "precision": contract.precision,
         "data": contract.data,
         "split": contract.split["name"],
+        "leaky": contract.split["leakage"]["leaky"],
         "parameters": contract.parameters,
         "source_digest": contract.source_digest,
         "num_threads": num_threads,
@@ -95,11 +99,6 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
         "state_after": read_state(),
         "protocol": asdict(protocol),
     }
-
-
-def import_runtime() -> None:
-    """Import the interpreter's package, so that its own import does not count as loading the model."""
-    find_interpreter()
 
 
 def _memory(field: str) -> int | None:

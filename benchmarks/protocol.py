@@ -22,6 +22,12 @@ class Protocol:
     min_seconds: float = 2.0
     stage: str = "invoke"
 
+    def __post_init__(self) -> None:
+        if self.min_runs < 1 or self.warmup_runs < 0 or self.min_seconds < 0:
+            raise ValueError(f"a protocol needs at least 1 counted run and no negative numbers. Received: {self}")
+        if self.stage not in STAGES:
+            raise ValueError(f"unknown stage '{self.stage}'; choose one of: {', '.join(STAGES)}")
+
 
 def time_runs(
     run: Callable[[], object], warmup_runs: int, min_runs: int, min_seconds: float, clock_ns: Callable[[], int]

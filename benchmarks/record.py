@@ -20,7 +20,7 @@ class Row:
         network: Name of the network.
         precision: Its precision.
         data: Training data.
-        split: Split under which it was trained.
+        split: Split under which it was measured, or else trained; ``(leaky)`` where that flatters the accuracy.
         accuracy: Share of test faces labelled rightly, 0..1.
         macro_f1: Mean F1 over the classes, 0..1.
         file_bytes: Size of the file.
@@ -63,7 +63,7 @@ def derive_row(record: Record) -> Row:
         network=record["architecture"],
         precision=record["precision"],
         data=record["data"],
-        split=record["split"],
+        split=_split_title(record),
         accuracy=record.get("accuracy"),
         macro_f1=record.get("macro_f1"),
         file_bytes=record["file_bytes"],
@@ -78,6 +78,13 @@ def derive_row(record: Record) -> Row:
         stage=record["protocol"]["stage"],
         board=str(environment["board"] or environment["cpu"] or environment["machine"]),
     )
+
+
+def _split_title(record: Record) -> str:
+    evaluated = record.get("evaluated")
+    if evaluated:
+        return f"{evaluated['split']} (leaky)" if evaluated["warning"] else str(evaluated["split"])
+    return f"{record['split']} (leaky)" if record.get("leaky") else str(record["split"])
 
 
 def append_records(path: Path, records: Sequence[Record]) -> None:

@@ -13,8 +13,8 @@ from fer_edge.edge_runtime.whole_file import whole_file
 
 NOT_MEASURED = "not measured"
 HEADER = (
-    "network", "precision", "accuracy", "macro F1", "MB", "parameters", "threads",
-    "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB",
+    "network", "precision", "data", "split", "accuracy", "macro F1", "MB", "parameters", "threads",
+    "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB", "board",
 )  # fmt: skip
 
 
@@ -27,6 +27,8 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         row.network,
         row.precision,
+        row.data,
+        row.split,
         share(row.accuracy),
         share(row.macro_f1),
         f"{row.file_bytes / 1e6:.2f}",
@@ -38,12 +40,13 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.load_ms:.1f}",
         f"{row.first_inference_ms:.1f}",
         NOT_MEASURED if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
+        row.board,
     )
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Return a markdown table."""
-    align = ["---", "---", *["---:"] * (len(HEADER) - 2)]
+    align = [*["---"] * 4, *["---:"] * (len(HEADER) - 5), "---"]
     return "\n".join("| " + " | ".join(line) + " |" for line in [HEADER, align, *map(cells, rows)])
 
 

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+if __name__ != "fer_edge":
+    raise ImportError(f"import fer_edge, not {__name__}: install the project with pip install -e .")
+
 if TYPE_CHECKING:
     from fer_edge.edge_runtime import Classifier, Prediction
 

@@ -1,6 +1,5 @@
-"""The checks behind fer-edge doctor. Each one uses the thing it checks: an import that works proves little."""
+"""The checks behind fer-edge doctor. What a board needs is used, not only imported: an import that works proves little."""
 
-import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable
@@ -63,7 +62,7 @@ def _tried(part: str, needed_for: str, attempt: Callable[[], str], remedy: str) 
     try:
         return Check(part, needed_for, attempt())
     except (ImportError, ValueError, RuntimeError, OSError, AttributeError) as error:
-        return Check(part, needed_for, str(error).splitlines()[0], remedy)
+        return Check(part, needed_for, str(error).partition("\n")[0], remedy)
 
 
 def _interpreter() -> str:
@@ -72,7 +71,7 @@ def _interpreter() -> str:
     package, _ = find_interpreter()
     # With numpy 2, tflite-runtime imports and only fails when an Interpreter is made: so make one, and run it.
     open_interpreter(PROBE_MODEL).invoke()
-    return f"{package} {importlib.metadata.version(package.replace('_', '-'))}"
+    return f"{package} {_version(package.replace('_', '-'))}"
 
 
 def _opencv() -> str:
@@ -96,7 +95,14 @@ def _installed(module: str, needed_for: str, remedy: str, package: str | None = 
     name = package or module
     if find_spec(module) is None:
         return Check(name, needed_for, "not installed", remedy)
-    return Check(name, needed_for, importlib.metadata.version(name))
+    return Check(name, needed_for, _version(name))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "installed under another name"
 
 
 def _picamera() -> Check:

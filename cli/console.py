@@ -3,8 +3,9 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -42,6 +43,22 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning to standard error."""
     click.secho(f"warning: {text}", err=True, fg="yellow")
+
+
+def tell_skipped(skipped: Sequence[str], kept: int) -> None:
+    """Count and name the pictures that a dataset could not use."""
+    if skipped:
+        warn(f"{len(skipped)} of {kept + len(skipped)} pictures skipped:")
+        for reason in skipped:
+            click.echo(f"  {reason}", err=True)
+
+
+def tell_selection(model: Path, figures: Mapping[str, Any]) -> None:
+    """Say beside an evaluation what flatters it and what it leaves out."""
+    if figures["dropped"]:
+        note(f"{model}: {figures['dropped']} faces have labels that the model does not know, and were left out")
+    if figures["warning"]:
+        warn(f"{model}: {figures['warning']}")
 
 
 def start_keras() -> None:
@@ -88,7 +105,8 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield lambda done, total: None
         return
 
-    console = Console(stderr=True)
+    # A descriptor of its own: the bar stays on the terminal while a converter's output is sent elsewhere.
+    console = Console(file=os.fdopen(os.dup(2), "w"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)

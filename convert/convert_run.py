@@ -1,6 +1,5 @@
 """Convert a run to .tflite files, each with its contract inside and measured against the Keras model."""
 
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +125,8 @@ def _load(run: Run) -> "keras.Model":
     try:
         return keras.models.load_model(run.model_path, compile=False)
     except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{run.model_path} cannot be loaded ({str(error).splitlines()[0]}). Train again") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
 
 
 def _batch(faces: StoredFaces, size: int, resolution: int) -> npt.NDArray[np.uint8]:
@@ -142,6 +142,8 @@ def _probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.
 
 
 def _contract(run: Run, precision: str) -> Contract:
+    import tensorflow as tf
+
     facts = run.facts
     return Contract(
         architecture=facts["network"],
@@ -156,6 +158,6 @@ def _contract(run: Run, precision: str) -> Contract:
         split={key: value for key, value in facts["split"].items() if key != "ids"},
         recipe=facts["recipe"]["name"],
         metrics={},
-        versions={"tensorflow": importlib.metadata.version("tensorflow"), **facts["versions"]},
+        versions={**facts["versions"], "converter": f"tensorflow {tf.__version__}"},
         source_digest=facts["model_digest"],
     )

@@ -7,11 +7,10 @@ import io
 import zipfile
 from typing import Any
 
-from fer_edge.edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, Contract
+from fer_edge.edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, TFLITE_IDENTIFIER, Contract
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
-TFLITE_IDENTIFIER = b"TFL3"
 MIN_PARSER_VERSION = "1.0.0"
 # Enumerators and union tags of the schema.
 TENSOR_AXIS_LABELS = 2

@@ -94,16 +94,16 @@ def quantize(model: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.u
 
 
 def _apply(converter: Any, recipe: Quantization, faces: npt.NDArray[np.uint8], tf: Any) -> None:
-    if recipe.precision == "float32":
+    if recipe.weights == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if recipe.precision == "float16":
+    if recipe.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if recipe.calibrated:
         calibration = full_range(faces)
         converter.representative_dataset = lambda: ([face[None].astype(np.float32)] for face in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(recipe.interface)
 
 
 def full_range(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

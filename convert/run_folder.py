@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,5 +105,5 @@ def _read_faces(path: Path) -> StoredFaces:
             return StoredFaces(tuple(images), targets)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the run folder lacks {path.name}. Train again, or copy the whole folder") from error
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}). Train again, or copy the run folder again") from error

@@ -11,6 +11,8 @@ from fer_edge.edge_runtime.crop import check_face, prepare_face, to_rgb
 from fer_edge.edge_runtime.interpreter import open_interpreter
 from fer_edge.edge_runtime.pictures import Picture
 
+RAW_BYTES = (1.0, 0)  # scale and zero point of an input that takes a camera's bytes as they are
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -62,6 +64,11 @@ class Classifier:
             raise ModelError(
                 f"{path} does not keep its own contract: input {tuple(inputs['shape'])}, output {tuple(outputs['shape'])}, "
                 f"contract {(1, *self._shape)} and {(1, len(self.labels))}. Convert the run again"
+            )
+        if inputs["dtype"] == np.uint8 and inputs["quantization"] != RAW_BYTES:
+            raise ModelError(
+                f"{path} does not take raw bytes: its input quantisation is {inputs['quantization']}, not {RAW_BYTES}. "
+                "Convert the run again"
             )
         self._input_index = inputs["index"]
         self._output_index = outputs["index"]

@@ -29,8 +29,7 @@ def prepare_face(face: Picture, image_size: int, training_resolution_px: int) ->
     if face.shape[0] == image_size and face.shape[1] == image_size and image_size >= training_resolution_px:
         return face
     cv2 = import_cv2()
-    if min(face.shape[:2]) > training_resolution_px:
-        face = cv2.resize(face, (training_resolution_px, training_resolution_px), interpolation=cv2.INTER_AREA)
+    face = _soften(face, training_resolution_px)
     if face.shape[:2] != (image_size, image_size):
         shrinks = image_size < min(face.shape[:2])
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -55,7 +54,7 @@ def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention) -
         crop: The contract's crop convention.
 
     Returns:
-        uint8 array (side, side, 3), RGB.
+        uint8 array (side, side, 3), RGB, no sharper than the training faces.
 
     Raises:
         ValueError: If the contract knows no transform for this detector.
@@ -71,7 +70,16 @@ def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention) -
     top = round(y + height * (0.5 + transform.shift_y) - side / 2)
     rows = _clamped_range(top, side, picture.shape[0])
     columns = _clamped_range(left, side, picture.shape[1])
-    return np.ascontiguousarray(picture[rows][:, columns])
+    return _soften(np.ascontiguousarray(picture[rows][:, columns]), crop.training_resolution_px)
+
+
+def _soften(face: Picture, training_resolution_px: int) -> Picture:
+    """Bring a face that is larger than the training faces down to their resolution."""
+    if min(face.shape[:2]) <= training_resolution_px:
+        return face
+    cv2 = import_cv2()
+    side = (training_resolution_px, training_resolution_px)
+    return np.asarray(cv2.resize(face, side, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def check_face(face: Picture) -> None:

@@ -38,10 +38,15 @@ class HaarDetector:
         if not hasattr(cv2, "CascadeClassifier"):
             raise ImportError(
                 f"this OpenCV ({cv2.__version__}) has no Haar cascades: version 5 dropped them. "
-                "Install one that has: pip install 'opencv-python-headless<5'"
+                "Install one that has: pip install 'fer-edge[edge]'"
+            )
+        cascades = getattr(getattr(cv2, "data", None), "haarcascades", None)
+        if cascades is None or not (Path(cascades) / HAAR_FILE).is_file():
+            raise ImportError(
+                f"this OpenCV ({cv2.__version__}) came without Haar cascades. Install one: pip install 'fer-edge[edge]'"
             )
         self._cv2 = cv2
-        self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / HAAR_FILE))
+        self._cascade = cv2.CascadeClassifier(str(Path(cascades) / HAAR_FILE))
 
     def detect(self, picture: Picture) -> list[Box]:
         """Return the boxes (x, y, width, height) in pixels of an RGB picture (height, width, 3), largest first."""

@@ -14,6 +14,7 @@ GREEN = (60, 220, 60)
 BLACK = (0, 0, 0)
 FONT_SCALE_PER_PX = 1 / 700  # text grows with the picture
 VIDEO_CODEC = "mp4v"
+VIDEO_SUFFIX = ".mp4"
 
 
 def as_data(labelled: LabelledFrame) -> dict[str, Any]:
@@ -75,14 +76,15 @@ class AnnotatedCopies:
     """Writes annotated copies of pictures and videos; a video gets its name when it is whole.
 
     Args:
-        target: A picture file for a single picture, else a folder; copies keep their place below ``source``.
+        target: A folder, in which copies keep their place below ``source``; for a single picture or video also a file.
         source: What is run on.
     """
 
     def __init__(self, target: str | Path, source: str | Path) -> None:
         self._target = Path(target)
         self._source = Path(source)
-        self._one_file = not self._source.is_dir() and self._target.suffix.lower() in (*PICTURE_SUFFIXES, ".mp4")
+        self._one_file = not self._source.is_dir() and bool(self._target.suffix)
+        self._frames_written = 0
         self._video: Any = None
         self._video_paths: tuple[Path, Path] | None = None
         self.written: list[Path] = []
@@ -98,7 +100,7 @@ class AnnotatedCopies:
 
         Raises:
             OSError: If it cannot be written.
-            ValueError: If the target's ending is unknown.
+            ValueError: If the target's ending does not fit, or the copy would overwrite its source.
         """
         path = self._path(labelled)
         if labelled.frame.number is None:
@@ -111,13 +113,25 @@ class AnnotatedCopies:
             self._open_video(path, labelled)
         cv2 = import_cv2()
         self._video.write(cv2.cvtColor(annotate(labelled), cv2.COLOR_RGB2BGR))
+        self._frames_written += 1
 
     def _path(self, labelled: LabelledFrame) -> Path:
+        source = labelled.frame.source
+        still = labelled.frame.number is None
         if self._one_file:
-            return self._target
-        inside = self._source.is_dir()
-        name = labelled.frame.source.relative_to(self._source) if inside else Path(labelled.frame.source.name)
-        return self._target / (name if labelled.frame.number is None else name.with_suffix(".mp4"))
+            path = self._target
+            fitting = PICTURE_SUFFIXES if still else (VIDEO_SUFFIX,)
+            if path.suffix.lower() not in fitting:
+                kind = "picture" if still else "video"
+                raise ValueError(
+                    f"cannot save a {kind} as '{path.name}'; choose one of: {', '.join(fitting)}, or name a folder"
+                )
+        else:
+            name = source.relative_to(self._source) if self._source.is_dir() else Path(source.name)
+            path = self._target / (name if still or name.suffix == VIDEO_SUFFIX else f"{name}{VIDEO_SUFFIX}")
+        if path.resolve() == source.resolve():
+            raise ValueError(f"the annotated copy would overwrite '{source}'. Choose another --save")
+        return path
 
     def _open_video(self, path: Path, labelled: LabelledFrame) -> None:
         cv2 = import_cv2()
@@ -127,6 +141,7 @@ class AnnotatedCopies:
         codec = cv2.VideoWriter_fourcc(*VIDEO_CODEC)
         self._video = cv2.VideoWriter(str(temporary), codec, labelled.frame.frames_per_second or 25.0, (width, height))
         self._video_paths = temporary, path
+        self._frames_written = 0
         if not self._video.isOpened():
             raise OSError(f"cannot write the video '{path}'")
 
@@ -136,8 +151,21 @@ class AnnotatedCopies:
         temporary, path = self._video_paths
         self._video.release()
         self._video_paths = None
-        if whole:
-            temporary.replace(path)
-            self.written.append(path)
-        else:
+        try:
+            # OpenCV's writer tells nobody of a full disk: count what can be read back.
+            if whole and _count_frames(temporary) != self._frames_written:
+                raise OSError(f"the video '{path}' could not be written whole: is the disk full?")
+            if whole:
+                temporary.replace(path)
+                self.written.append(path)
+        finally:
             temporary.unlink(missing_ok=True)
+
+
+def _count_frames(path: Path) -> int:
+    cv2 = import_cv2()
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()

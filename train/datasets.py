@@ -5,9 +5,9 @@ Sources of the layouts: FER2013 (Goodfellow et al., 2013, Kaggle challenge), CK+
 
 import csv
 import io
-import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -60,7 +60,8 @@ class _Rows:
     labels: list[str] = field(default_factory=list)
     subjects: list[str | None] = field(default_factory=list)
     parts: list[str | None] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # damaged: more than a few are an error
+    without_face: list[str] = field(default_factory=list)  # the detector's misses, no fault of the data
 
     def add(self, name: str, image: Picture, label: str, subject: str | None, part: str | None) -> None:
         self.ids.append(name)
@@ -94,7 +95,7 @@ class _Store:
             return (self.path / name).read_bytes()
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"cannot read '{name}' from {self.path} ({error})") from error
 
     def close(self) -> None:
@@ -222,7 +223,7 @@ def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], pr
         if empty and PurePosixPath(folder).name not in PART_NAMES:
             raise DataError(f"the class folder '{folder}' in {store.path} holds no pictures. Fill it or remove it")
     # A zip with one outer folder and that folder unpacked are the same data, so what all paths share is no part of an id.
-    shared = len(os.path.commonprefix([PurePosixPath(name).parts[:-2] for name in pictures]))
+    shared = _shared_depth([PurePosixPath(name).parts[:-2] for name in pictures])
     rows = _Rows()
     for name, picture in _decoded(store, kept, rows, progress):
         path = PurePosixPath(*PurePosixPath(name).parts[shared:])
@@ -235,6 +236,12 @@ def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], pr
     return rows
 
 
+def _shared_depth(folders: Sequence[tuple[str, ...]]) -> int:
+    """Return how many leading folders all paths share."""
+    levels = zip(*folders, strict=False)  # ends with the shortest path
+    return next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), min(map(len, folders)))
+
+
 def _part_of(path: PurePosixPath) -> str | None:
     prefix = PART_NAMES.get(path.name.split("_")[0].lower())
     if prefix:
@@ -245,10 +252,11 @@ def _part_of(path: PurePosixPath) -> str | None:
 def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
     """Read FER2013's original table: emotion (0..6), pixels (48 x 48 numbers), Usage."""
     csv.field_size_limit(1 << 20)
-    table = [
-        {(key or "").strip(): value for key, value in row.items()}
-        for row in csv.DictReader(io.StringIO(data.decode("utf-8", errors="replace")))
-    ]
+    text = io.StringIO(data.decode("utf-8-sig", errors="replace"))
+    try:
+        table = [{(key or "").strip(): value for key, value in row.items()} for row in csv.DictReader(text)]
+    except csv.Error as error:
+        raise DataError(f"the csv cannot be read ({error})") from error
     columns = set(table[0]) if table else set()
     missing = {"emotion", "pixels"} - columns
     if missing:
@@ -262,8 +270,8 @@ def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Prog
             pixels = np.array(row["pixels"].split(), np.int64)
             if len(pixels) != FER2013_SIDE**2 or pixels.min() < 0 or pixels.max() > 255:
                 raise ValueError(f"{len(pixels)} numbers, not {FER2013_SIDE**2} in 0..255")
-            label = label_of(FER2013_CODES[int(row["emotion"])])
-        except (ValueError, IndexError, AttributeError, TypeError) as error:
+            label = label_of(dict(enumerate(FER2013_CODES))[int(row["emotion"])])
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             if isinstance(error, DataError):
                 raise
             rows.skipped.append(f"cannot read csv row {number} ({error})")
@@ -294,13 +302,15 @@ def _read_ckplus(store: _Store, label_of: Callable[[str], str | None], progress:
                 raise
             rows.skipped.append(f"no emotion code 1..7 in '{name}' ({error})")
             continue
-        if label:
-            chosen |= dict.fromkeys(sorted(sequences.get(sequence, []))[-CKPLUS_FRAMES:], label)
+        if sequence not in sequences:
+            rows.skipped.append(f"no pictures for '{name}'")
+        elif label:
+            chosen |= dict.fromkeys(sorted(sequences[sequence])[-CKPLUS_FRAMES:], label)
     detector = open_detector("haar")
     for name, picture in _decoded(store, list(chosen), rows, progress):
         box = largest_box(detector.detect(picture))
         if box is None:
-            rows.skipped.append(f"no face found in '{name}'")
+            rows.without_face.append(f"no face found in '{name}'")
             continue
         x, y, width, height = box
         cv2 = import_cv2()
@@ -329,5 +339,5 @@ def _finish(path: Path, rows: _Rows) -> Faces:
         targets=np.array([labels.index(label) for label in rows.labels], np.int64),
         subjects=tuple(rows.subjects),
         parts=tuple(rows.parts),
-        skipped=tuple(rows.skipped),
+        skipped=(*rows.skipped, *rows.without_face),
     )

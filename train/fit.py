@@ -18,7 +18,7 @@ from fer_edge.train.faces import Faces, grey_batch
 from fer_edge.train.networks import build_network, check_image_size
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import Recipe
-from fer_edge.train.run_folder import MODEL_FILE, finish_run, start_run
+from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, start_run
 from fer_edge.train.splits import Split
 from fer_edge.train.weights import LoadedWeights, load_weights
 
@@ -82,6 +82,7 @@ def train_run(
     resume: bool = False,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Train a network and write its run folder.
 
@@ -93,17 +94,20 @@ def train_run(
         resume: Go on from the checkpoint in the folder.
         on_epoch: Called after each epoch with its number (from 1) and its figures.
         on_note: Called with a line the user should read.
+        on_step: Called with (steps done, steps in all).
 
     Returns:
-        The content of run.json.
+        The content of run.json; of a run that is finished already, without training again.
 
     Raises:
         FileExistsError: If the folder holds a run already and ``resume`` is off.
-        ValueError: If the checkpoint belongs to another plan, or the initial weights do not fit.
+        ValueError: If its run was started with other settings, or the initial weights do not fit.
     """
     import keras
 
-    start_run(folder, plan, faces, split, resume)
+    finished = check_run(folder, plan, faces, resume)
+    if finished:
+        return finished
     keras.utils.set_random_seed(plan.seed)
     precision = choose_precision(plan.network, plan.precision)
     keras.config.set_dtype_policy(precision)
@@ -112,7 +116,8 @@ def train_run(
         trainer, network, loaded = _build(plan, faces, split)
         if loaded.note and on_note:
             on_note(loaded.note)
-        history, seconds = _fit(trainer, plan, faces, split, folder, resume, on_epoch)
+        start_run(folder, plan, faces, split)
+        history, seconds = _fit(trainer, plan, faces, split, folder, on_epoch, on_step)
         weights = network.get_weights()
     finally:
         keras.config.set_dtype_policy("float32")
@@ -151,13 +156,16 @@ def _build(plan: Plan, faces: Faces, split: Split) -> tuple["keras.Model", "kera
     grey = keras.Input((plan.image_size, plan.image_size, 1), name="grey_face")
     changed = augmentation_layer(plan.recipe.augmentation, plan.seed)(grey)
     trainer = keras.Model(grey, network(keras.layers.Concatenate(name="as_rgb")([changed] * 3)), name="trainer")
-    steps = max(1, -(-len(split.train) // plan.recipe.batch_size)) * plan.epochs
     trainer.compile(
-        optimizer=_optimizer(plan.recipe, steps),
+        optimizer=_optimizer(plan.recipe, _steps(plan, split) * plan.epochs),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=plan.recipe.label_smoothing),
         metrics=["accuracy"],
     )
     return trainer, network, loaded
+
+
+def _steps(plan: Plan, split: Split) -> int:
+    return -(-len(split.train) // plan.recipe.batch_size)
 
 
 def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
@@ -186,8 +194,8 @@ def _fit(
     faces: Faces,
     split: Split,
     folder: Path,
-    resume: bool,
     on_epoch: Callable[[int, dict[str, float]], None] | None,
+    on_step: Callable[[int, int], None] | None,
 ) -> tuple[History, float]:
     """Train to the last epoch; return the history and the seconds that earlier sittings took."""
     import keras
@@ -195,9 +203,8 @@ def _fit(
     train, validation = faces.take(split.train), faces.take(split.validation)
     one_hot = np.eye(len(faces.labels), dtype=np.float32)
     trainer.optimizer.build(trainer.trainable_variables)
-    checkpoint = _Checkpoint(trainer, folder, plan)
-    if resume:
-        checkpoint.restore()
+    checkpoint = _Checkpoint(trainer, folder)
+    checkpoint.restore()
     balance = _face_weights(train.targets, plan.recipe.balance)
     started = time.monotonic()
     earlier = checkpoint.seconds
@@ -208,19 +215,22 @@ def _fit(
         if on_epoch:
             on_epoch(epoch + 1, figures)
 
-    has_validation = len(validation) > 0
+    steps = _steps(plan, split)
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)
+    if on_step:
+        callback.on_train_batch_end = lambda batch, logs=None: on_step(
+            checkpoint.epoch * steps + batch + 1, plan.epochs * steps
+        )
     if checkpoint.epoch < plan.epochs:
         trainer.fit(
             grey_batch(train, plan.image_size, faces.resolution_px),
             one_hot[train.targets],
             sample_weight=balance,
             batch_size=plan.recipe.batch_size,
-            validation_data=(grey_batch(validation, plan.image_size, faces.resolution_px), one_hot[validation.targets])
-            if has_validation
-            else None,
+            validation_data=(grey_batch(validation, plan.image_size, faces.resolution_px), one_hot[validation.targets]),
             epochs=plan.epochs,
             initial_epoch=checkpoint.epoch,
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)],
+            callbacks=[callback],
             verbose=0,
         )
     else:  # stopped between the last epoch and the end: fit would have taken the averaged weights
@@ -239,10 +249,9 @@ def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[n
 class _Checkpoint:
     """The state after the last whole epoch: model, optimizer, random seeds, history."""
 
-    def __init__(self, trainer: "keras.Model", folder: Path, plan: Plan) -> None:
+    def __init__(self, trainer: "keras.Model", folder: Path) -> None:
         self._trainer = trainer
         self._folder = folder
-        self._plan = json.dumps(dataclasses.asdict(plan), sort_keys=True)
         self.epoch = 0
         self.seconds = 0.0
         self.history: History = {}
@@ -256,7 +265,7 @@ class _Checkpoint:
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
         self.epoch, self.seconds = epoch, seconds
-        state = {"plan": self._plan, "epoch": epoch, "seconds": seconds, "history": self.history}
+        state = {"epoch": epoch, "seconds": seconds, "history": self.history}
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
         _write_arrays(self._folder / CHECKPOINT_FILE, [*arrays, np.array(json.dumps(state))])
 
@@ -269,10 +278,6 @@ class _Checkpoint:
             state = json.loads(str(text))
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"the checkpoint {path} cannot be read ({error}). Start anew without --resume") from error
-        if state["plan"] != self._plan:
-            raise ValueError(
-                f"the run in {self._folder} was started with other settings. Resume with those, or choose another --out"
-            )
         for variable, value in zip(self._variables(), arrays, strict=True):
             variable.assign(value)
         self.epoch, self.seconds = state["epoch"], state["seconds"]

@@ -44,7 +44,6 @@ class Network:
     """One network of the comparison.
 
     Attributes:
-        title: Name for tables.
         build: build(grey, num_classes) -> output tensor, from a grey tensor (batch, size, size, 1) in 0..1.
         image_size: Default input side, pixels.
         min_image_size: Smallest input side, pixels.
@@ -53,7 +52,6 @@ class Network:
         source: Where it was published.
     """
 
-    title: str
     build: Callable[["keras.KerasTensor", int], "keras.KerasTensor"]
     image_size: int
     min_image_size: int
@@ -79,7 +77,7 @@ def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
     x = layers.BatchNormalization(name="fc_bn")(x)
     x = layers.ReLU(name="fc_relu")(x)
     x = layers.Dropout(0.25, name="fc_dropout")(x)
-    return layers.Dense(num_classes, activation="softmax", name=OUTPUT_LAYER)(x)
+    return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
 
 def _application(name: str) -> Callable[["keras.KerasTensor", int], "keras.KerasTensor"]:
@@ -90,21 +88,19 @@ def _application(name: str) -> Callable[["keras.KerasTensor", int], "keras.Keras
         backbone = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=grey)
         x = layers.GlobalAveragePooling2D(name="average")(backbone.output)
         x = layers.Dropout(HEAD_DROPOUT, name="dropout")(x)
-        return layers.Dense(num_classes, activation="softmax", name=OUTPUT_LAYER)(x)
+        return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
     return build
 
 
 NETWORKS: dict[str, Network] = {
     "cnn": Network(
-        title="CNN",
         build=_cnn,
         image_size=48,
         min_image_size=32,
         source="the published comparison's own network: three convolutional blocks, then fully connected layers",
     ),
     "vgg16": Network(
-        title="VGG16",
         build=_application("VGG16"),
         image_size=48,
         min_image_size=32,
@@ -113,7 +109,6 @@ NETWORKS: dict[str, Network] = {
         source="https://arxiv.org/abs/1409.1556",
     ),
     "inception_v3": Network(
-        title="InceptionV3",
         build=_application("InceptionV3"),
         image_size=96,
         min_image_size=75,
@@ -122,7 +117,6 @@ NETWORKS: dict[str, Network] = {
         source="https://arxiv.org/abs/1512.00567",
     ),
     "mobilenet_v2": Network(
-        title="MobileNetV2",
         build=_application("MobileNetV2"),
         image_size=96,
         min_image_size=32,
@@ -131,7 +125,6 @@ NETWORKS: dict[str, Network] = {
         source="https://arxiv.org/abs/1801.04381",
     ),
     "densenet121": Network(
-        title="DenseNet121",
         build=_application("DenseNet121"),
         image_size=96,
         min_image_size=32,
@@ -186,7 +179,9 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
     size = check_image_size(name, image_size)
     network = NETWORKS[name]
     # InceptionV3 numbers its layers through all models made before it; a clean start gives equal names every time.
+    policy = keras.config.dtype_policy()
     keras.backend.clear_session()
+    keras.config.set_dtype_policy(policy)  # clear_session forgets it
     rgb = keras.Input((size, size, 3), name="face")
     to_grey = keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, name=GREY_LAYER)
     model = keras.Model(rgb, network.build(to_grey(rgb), num_classes), name=name)

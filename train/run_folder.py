@@ -33,31 +33,55 @@ def run_name(network: str, recipe: str, data: str, split: Split, seed: int) -> s
     return f"{network}-{data}-{recipe}-{split.name}{fold}-s{seed}"
 
 
-def finished_run(folder: Path) -> dict[str, Any] | None:
-    """Return the run.json of a finished run, None where there is none or it is not finished."""
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """Return the content of a run folder's run.json.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, or written by another version.
+    """
     path = folder / RUN_FILE
     if not path.is_file():
+        raise FileNotFoundError(f"'{folder}' is no run folder: it has no {RUN_FILE}. Train one: fer-edge train")
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = run["run_version"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}). Remove the folder and train again") from error
+    if version != RUN_VERSION:
+        raise ValueError(f"{path} is of version {version}, not {RUN_VERSION}. Train again")
+    return run
+
+
+def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[str, Any] | None:
+    """Check that a run can be made, or gone on with, in a folder.
+
+    Returns:
+        The content of run.json where the run is finished already, None where there is work to do.
+
+    Raises:
+        FileExistsError: If it holds a run and ``resume`` is off.
+        ValueError: If its run was started on other data or with other settings.
+    """
+    if not (folder / RUN_FILE).is_file():
         return None
-    run: dict[str, Any] = json.loads(path.read_text())
+    if not resume:
+        raise FileExistsError(f"{folder} holds a run already. Continue it with --resume, or choose another --out")
+    run = read_run_file(folder)
+    earlier, wanted = run["plan"], _plan_as_data(plan)
+    other = [f"{key} {earlier.get(key)}, not {value}" for key, value in wanted.items() if earlier.get(key) != value]
+    if run["data"]["fingerprint"] != faces.fingerprint:
+        other.append("other pictures")
+    if other:
+        told = "; ".join(other)
+        raise ValueError(
+            f"the run in {folder} was started with other settings ({told}). Resume with those, or choose another --out"
+        )
     return run if run["finished"] else None
 
 
-def start_run(folder: Path, plan: "Plan", faces: Faces, split: Split, resume: bool) -> None:
-    """Make a run folder, or check that the one there can go on.
-
-    Raises:
-        FileExistsError: If it holds a run already and ``resume`` is off.
-        ValueError: If it was started on other data.
-    """
-    beginning = folder / RUN_FILE
-    if beginning.exists():
-        if not resume:
-            raise FileExistsError(f"{folder} holds a run already. Continue it with --resume, or choose another --out")
-        earlier = json.loads(beginning.read_text())["data"]["fingerprint"]
-        if earlier != faces.fingerprint:
-            raise ValueError(
-                f"the run in {folder} was started on other data (fingerprint {earlier[:12]}, not {faces.fingerprint[:12]})"
-            )
+def start_run(folder: Path, plan: "Plan", faces: Faces, split: Split) -> None:
+    """Write the run.json of a run that begins."""
     _write_run(folder, plan, faces, split, {})
 
 
@@ -113,15 +137,19 @@ def choose_calibration(faces: Faces, split: Split, seed: int) -> npt.NDArray[np.
 
 
 def _write_faces(path: Path, faces: Faces) -> None:
-    """Write faces at their own resolution; pictures of mixed sizes are kept as an object array of bytes."""
-    content: dict[str, Any] = {"targets": faces.targets, "ids": np.array(faces.ids), "count": np.array(len(faces))}
-    for number, image in enumerate(faces.images):
-        content[f"image_{number:05d}"] = image
+    """Write faces at their own resolution: one array where all have one shape, else one array each."""
+    content: dict[str, Any] = {"targets": faces.targets}
     if len({image.shape for image in faces.images}) == 1:
-        content = {key: value for key, value in content.items() if not key.startswith("image_")}
         content["images"] = np.stack(faces.images)
+    else:
+        content |= {f"image_{number:05d}": image for number, image in enumerate(faces.images)}
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
+
+
+def _plan_as_data(plan: "Plan") -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(plan)))
+    return data
 
 
 def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +161,7 @@ def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
         "labels": list(faces.labels),
         "recipe": dataclasses.asdict(plan.recipe) | {"epochs": plan.epochs},
         "seed": plan.seed,
-        "weights_wanted": plan.weights,
+        "plan": _plan_as_data(plan),
         "data": {
             "name": faces.name,
             "fingerprint": faces.fingerprint,
@@ -146,8 +174,10 @@ def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **results,
     }
-    write_whole(folder / RUN_FILE, json.dumps(run, indent=1))
-    return run
+    text = json.dumps(run, indent=1)
+    write_whole(folder / RUN_FILE, text)
+    written: dict[str, Any] = json.loads(text)
+    return written
 
 
 def _versions() -> dict[str, str]:

@@ -20,15 +20,13 @@ class TrainedOn:
         labels: Label names in output order.
         data: Name of the dataset.
         fingerprint: Fingerprint of the dataset.
-        split: Summary of the split, see Split.summary.
-        training_resolution_px: Resolution of the training faces.
+        split: Summary of the split, see Split.summary; a run folder's has the ids of each part as well.
     """
 
     labels: tuple[str, ...]
     data: str
     fingerprint: str
     split: Mapping[str, Any]
-    training_resolution_px: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class Selection:
         faces: The faces, targets in the model's label order.
         split_title: Name of the split, for tables.
         part: The part taken.
-        distinct: Boolean array (n,): which of them stand nowhere in the training part, pixel for pixel.
+        distinct: Boolean array (n,): which of them stand nowhere in the training part, pixel for pixel. None where the
+            model was trained on other data, or the part is none to report on.
         dropped: How many faces have a label that the model does not know.
         warning: What flatters the figure, None where nothing is known to.
     """
@@ -47,7 +46,7 @@ class Selection:
     faces: Faces
     split_title: str
     part: str
-    distinct: npt.NDArray[np.bool_]
+    distinct: npt.NDArray[np.bool_] | None
     dropped: int
     warning: str | None
 
@@ -76,39 +75,50 @@ def select_faces(
         own = trained.split["name"]
         official = {"train", "test"} <= set(faces.parts)
         split_name = own if same_data else "official" if official else EVERYTHING
+    seen: set[str] | None = None
     if split_name == EVERYTHING:
-        chosen, seen, title = np.arange(len(faces)), np.array([], np.intp), EVERYTHING
-        part = EVERYTHING
-        warning = "these are the faces it was trained on" if same_data else None
+        chosen, title, part, warning = np.arange(len(faces)), EVERYTHING, EVERYTHING, None
     else:
         split = _like_training(faces, trained, split_name, seed)
-        chosen = _part_of(faces, split, part)
-        seen = _training_part(faces, split)
-        title = split.title
-        warning = leakage_warning(leakage(faces, split)) if part == "test" else None
+        chosen, title = _part_of(faces, split, part), split.title
+        reported = same_data and part in ("test", "private_test")
+        seen = {faces.digests[i] for i in _training_part(faces, split)} if reported else None
+        warning = leakage_warning(leakage(faces, split)) if same_data and part == "test" else None
         if same_data and ids_digest(split.ids(faces)["train"]) != trained.split["train_digest"]:
             own = f"{trained.split['name']}, seed {trained.split['seed']}"
             warning = f"the model was trained under another split ({own}): it has seen some of these faces"
-        elif same_data and part in ("train", "validation", EVERYTHING):
-            warning = f"the part '{part}' was used in training"
-    seen_digests = {faces.digests[i] for i in seen} if part in ("test", "private_test") else set()
+    if same_data and part in ("train", "validation", EVERYTHING):
+        warning = f"the part '{part}' holds faces that the model was trained on"
+    if not same_data and faces.name == trained.data:
+        warning = (
+            f"this data is called '{faces.name}' like the model's training data but is not the same: "
+            "the model may have seen some of these faces"
+        )
     subset = faces.take(chosen)
     kept = subset.with_labels(trained.labels)
-    distinct = np.array([digest not in seen_digests for digest in kept.digests], bool)
+    distinct = None if seen is None else np.array([digest not in seen for digest in kept.digests], bool)
     return Selection(kept, title, part, distinct, len(subset) - len(kept), warning)
 
 
 def _like_training(faces: Faces, trained: TrainedOn, split_name: str, seed: int | None) -> Split:
     own = trained.split
-    if own["name"] == split_name and (seed is None or seed == own["seed"]):
-        return make_split(faces, split_name, own["seed"], own["fold"], own["folds"])
-    return make_split(faces, split_name, seed or 0)
+    if own["name"] != split_name or seed not in (None, own["seed"]):
+        return make_split(faces, split_name, own["seed"] if seed is None else seed)
+    stored = own.get("ids")
+    if stored and trained.fingerprint == faces.fingerprint:
+        place = {name: index for index, name in enumerate(faces.ids)}
+        if all(name in place for ids in stored.values() for name in ids):
+            parts = {part: np.array([place[name] for name in ids], np.intp) for part, ids in stored.items()}
+            return Split(split_name, own["seed"], own["fold"], own["folds"], **parts)
+    return make_split(faces, split_name, own["seed"], own["fold"], own["folds"])
 
 
 def _part_of(faces: Faces, split: Split, part: str) -> npt.NDArray[np.intp]:
     if part == EVERYTHING:
         return np.arange(len(faces))
     if part == "private_test":
+        if split.name != "official":
+            raise DataError(f"the part 'private_test' belongs to the official split. Received: split '{split.name}'")
         chosen = np.flatnonzero([own == part for own in faces.parts])
     else:
         chosen = {"train": split.train, "validation": split.validation, "test": split.test}[part]

@@ -98,6 +98,9 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
         fold = 0
     parts = {"paper": _paper, "subject": _subject, "official": _official}[name]
     train, validation, test = parts(faces, seed, fold, folds)
+    for part, indices in (("validation", validation), ("test", test)):
+        if not len(indices):
+            raise DataError(f"{len(faces)} faces of {faces.name} leave none for {part} under split '{name}'. Add some")
     absent = [label for k, label in enumerate(faces.labels) if not np.any(faces.targets[train] == k)]
     if absent:
         raise DataError(f"no training picture of class {', '.join(absent)} under split '{name}' of {faces.name}. Add some")

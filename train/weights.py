@@ -48,6 +48,27 @@ def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, s
     return result
 
 
+def check_source(name: str, source: str) -> None:
+    """Check that a source of initial weights is there and of a kind that can fit the network.
+
+    Raises:
+        FileNotFoundError: If it is a path and does not exist.
+        ValueError: If the network has no weights of that kind.
+    """
+    if source in ("auto", "none"):
+        return
+    application = NETWORKS[name].application
+    if source == "imagenet":
+        if application is None:
+            raise ValueError(f"there are no ImageNet weights for '{name}'. Use --weights {name}=none")
+        return
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at '{source}'. Give {SOURCES}")
+    if application is None and path.is_file() and path.suffix != ".keras":
+        raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
+
+
 def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
     """Give a freshly built network its initial weights, in place.
 
@@ -63,13 +84,12 @@ def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
         FileNotFoundError: If the path does not exist.
         ValueError: If the file does not fit the network, or ImageNet weights cannot be had.
     """
+    check_source(name, source)
     if source == "none":
         return LoadedWeights("none")
     if source in ("auto", "imagenet"):
         return _load_imagenet(model, name, required=source == "imagenet")
     path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at '{source}'. Give {SOURCES}")
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / "model.keras" if path.is_dir() else path)
     return _load_application(model, name, path)
@@ -80,8 +100,6 @@ def _load_imagenet(model: "keras.Model", name: str, required: bool) -> LoadedWei
 
     network = NETWORKS[name]
     if network.application is None or network.scaling is None:
-        if required:
-            raise ValueError(f"there are no ImageNet weights for '{name}'. Use --weights {name}=none")
         return LoadedWeights("none")
     size = model.input_shape[1]
     try:
@@ -101,14 +119,14 @@ def _load_application(model: "keras.Model", name: str, path: Path) -> LoadedWeig
     import keras
 
     network = NETWORKS[name]
-    if network.application is None or network.scaling is None:
-        raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
+    if network.application is None or network.scaling is None:  # check_source has refused it
+        raise ValueError(f"'{name}' is no network of keras.applications")
     size = model.input_shape[1]
     backbone = getattr(keras.applications, network.application)(include_top=False, weights=None, input_shape=(size, size, 3))
     try:
         backbone.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} does not fit {name} without its top ({reason}). Give {SOURCES}") from error
     _copy_backbone(model, backbone, network.scaling)
     return LoadedWeights(str(path), (OUTPUT_LAYER,))

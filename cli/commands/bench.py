@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from fer_edge.console import friendly_errors, note, progress_bar, warn
+from fer_edge.console import friendly_errors, note, progress_bar, tell_selection, tell_skipped
 from fer_edge.table import text_table
 
 
@@ -13,6 +13,7 @@ from fer_edge.table import text_table
 @click.option("--data", help="Labelled faces for accuracy and macro F1; without it they are not measured.")
 @click.option("--split", "split_name", help="paper, subject, official or all.  [default: as each model was trained]")
 @click.option("--part", default="test", show_default=True, help="train, validation, test, private_test or all.")
+@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
 @click.option("--threads", default="1", show_default=True, help="Numbers of threads, for example 1,2,4.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -28,6 +29,7 @@ def command(
     data: str | None,
     split_name: str | None,
     part: str,
+    maps: tuple[str, ...],
     threads: str,
     form: str | None,
     record: Path | None,
@@ -42,18 +44,20 @@ def command(
     from fer_edge.benchmarks.record import Record, append_records, derive_row, read_records
     from fer_edge.benchmarks.report import HEADER, as_csv, as_json, as_markdown, cells, plot_rows
 
+    if stored and record:
+        raise ValueError("--from measures nothing, so there is nothing to --record")
     records: list[Record] = read_records(stored) if stored else []
     if not stored:
         files = _model_files(models or (Path("runs"),))
         counts = _thread_counts(threads)
         protocol = Protocol(min_runs=min_runs, min_seconds=min_seconds)
-        accuracies = _accuracies(files, data, split_name, part) if data else {}
+        accuracies = _accuracies(files, data, maps, split_name, part) if data else {}
         with progress_bar("measuring") as progress:
             for done, (path, count) in enumerate((path, count) for path in files for count in counts):
                 progress(done, len(files) * len(counts))
                 records.append({**measure_model(path, count, protocol), **accuracies.get(path, {})})
-    if record:
-        append_records(record, records)
+                if record:
+                    append_records(record, records[-1:])
     rows = [derive_row(entry) for entry in records]
     printers = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
     click.echo(printers[form](rows) if form else text_table(HEADER, [cells(row) for row in rows]))
@@ -88,27 +92,23 @@ def _thread_counts(text: str) -> list[int]:
     return counts
 
 
-def _accuracies(files: list[Path], data: str, split_name: str | None, part: str) -> dict[Path, dict[str, object]]:
-    from fer_edge.train.datasets import load_faces
-    from fer_edge.train.evaluate import measure
-    from fer_edge.train.models import open_model
-    from fer_edge.train.selection import select_faces
+def _accuracies(
+    files: list[Path], data: str, maps: tuple[str, ...], split_name: str | None, part: str
+) -> dict[Path, dict[str, object]]:
+    from fer_edge.train.datasets import load_faces, parse_label_map
+    from fer_edge.train.models import evaluate_model
 
     with progress_bar("reading faces") as progress:
-        faces = load_faces(data, progress=progress)
+        faces = load_faces(data, parse_label_map(maps), progress)
+    tell_skipped(faces.skipped, len(faces))
     result: dict[Path, dict[str, object]] = {}
-    told = set()
     for path in files:
-        model = open_model(path)
-        chosen = select_faces(faces, model.trained, split_name, part)
-        if chosen.warning and chosen.warning not in told:
-            told.add(chosen.warning)
-            warn(chosen.warning)
-        with progress_bar(f"evaluating {model.title}") as progress:
-            figures = measure(model.probabilities(chosen.faces, progress), chosen.faces.targets, chosen.faces.labels)
+        with progress_bar(f"evaluating {path.name}") as progress:
+            figures = evaluate_model(path, faces, split_name, part, progress=progress).figures
+        tell_selection(path, figures)
         result[path] = {
             "accuracy": figures["accuracy"],
             "macro_f1": figures["macro"]["f1"],
-            "evaluated": {"data": faces.name, "split": chosen.split_title, "part": chosen.part, "faces": figures["count"]},
+            "evaluated": {name: figures[name] for name in ("data", "split", "part", "count", "warning")},
         }
     return result

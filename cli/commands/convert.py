@@ -28,7 +28,12 @@ def command(run: Path | None, precisions: tuple[str, ...], every: bool, runs: Pa
 
     source = read_run(run or newest_run(runs))
     wanted = list(QUANTIZATIONS) if every else list(dict.fromkeys(precisions)) or ["int8"]
-    click.echo(f"{source.folder}: {len(source.calibration.images)} calibration faces, {len(source.held_out.images)} test faces")
+    split = source.facts["split"]
+    leaky = ", leaky: see fer-edge info" if split["leakage"]["leaky"] else ""
+    click.echo(
+        f"{source.folder}: {len(source.calibration.images)} calibration faces, {len(source.held_out.images)} test faces "
+        f"(split {split['name']}{leaky})"
+    )
     start_keras()
     with progress_bar(f"converting {source.facts['network']}") as progress:
         made = convert_run(source, wanted, out, progress)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from fer_edge.console import friendly_errors, note, progress_bar, start_keras, warn
+from fer_edge.console import friendly_errors, progress_bar, start_keras, tell_selection, tell_skipped
 from fer_edge.table import text_table
 
 
@@ -34,49 +34,23 @@ def command(
     """Measure models on the test faces of a dataset."""
     from fer_edge.edge_runtime.whole_file import write_whole
     from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.evaluate import measure
-    from fer_edge.train.models import is_keras, open_model
-    from fer_edge.train.selection import select_faces
+    from fer_edge.train.models import evaluate_model, is_keras
 
     if any(is_keras(path) for path in models):
         start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
-    for line in faces.skipped[:10]:
-        warn(f"skipped: {line}")
+    tell_skipped(faces.skipped, len(faces))
     results: list[dict[str, Any]] = []
     lines = []
     for path in models:
-        model = open_model(path)
-        chosen = select_faces(faces, model.trained, split_name, part, seed)
-        with progress_bar(f"evaluating {model.title}") as progress:
-            probabilities = model.probabilities(chosen.faces, progress)
-        figures = measure(probabilities, chosen.faces.targets, chosen.faces.labels)
-        distinct = chosen.distinct
-        if chosen.dropped:
-            note(f"{path}: {chosen.dropped} faces have labels that the model does not know, and were left out")
-        if chosen.warning:
-            warn(f"{path}: {chosen.warning}")
-        results.append(
-            {
-                "model": str(path),
-                "title": model.title,
-                "data": faces.name,
-                "split": chosen.split_title,
-                "part": chosen.part,
-                "trained_on": model.trained.data,
-                "warning": chosen.warning,
-                **figures,
-                "duplicates_in_training": int((~distinct).sum()),
-                "accuracy_without_duplicates": (
-                    measure(probabilities[distinct], chosen.faces.targets[distinct], chosen.faces.labels)["accuracy"]
-                    if distinct.any()
-                    else None
-                ),
-            }
-        )
-        for name, row in zip(chosen.faces.ids, probabilities, strict=True):
-            shares = dict(zip(chosen.faces.labels, row.tolist(), strict=True))
+        with progress_bar(f"evaluating {path.name}") as progress:
+            measured = evaluate_model(path, faces, split_name, part, seed, progress)
+        tell_selection(path, measured.figures)
+        results.append(measured.figures)
+        chosen = measured.selection.faces
+        for name, row in zip(chosen.ids, measured.probabilities, strict=True):
+            shares = dict(zip(chosen.labels, row.tolist(), strict=True))
             lines.append(json.dumps({"model": str(path), "face": name, "probabilities": shares}))
     if predictions:
         write_whole(predictions, "".join(line + "\n" for line in lines))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from fer_edge.console import friendly_errors, note, progress_bar, start_keras, warn
+from fer_edge.console import friendly_errors, note, progress_bar, start_keras, tell_skipped, warn
 
 
 @click.command()
@@ -50,10 +50,11 @@ def command(
     from fer_edge.train.datasets import load_faces, parse_label_map
     from fer_edge.train.fit import make_plan, train_run
     from fer_edge.train.networks import NETWORKS
+    from fer_edge.train.precision import choose_precision
     from fer_edge.train.recipes import find_recipe
-    from fer_edge.train.run_folder import finished_run, run_name
+    from fer_edge.train.run_folder import check_run, run_name
     from fer_edge.train.splits import leakage, leakage_warning, make_split
-    from fer_edge.train.weights import parse_weights
+    from fer_edge.train.weights import check_source, parse_weights
 
     names = list(NETWORKS) if "all" in networks else list(networks)
     sources = parse_weights(weights, names)
@@ -61,8 +62,7 @@ def command(
     start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
-    for line in faces.skipped[:10]:
-        warn(f"skipped: {line}")
+    tell_skipped(faces.skipped, len(faces))
     split = make_split(faces, split_name, seed, fold, folds)
     click.echo(
         f"{faces.name}: {len(faces)} faces, {len(faces.labels)} classes; split {split.title}: "
@@ -71,17 +71,19 @@ def command(
     flattered = leakage_warning(leakage(faces, split))
     if flattered:
         warn(flattered)
-    for plan in plans:
-        folder = out / run_name(plan.network, plan.recipe.name, faces.name, split, plan.seed)
-        run = finished_run(folder) if resume else None
-        if run is None:
-            with progress_bar(f"training {plan.network}") as progress:
+    folders = [out / run_name(plan.network, plan.recipe.name, faces.name, split, plan.seed) for plan in plans]
+    # What can be refused is refused now, not when its turn comes hours later.
+    for plan, folder in zip(plans, folders, strict=True):
+        check_run(folder, plan, faces, resume)
+        check_source(plan.network, plan.weights)
+        choose_precision(plan.network, plan.precision)
+    for plan, folder in zip(plans, folders, strict=True):
 
-                def show(epoch: int, figures: dict[str, float], total: int = plan.epochs) -> None:
-                    progress(epoch, total)
-                    told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
-                    click.echo(f"  epoch {epoch}/{total}: {told}")
+        def show(epoch: int, figures: dict[str, float], total: int = plan.epochs) -> None:
+            told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
+            click.echo(f"  epoch {epoch}/{total}: {told}")
 
-                run = train_run(plan, faces, split, folder, resume, show, note)
+        with progress_bar(f"training {plan.network}") as progress:
+            run = train_run(plan, faces, split, folder, resume, show, note, progress)
         test = run["metrics"]["test"]
         click.echo(f"{plan.network}: test accuracy {test['accuracy']:.4f}, macro F1 {test['macro']['f1']:.4f} -> {folder}")
