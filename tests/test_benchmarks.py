@@ -95,6 +95,6 @@ def test_a_model_is_measured_in_a_process_of_its_own(models):
 
 
 def test_predict_and_invoke_are_both_timed(models):
-    predict_ms, invoke_ms = measure_overhead(models["int8"], rounds=5)
+    predict_ms, invoke_ms, _ = measure_overhead(models["int8"], rounds=5)
     assert predict_ms > 0
     assert invoke_ms > 0
