@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from fer_edge.convert.calibrate import typical_faces
 from fer_edge.convert.fold import fold_input
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.quantize import QUANTIZATIONS, quantize
+from fer_edge.convert.quantize import QUANTIZATIONS, check_calibration, quantize
 from fer_edge.convert.run_folder import Run, StoredFaces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import Contract, CropConvention
@@ -65,6 +66,9 @@ def convert_run(
     size, resolution = run.facts["image_size"], run.facts["data"]["resolution_px"]
     calibration, held_out = (_batch(faces, size, resolution) for faces in (run.calibration, run.held_out))
     before = _predict(model, held_out)
+    if any(QUANTIZATIONS[precision].calibrated for precision in precisions):
+        check_calibration(len(calibration))
+        calibration = typical_faces(model, calibration)
     folded = fold_input(model)
     folder = out or run.folder
     made = []
@@ -72,7 +76,7 @@ def convert_run(
         if progress:
             progress(done, len(precisions))
         flatbuffer = quantize(folded, QUANTIZATIONS[precision], calibration, folder / LOG_FILE)
-        contract = _contract(run, precision)
+        contract = _contract(run, precision, len(calibration))
         path = folder / f"{contract.architecture}_{contract.data}_{precision}.tflite"
         with whole_file(path) as temporary:
             temporary.write_bytes(attach(flatbuffer, contract))
@@ -141,17 +145,17 @@ def _probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.
     return np.stack([classifier.probabilities(face) for face in faces])
 
 
-def _contract(run: Run, precision: str) -> Contract:
+def _contract(run: Run, precision: str, calibration_faces: int) -> Contract:
     import tensorflow as tf
 
-    facts = run.facts
+    facts, recipe = run.facts, QUANTIZATIONS[precision]
     return Contract(
         architecture=facts["network"],
         labels=run.labels,
         image_size=facts["image_size"],
         crop=CropConvention(training_resolution_px=facts["data"]["resolution_px"]),
         precision=precision,
-        quantization={**QUANTIZATIONS[precision].as_data(), "calibration_faces": len(run.calibration.images)},
+        quantization={**recipe.as_data(), "calibration_faces": calibration_faces if recipe.calibrated else 0},
         parameters=facts["parameters"],
         data=facts["data"]["name"],
         data_fingerprint=facts["data"]["fingerprint"],

@@ -51,6 +51,19 @@ QUANTIZATIONS: dict[str, Quantization] = {
 }
 
 
+def check_calibration(count: int) -> None:
+    """Check that a run folder holds enough calibration faces.
+
+    Raises:
+        ValueError: If there are fewer than CALIBRATION_MINIMUM.
+    """
+    if count < CALIBRATION_MINIMUM:
+        raise ValueError(
+            f"int8 needs at least {CALIBRATION_MINIMUM} distinct calibration faces, the run folder holds {count}. "
+            "Train on more faces"
+        )
+
+
 def quantize(model: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.uint8], log: Path) -> bytes:
     """Convert a Keras model to a TFLite flatbuffer.
 
@@ -64,17 +77,11 @@ def quantize(model: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.u
         The flatbuffer, with a fixed batch of 1.
 
     Raises:
-        ValueError: If there are too few calibration faces.
         RuntimeError: If the converter fails; the log says why.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    if recipe.calibrated and len(faces) < CALIBRATION_MINIMUM:
-        raise ValueError(
-            f"int8 needs at least {CALIBRATION_MINIMUM} distinct calibration faces, the run folder holds {len(faces)}. "
-            "Train on more faces"
-        )
     shape = (1, *model.input_shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="face")])

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from fer_edge.convert.calibrate import typical_faces
 from fer_edge.convert.convert_run import compare, convert_run
 from fer_edge.convert.quantize import full_range
 from fer_edge.convert.run_folder import newest_run, read_run
@@ -131,3 +132,17 @@ def test_a_damaged_contract_is_refused():
         Contract.from_json("{}")
     with pytest.raises(ModelError, match="version 99"):
         Contract.from_json('{"contract_version": 99}')
+
+
+def test_faces_that_stretch_the_activations_are_left_out_of_calibration():
+    import keras
+
+    grey = keras.Input((4, 4, 3))
+    dense = keras.layers.Dense(2, use_bias=False)
+    model = keras.Model(grey, dense(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(grey))))
+    dense.set_weights([np.ones((48, 2), np.float32)])
+    faces = np.full((20, 4, 4, 3), 10, np.uint8)
+    faces[3] = 200
+    kept = typical_faces(model, faces, share=0.95)
+    assert len(kept) == 19
+    assert kept.max() == 10
