@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from fer_edge.convert.calibrate import typical_faces
+from fer_edge.convert.calibrate import GOOD_AGREEMENT, SHARES, by_stretch
 from fer_edge.convert.fold import fold_input
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.quantize import QUANTIZATIONS, check_calibration, quantize
+from fer_edge.convert.quantize import QUANTIZATIONS, Quantization, check_calibration, quantize
 from fer_edge.convert.run_folder import Run, StoredFaces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import Contract, CropConvention
@@ -68,15 +69,18 @@ def convert_run(
     before = _predict(model, held_out)
     if any(QUANTIZATIONS[precision].calibrated for precision in precisions):
         check_calibration(len(calibration))
-        calibration = typical_faces(model, calibration)
     folded = fold_input(model)
     folder = out or run.folder
     made = []
     for done, precision in enumerate(precisions):
         if progress:
             progress(done, len(precisions))
-        flatbuffer = quantize(folded, QUANTIZATIONS[precision], calibration, folder / LOG_FILE)
-        contract = _contract(run, precision, len(calibration))
+        recipe = QUANTIZATIONS[precision]
+        if recipe.calibrated:
+            flatbuffer, used = _calibrated(run, model, folded, recipe, calibration, folder / LOG_FILE)
+        else:
+            flatbuffer, used = quantize(folded, recipe, calibration[:0], folder / LOG_FILE), 0
+        contract = _contract(run, recipe, used)
         path = folder / f"{contract.architecture}_{contract.data}_{precision}.tflite"
         with whole_file(path) as temporary:
             temporary.write_bytes(attach(flatbuffer, contract))
@@ -87,6 +91,34 @@ def convert_run(
     if progress:
         progress(len(precisions), len(precisions))
     return made
+
+
+def _calibrated(
+    run: Run, model: "keras.Model", folded: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.uint8], log: Path
+) -> tuple[bytes, int]:
+    """Quantise with the share of the calibration faces that gives the model closest to Keras on all of them.
+
+    Returns:
+        The flatbuffer and the number of faces that calibrated it.
+    """
+    order, before = by_stretch(model, faces), _predict(model, faces)
+    best: tuple[tuple[float, float], bytes, int] | None = None
+    for share in SHARES:
+        kept = np.sort(order[: round(share * len(faces))])
+        flatbuffer = quantize(folded, recipe, faces[kept], log)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "candidate.tflite"
+            path.write_bytes(attach(flatbuffer, _contract(run, recipe, len(kept))))
+            after = _probabilities(Classifier(path), faces)
+        agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
+        closeness = agreement, -float(np.abs(before - after).mean())
+        if best is None or closeness > best[0]:
+            best = closeness, flatbuffer, len(kept)
+        if agreement >= GOOD_AGREEMENT:
+            break
+    if best is None:
+        raise ValueError("there is no share of the calibration faces to try")
+    return best[1], best[2]
 
 
 def compare(
@@ -145,17 +177,17 @@ def _probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.
     return np.stack([classifier.probabilities(face) for face in faces])
 
 
-def _contract(run: Run, precision: str, calibration_faces: int) -> Contract:
+def _contract(run: Run, recipe: Quantization, calibration_faces: int) -> Contract:
     import tensorflow as tf
 
-    facts, recipe = run.facts, QUANTIZATIONS[precision]
+    facts = run.facts
     return Contract(
         architecture=facts["network"],
         labels=run.labels,
         image_size=facts["image_size"],
         crop=CropConvention(training_resolution_px=facts["data"]["resolution_px"]),
-        precision=precision,
-        quantization={**recipe.as_data(), "calibration_faces": calibration_faces if recipe.calibrated else 0},
+        precision=recipe.precision,
+        quantization={**recipe.as_data(), "calibration_faces": calibration_faces},
         parameters=facts["parameters"],
         data=facts["data"]["name"],
         data_fingerprint=facts["data"]["fingerprint"],

@@ -4,7 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from fer_edge.convert.calibrate import typical_faces
+from fer_edge.convert.calibrate import by_stretch
 from fer_edge.convert.convert_run import compare, convert_run
 from fer_edge.convert.quantize import full_range
 from fer_edge.convert.run_folder import newest_run, read_run
@@ -16,6 +16,8 @@ def test_int8_takes_the_camera_s_bytes_as_they_are(models):
     interpreter = open_interpreter(models["int8"])
     (face,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert (face["dtype"], output["dtype"]) == (np.uint8, np.uint8)
+    assert 0 < read_contract(models["int8"]).quantization["calibration_faces"] <= 256
+    assert read_contract(models["float16"]).quantization["calibration_faces"] == 0
     assert face["quantization"] == (1.0, 0)
     assert face["shape"].tolist() == [1, 32, 32, 3]
 
@@ -134,7 +136,7 @@ def test_a_damaged_contract_is_refused():
         Contract.from_json('{"contract_version": 99}')
 
 
-def test_faces_that_stretch_the_activations_are_left_out_of_calibration():
+def test_a_face_that_stretches_the_activations_comes_last():
     import keras
 
     grey = keras.Input((4, 4, 3))
@@ -143,6 +145,5 @@ def test_faces_that_stretch_the_activations_are_left_out_of_calibration():
     dense.set_weights([np.ones((48, 2), np.float32)])
     faces = np.full((20, 4, 4, 3), 10, np.uint8)
     faces[3] = 200
-    kept = typical_faces(model, faces, share=0.95)
-    assert len(kept) == 19
-    assert kept.max() == 10
+    assert by_stretch(model, faces)[-1] == 3
+    assert set(by_stretch(model, faces)) == set(range(20))
