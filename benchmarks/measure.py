@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.protocol import Protocol, time_runs
 from fer_edge.edge_runtime.classify import Classifier

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from fer_edge.edge_runtime.classify import Classifier
 
 ROUNDS = 1000

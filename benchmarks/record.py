@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fer_edge.edge_runtime.whole_file import write_whole
 
 Record = dict[str, Any]

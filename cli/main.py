@@ -3,6 +3,7 @@
 import importlib
 
 import click
+
 from fer_edge import __version__
 
 COMMANDS = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.convert.calibrate import GOOD_AGREEMENT, SHARES, by_stretch
 from fer_edge.convert.fold import fold_input
 from fer_edge.convert.metadata import attach
@@ -102,7 +103,7 @@ def _calibrated(
         The flatbuffer and the number of faces that calibrated it.
     """
     order, before = by_stretch(model, faces), _predict(model, faces)
-    best: tuple[tuple[float, float], bytes, int] | None = None
+    candidates: list[tuple[float, float, int, bytes]] = []
     for share in SHARES:
         kept = np.sort(order[: round(share * len(faces))])
         flatbuffer = quantize(folded, recipe, faces[kept], log)
@@ -111,14 +112,11 @@ def _calibrated(
             path.write_bytes(attach(flatbuffer, _contract(run, recipe, len(kept))))
             after = _probabilities(Classifier(path), faces)
         agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-        closeness = agreement, -float(np.abs(before - after).mean())
-        if best is None or closeness > best[0]:
-            best = closeness, flatbuffer, len(kept)
+        candidates.append((agreement, -float(np.abs(before - after).mean()), len(kept), flatbuffer))
         if agreement >= GOOD_AGREEMENT:
             break
-    if best is None:
-        raise ValueError("there is no share of the calibration faces to try")
-    return best[1], best[2]
+    *_, used, closest = max(candidates, key=lambda candidate: candidate[:2])
+    return closest, used
 
 
 def compare(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.pictures import Picture
 
 MODEL_FILE = "model.keras"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.interpreter import open_interpreter
 from fer_edge.edge_runtime.pictures import Picture, import_cv2

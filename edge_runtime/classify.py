@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
 from fer_edge.edge_runtime.crop import check_face, prepare_face, to_rgb
 from fer_edge.edge_runtime.interpreter import open_interpreter

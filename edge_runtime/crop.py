@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.contract import CropConvention
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
 from fer_edge.edge_runtime.blazeface import BlazeFaceDetector, blazeface_model
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.pictures import Picture, import_cv2

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+
 from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, Picture, import_cv2, write_picture
 from fer_edge.edge_runtime.pipeline import LabelledFrame
 

@@ -5,6 +5,7 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.whole_file import write_whole
 
 Picture = npt.NDArray[np.uint8]

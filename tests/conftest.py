@@ -3,10 +3,11 @@ import os
 import sys
 from pathlib import Path
 
-import fer_edge
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
+import fer_edge
 from fer_edge.convert.convert_run import convert_run
 from fer_edge.convert.run_folder import read_run
 from fer_edge.edge_runtime.pictures import write_picture

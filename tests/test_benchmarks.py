@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
 from fer_edge.benchmarks.protocol import Protocol, time_runs

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from conftest import json_lines, write_class_folders
+
 from fer_edge.edge_runtime import Classifier
 from fer_edge.edge_runtime.pictures import import_cv2, read_picture, write_picture
 from fer_edge.edge_runtime.sources import read_frames

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from fer_edge.convert.calibrate import by_stretch
 from fer_edge.convert.convert_run import compare, convert_run
 from fer_edge.convert.quantize import full_range

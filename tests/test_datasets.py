@@ -3,6 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 from conftest import write_class_folders
+
 from fer_edge.edge_runtime.pictures import write_picture
 from fer_edge.train.datasets import load_faces
 from fer_edge.train.faces import DataError

@@ -3,6 +3,8 @@ import sys
 
 import numpy as np
 import pytest
+from tensorflow.lite.python import schema_py_generated as schema
+
 from fer_edge.edge_runtime import Classifier, CropConvention
 from fer_edge.edge_runtime.blazeface import _anchors, _letterbox, _suppress, blazeface_model
 from fer_edge.edge_runtime.contract import BoxTransform, ModelError
@@ -12,7 +14,6 @@ from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, ope
 from fer_edge.edge_runtime.pictures import read_picture, write_picture
 from fer_edge.edge_runtime.sources import read_frames
 from fer_edge.train.synthetic import synthetic_picture
-from tensorflow.lite.python import schema_py_generated as schema
 
 
 def test_a_prediction_names_the_most_probable_label(models, faces):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+
 from fer_edge.convert.fold import fold_input
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights

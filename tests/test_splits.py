@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from conftest import make_faces
+
 from fer_edge.train.faces import DataError
 from fer_edge.train.selection import TrainedOn, select_faces
 from fer_edge.train.splits import leakage, leakage_warning, make_split

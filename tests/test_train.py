@@ -3,6 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
+
 from fer_edge.train.augment import Augmentation, augment
 from fer_edge.train.evaluate import measure
 from fer_edge.train.fit import make_plan, train_run

@@ -1,6 +1,7 @@
 import resource
 
 import pytest
+
 from fer_edge.edge_runtime.whole_file import whole_file, write_whole
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+
 from fer_edge.edge_runtime.contract import CANONICAL_LABELS
 from fer_edge.edge_runtime.detect import largest_box, open_detector
 from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, Picture, decode_picture, import_cv2
@@ -32,7 +33,7 @@ SYNONYMS = {
 }
 DROP = "-"
 MAX_SKIPPED_SHARE = 0.01
-FER2013_CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+FER2013_CODES = {0: "angry", 1: "disgust", 2: "fear", 3: "happy", 4: "sad", 5: "surprise", 6: "neutral"}
 FER2013_SIDE = 48
 CKPLUS_CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 CKPLUS_FRAMES = 3  # the last frames of a sequence, which show the expression at its peak
@@ -95,7 +96,7 @@ class _Store:
             return (self.path / name).read_bytes()
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise ValueError(f"cannot read '{name}' from {self.path} ({error})") from error
 
     def close(self) -> None:
@@ -270,7 +271,7 @@ def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Prog
             pixels = np.array(row["pixels"].split(), np.int64)
             if len(pixels) != FER2013_SIDE**2 or pixels.min() < 0 or pixels.max() > 255:
                 raise ValueError(f"{len(pixels)} numbers, not {FER2013_SIDE**2} in 0..255")
-            label = label_of(dict(enumerate(FER2013_CODES))[int(row["emotion"])])
+            label = label_of(FER2013_CODES[int(row["emotion"])])
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             if isinstance(error, DataError):
                 raise

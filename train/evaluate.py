@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
 from fer_edge.train.faces import Faces

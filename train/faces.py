@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.crop import prepare_face
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.augment import augmentation_layer
 from fer_edge.train.evaluate import keras_probabilities, measure

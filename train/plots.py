@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from fer_edge.edge_runtime.whole_file import whole_file
 
 if TYPE_CHECKING:

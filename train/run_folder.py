@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.whole_file import whole_file, write_whole
 from fer_edge.train.faces import Faces
 from fer_edge.train.splits import Split

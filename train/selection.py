@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.train.faces import PARTS, DataError, Faces
 from fer_edge.train.splits import Split, ids_digest, leakage, leakage_warning, make_split
 

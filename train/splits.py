@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.train.faces import DataError, Faces
 
 SPLITS = ("paper", "subject", "official")

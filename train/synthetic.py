@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.edge_runtime.contract import CANONICAL_LABELS
 from fer_edge.edge_runtime.pictures import Picture, import_cv2, write_picture
 from fer_edge.train.faces import Faces

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
 from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling
 
 if TYPE_CHECKING:

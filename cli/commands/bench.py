@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+
 from fer_edge.console import friendly_errors, note, progress_bar, tell_selection, tell_skipped
 from fer_edge.table import text_table
 

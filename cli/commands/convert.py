@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+
 from fer_edge.console import friendly_errors, progress_bar, start_keras, warn
 
 WORRYING_DROP = 0.01

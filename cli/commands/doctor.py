@@ -1,6 +1,7 @@
 """fer-edge doctor: what is installed, what is missing and how to get it."""
 
 import click
+
 from fer_edge.console import friendly_errors
 from fer_edge.table import text_table
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from fer_edge.console import friendly_errors, progress_bar, start_keras, tell_selection, tell_skipped
 from fer_edge.table import text_table
 

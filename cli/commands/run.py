@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+
 from fer_edge.console import friendly_errors, warn
 
 
