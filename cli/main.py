@@ -9,7 +9,8 @@ from fer_edge import __version__
 COMMANDS = {
     "train": "Train one, several or all five networks.",
     "evaluate": "Measure a run or a .tflite file on a dataset.",
-    "convert": "Turn a run into .tflite files.",
+    "convert": "Turn a run into .tflite files, each right or refused.",
+    "verify": "Measure a .tflite file against the run it was made from.",
     "run": "Find and label faces in pictures, folders and videos.",
     "bench": "Compare models: accuracy, latency, size, memory.",
     "info": "Print the contract inside a .tflite file.",

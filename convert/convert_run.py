@@ -1,6 +1,6 @@
-"""Convert a run to .tflite files, each with its contract inside and measured against the Keras model."""
+"""Convert a run to .tflite files, each with its contract inside, measured against the Keras model and judged by the gate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.convert.calibrate import GOOD_AGREEMENT, SHARES, by_stretch
-from fer_edge.convert.fold import fold_input
+from fer_edge.convert import ai_edge
+from fer_edge.convert.calibrate import GOOD_AGREEMENT, SHARES, by_stretch, check_calibration, describe_calibration
+from fer_edge.convert.compare import compare, kl_divergence
+from fer_edge.convert.converter import convert_keras
+from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
+from fer_edge.convert.fold import fold_model
+from fer_edge.convert.gate import Bounds, Problem, judge, notes, permutation
+from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.quantize import QUANTIZATIONS, Quantization, check_calibration, quantize
-from fer_edge.convert.run_folder import Run, StoredFaces
+from fer_edge.convert.recipes import RECIPES, Quantization
+from fer_edge.convert.run_folder import Run
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import Contract, CropConvention
+from fer_edge.edge_runtime.contract import Contract, CropConvention, ModelError, read_contract
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
+from fer_edge.edge_runtime.pictures import Picture
 from fer_edge.edge_runtime.whole_file import whole_file
 
 if TYPE_CHECKING:
     import keras
 
 LOG_FILE = "convert.log"
+REJECTED_SUFFIX = ".rejected"  # behind .tflite, so that nothing that looks for models finds it
 BATCH = 64
 
 Progress = Callable[[int, int], None]
@@ -33,125 +41,223 @@ class Converted:
     """One file that conversion made.
 
     Attributes:
-        path: Where it lies.
-        file_bytes: Its size.
+        path: Where it lies; a rejected file's name ends in ``.rejected``.
         contract: The contract inside, with the metrics before and after.
+        inspection: Operators and sizes.
+        problems: Why the gate refuses it, likely causes last; none where it is right.
+        notes: What makes it slower or less exact than it could be.
     """
 
     path: Path
-    file_bytes: int
     contract: Contract
+    inspection: Inspection
+    problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...]
 
 
-def convert_run(
-    run: Run, precisions: Sequence[str], out: Path | None = None, progress: Progress | None = None
-) -> list[Converted]:
-    """Convert a run to one .tflite file per precision.
+@dataclass(frozen=True)
+class Source:
+    """A run made ready for conversion.
+
+    Attributes:
+        run: The run.
+        model: Its Keras model.
+        folded: The model to convert: without grey conversion and batch normalisation, perhaps fine-tuned since.
+        pictures: Calibration faces as they are stored.
+        calibration: The same at the model's input size, uint8 array (n, size, size, 3), RGB.
+        description: What the calibration set looks like, see describe_calibration.
+        held_out: Test faces, uint8 array (m, size, size, 3), RGB.
+        before: The Keras model's probabilities of them, float32 array (m, classes).
+        out: Folder for the files.
+    """
+
+    run: Run
+    model: "keras.Model"
+    folded: "keras.Model"
+    pictures: Sequence[Picture]
+    calibration: npt.NDArray[np.uint8]
+    description: dict[str, Any]
+    held_out: npt.NDArray[np.uint8]
+    before: npt.NDArray[np.float32]
+    out: Path
+
+    @property
+    def log(self) -> Path:
+        """File that takes what converters print."""
+        return self.out / LOG_FILE
+
+
+def open_source(
+    run: Run, out: Path | None = None, calibration: Sequence[Picture] | None = None, calibrated_from: str = ""
+) -> Source:
+    """Load and fold a run's model and bring its faces to size.
 
     Args:
         run: The run, from read_run.
-        precisions: Names in QUANTIZATIONS.
         out: Folder for the files, the run folder by default.
+        calibration: Faces to calibrate with instead of the run's own training faces.
+        calibrated_from: Where these are from.
+
+    Raises:
+        ValueError: If the model is damaged or was not trained by fer-edge.
+        RuntimeError: If keras does not run on TensorFlow.
+    """
+    model = load_model(run)
+    faces = run.calibration.images if calibration is None else calibration
+    targets = run.calibration.targets if calibration is None else None
+    source = "the run folder" if calibration is None else calibrated_from
+    held_out = face_batch(run, run.held_out.images)
+    return Source(
+        run=run,
+        model=model,
+        folded=fold_model(model),
+        pictures=faces,
+        calibration=face_batch(run, faces),
+        description=describe_calibration(faces, targets, run.labels, source),
+        held_out=held_out,
+        before=predict(model, held_out),
+        out=out or run.folder,
+    )
+
+
+def convert_run(
+    source: Source,
+    recipes: Sequence[Quantization],
+    bounds: Bounds | None = None,
+    progress: Progress | None = None,
+) -> list[Converted]:
+    """Convert a run to one .tflite file per recipe.
+
+    Args:
+        source: The run, from open_source.
+        recipes: From find_recipe.
+        bounds: What the gate allows, Bounds() by default.
         progress: Called with (files done, files in all).
 
     Returns:
-        The files made, in order. Each was measured on the run's held-out faces before it got its name.
+        The files made, in order. Each was measured on the run's held-out faces before it got its name; a refused one
+        is kept under a name that ends in ``.rejected``.
 
     Raises:
-        ValueError: If a precision is unknown or there are too few calibration faces.
-        RuntimeError: If the converter fails.
+        ValueError: If the calibration faces will not do, or a file of another run would be overwritten.
+        RuntimeError: If a converter fails.
     """
-    for precision in precisions:
-        if precision not in QUANTIZATIONS:
-            raise ValueError(f"unknown precision '{precision}'; choose one of: {', '.join(QUANTIZATIONS)}")
-    model = _load(run)
-    size, resolution = run.facts["image_size"], run.facts["data"]["resolution_px"]
-    calibration, held_out = (_batch(faces, size, resolution) for faces in (run.calibration, run.held_out))
-    before = _predict(model, held_out)
-    if any(QUANTIZATIONS[precision].calibrated for precision in precisions):
-        check_calibration(len(calibration))
-    folded = fold_input(model)
-    folder = out or run.folder
+    targets = [source.out / file_name(source.run, recipe) for recipe in recipes]
+    for target in targets:
+        _check_same_run(target, source.run)
+    if any(recipe.calibrated for recipe in recipes):
+        check_calibration(source.description, source.pictures, source.run.held_out.images)
     made = []
-    for done, precision in enumerate(precisions):
+    float_model = None
+    for done, (recipe, target) in enumerate(zip(recipes, targets, strict=True)):
         if progress:
-            progress(done, len(precisions))
-        recipe = QUANTIZATIONS[precision]
-        if recipe.calibrated:
-            flatbuffer, used = _calibrated(run, model, folded, recipe, calibration, folder / LOG_FILE)
-        else:
-            flatbuffer, used = quantize(folded, recipe, calibration[:0], folder / LOG_FILE), 0
-        contract = _contract(run, recipe, used)
-        path = folder / f"{contract.architecture}_{contract.data}_{precision}.tflite"
-        with whole_file(path) as temporary:
-            temporary.write_bytes(attach(flatbuffer, contract))
-            after = _probabilities(Classifier(temporary), held_out)
-            contract = replace(contract, metrics=compare(before, after, run.held_out.targets, run.labels))
-            temporary.write_bytes(attach(flatbuffer, contract))
-        made.append(Converted(path, path.stat().st_size, contract))
+            progress(done, len(recipes))
+        if recipe.quantizer == "ai-edge" and float_model is None:
+            float_model = float_flatbuffer(source)
+        flatbuffer, details = quantize(source, recipe, float_model)
+        made.append(finish(source, recipe, flatbuffer, details, target, bounds or Bounds()))
     if progress:
-        progress(len(precisions), len(precisions))
+        progress(len(recipes), len(recipes))
     return made
 
 
-def _calibrated(
-    run: Run, model: "keras.Model", folded: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.uint8], log: Path
-) -> tuple[bytes, int]:
-    """Quantise with the share of the calibration faces that gives the model closest to Keras on all of them.
-
-    Returns:
-        The flatbuffer and the number of faces that calibrated it.
-    """
-    order, before = by_stretch(model, faces), _predict(model, faces)
-    candidates: list[tuple[float, float, int, bytes]] = []
-    for share in SHARES:
-        kept = np.sort(order[: round(share * len(faces))])
-        flatbuffer = quantize(folded, recipe, faces[kept], log)
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "candidate.tflite"
-            path.write_bytes(attach(flatbuffer, _contract(run, recipe, len(kept))))
-            after = _probabilities(Classifier(path), faces)
-        agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-        candidates.append((agreement, -float(np.abs(before - after).mean()), len(kept), flatbuffer))
-        if agreement >= GOOD_AGREEMENT:
-            break
-    *_, used, closest = max(candidates, key=lambda candidate: candidate[:2])
-    return closest, used
+def file_name(run: Run, recipe: Quantization) -> str:
+    """Return the name of a converted file, ``<network>_<data>_<precision>.tflite``."""
+    return f"{run.facts['network']}_{run.facts['data']['name']}_{recipe.precision}.tflite"
 
 
-def compare(
-    before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], labels: tuple[str, ...]
-) -> dict[str, Any]:
-    """Compare the Keras model's and the converted model's probabilities for the same faces.
+def float_flatbuffer(source: Source) -> bytes:
+    """Return the folded model as a float32 flatbuffer with a signature, for ai-edge-quantizer."""
+    model = read_flatbuffer(convert_keras(source.folded, RECIPES["float32"], source.calibration[:0], source.log))
+    sign(model)
+    return write_flatbuffer(model)
+
+
+def quantize(source: Source, recipe: Quantization, float_model: bytes | None) -> tuple[bytes, dict[str, Any]]:
+    """Quantise a run's model.
 
     Args:
-        before: float32 array (n, classes), of the Keras model.
-        after: float32 array (n, classes), of the .tflite file.
-        targets: int64 array (n,).
-        labels: Label names in output order.
+        source: The run.
+        recipe: The recipe.
+        float_model: From float_flatbuffer, for recipes that ai-edge-quantizer carries out.
 
     Returns:
-        Number of faces, share of equal labels (agreement, 0..1), largest difference of a probability, and accuracy
-        and recall per class (0..1, None where a class has no face) before and after.
+        The flatbuffer, and what was chosen for it.
     """
+    if not recipe.calibrated:
+        if float_model is not None and recipe.quantizer == "ai-edge":
+            return ai_edge.quantize_weights(float_model), {}
+        return convert_keras(source.folded, recipe, source.calibration[:0], source.log), {}
+    candidates = _by_percentile(source, recipe, float_model) if float_model else _by_share(source, recipe)
+    before = predict(source.folded, source.calibration)
+    measured = []
+    for flatbuffer, details in candidates:
+        after = run_flatbuffer(source, recipe, flatbuffer, source.calibration)
+        agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
+        measured.append((float(kl_divergence(before, after).mean()), agreement, flatbuffer, details))
+        if not float_model and agreement >= GOOD_AGREEMENT:
+            break  # each further candidate is a conversion of up to a minute
+    _, agreement, flatbuffer, details = min(measured, key=lambda candidate: candidate[0])
+    return flatbuffer, {**details, "agreement_on_calibration": agreement}
 
-    def recalls(predicted: npt.NDArray[np.intp]) -> dict[str, float | None]:
-        own = {label: predicted[targets == k] == k for k, label in enumerate(labels)}
-        return {label: float(hits.mean()) if len(hits) else None for label, hits in own.items()}
 
-    first, second = before.argmax(axis=1), after.argmax(axis=1)
-    return {
-        "faces": len(targets),
-        "agreement": float((first == second).mean()),
-        "largest_difference": float(np.abs(before - after).max()),
-        "accuracy_before": float((first == targets).mean()),
-        "accuracy_after": float((second == targets).mean()),
-        "recall_before": recalls(first),
-        "recall_after": recalls(second),
-    }
+def _by_percentile(source: Source, recipe: Quantization, float_model: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    ranges = ai_edge.measure_ranges(float_model, source.calibration)
+    for percent in ai_edge.COVERED_PERCENT:
+        yield ai_edge.quantize_int8(float_model, ranges, percent, recipe.keep_float), {"ranges_cover_percent": percent}
 
 
-def _load(run: Run) -> "keras.Model":
+def _by_share(source: Source, recipe: Quantization) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    order = by_stretch(source.folded, source.calibration)
+    for share in SHARES:
+        kept = np.sort(order[: round(share * len(order))])
+        yield convert_keras(source.folded, recipe, source.calibration[kept], source.log), {"calibration_faces": len(kept)}
+
+
+def finish(
+    source: Source, recipe: Quantization, flatbuffer: bytes, details: dict[str, Any], target: Path, bounds: Bounds
+) -> Converted:
+    """Attach the contract, measure on the held-out faces, judge, and write the file whole under the name it deserves."""
+    run = source.run
+    contract = _contract(run, recipe, {**details, "calibration": source.description if recipe.calibrated else None})
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / target.name
+        path.write_bytes(attach(flatbuffer, contract))
+        after = probabilities(Classifier(path), source.held_out)
+        inspection = inspect_model(path)
+    contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
+    found = notes(inspection, recipe.interface == "uint8" and not recipe.keep_float, outstanding_layers(source.folded))
+    problems = judge(contract.metrics, bounds, inspection, contract.labels, run.labels)
+    if problems:
+        order = permutation(source.before, after, run.labels)
+        problems += [order] * (order is not None) + found
+    contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
+    path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
+    with whole_file(path) as temporary:
+        temporary.write_bytes(attach(flatbuffer, contract))
+    # What an earlier conversion left under the other name is not this model's any more.
+    (target if problems else target.with_name(target.name + REJECTED_SUFFIX)).unlink(missing_ok=True)
+    return Converted(path, contract, inspection, tuple(problems), () if problems else tuple(found))
+
+
+def _check_same_run(target: Path, run: Run) -> None:
+    if not target.is_file():
+        return
+    try:
+        digest = read_contract(target).source_digest
+    except ModelError:
+        return  # nothing of ours, or damaged: made anew
+    if digest != run.facts["model_digest"] and target.parent != run.folder:
+        raise ValueError(f"{target} was made from another run of {run.facts['network']}. Choose another folder: --out DIR")
+
+
+def load_model(run: Run) -> "keras.Model":
+    """Load a run's Keras model.
+
+    Raises:
+        ValueError: If it is damaged.
+        RuntimeError: If keras does not run on TensorFlow.
+    """
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -163,19 +269,35 @@ def _load(run: Run) -> "keras.Model":
         raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
 
 
-def _batch(faces: StoredFaces, size: int, resolution: int) -> npt.NDArray[np.uint8]:
-    return np.stack([to_rgb(prepare_face(image, size, resolution)) for image in faces.images])
+def face_batch(run: Run, faces: Sequence[Picture]) -> npt.NDArray[np.uint8]:
+    """Bring faces to the run's input, uint8 array (n, size, size, 3), RGB."""
+    size, resolution = run.facts["image_size"], run.facts["data"]["resolution_px"]
+    if not len(faces):
+        return np.empty((0, size, size, 3), np.uint8)
+    return np.stack([to_rgb(prepare_face(np.asarray(image).astype(np.uint8, copy=False), size, resolution)) for image in faces])
 
 
-def _predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return a Keras model's probabilities, float32 array (n, classes), of uint8 faces (n, size, size, 3)."""
     return np.asarray(model.predict(faces.astype(np.float32), batch_size=BATCH, verbose=0), np.float32)
 
 
-def _probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return a .tflite file's probabilities, float32 array (n, classes), of uint8 faces (n, size, size, 3)."""
     return np.stack([classifier.probabilities(face) for face in faces])
 
 
-def _contract(run: Run, recipe: Quantization, calibration_faces: int) -> Contract:
+def run_flatbuffer(
+    source: Source, recipe: Quantization, flatbuffer: bytes, faces: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Return the probabilities that a flatbuffer without contract gives, float32 array (n, classes)."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.tflite"
+        path.write_bytes(attach(flatbuffer, _contract(source.run, recipe, {})))
+        return probabilities(Classifier(path), faces)
+
+
+def _contract(run: Run, recipe: Quantization, details: dict[str, Any]) -> Contract:
     import tensorflow as tf
 
     facts = run.facts
@@ -185,7 +307,7 @@ def _contract(run: Run, recipe: Quantization, calibration_faces: int) -> Contrac
         image_size=facts["image_size"],
         crop=CropConvention(training_resolution_px=facts["data"]["resolution_px"]),
         precision=recipe.precision,
-        quantization={**recipe.as_data(), "calibration_faces": calibration_faces},
+        quantization={**recipe.as_data(), **details},
         parameters=facts["parameters"],
         data=facts["data"]["name"],
         data_fingerprint=facts["data"]["fingerprint"],

@@ -7,7 +7,8 @@ import io
 import zipfile
 from typing import Any
 
-from fer_edge.edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, TFLITE_IDENTIFIER, Contract
+from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
+from fer_edge.edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, Contract
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
@@ -45,21 +46,20 @@ def _archive(files: dict[str, str]) -> bytes:
 
 
 def _with_buffer(flatbuffer: bytes, name: str, content: bytes) -> bytes:
-    """Add a named metadata buffer to a TFLite flatbuffer."""
-    import flatbuffers
+    """Add a named metadata buffer to a TFLite flatbuffer, and the signature where it has none."""
     import numpy as np
     from tensorflow.lite.python import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    model = read_flatbuffer(flatbuffer)
+    if not model.signatureDefs:
+        sign(model)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = name, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(flatbuffer) + len(content) + 1024)
-    builder.Finish(model.Pack(builder), file_identifier=TFLITE_IDENTIFIER)
-    return bytes(builder.Output())
+    return write_flatbuffer(model)
 
 
 def _metadata(contract: Contract) -> bytes:

@@ -17,7 +17,7 @@ def find_model(model: Path | None = None) -> Path:
     if model is not None and not model.is_dir():
         return model
     folder = model or DEFAULT_FOLDER
-    models = list(folder.rglob("*_int8.tflite"))
+    models = list(folder.rglob("*_int8*.tflite"))
     if not models:
         raise FileNotFoundError(
             f"no int8 model under '{folder}'. Name one: --model FILE.tflite, or make one: "

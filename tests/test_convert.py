@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fer_edge.convert.calibrate import by_stretch
-from fer_edge.convert.convert_run import compare, convert_run
-from fer_edge.convert.quantize import full_range
+from fer_edge.convert.compare import compare
+from fer_edge.convert.converter import full_range
+from fer_edge.convert.recipes import find_recipe
 from fer_edge.convert.run_folder import newest_run, read_run
 from fer_edge.edge_runtime.contract import Contract, ModelError, read_contract
 from fer_edge.edge_runtime.interpreter import open_interpreter
@@ -17,8 +18,10 @@ def test_int8_takes_the_camera_s_bytes_as_they_are(models):
     interpreter = open_interpreter(models["int8"])
     (face,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert (face["dtype"], output["dtype"]) == (np.uint8, np.uint8)
-    assert 0 < read_contract(models["int8"]).quantization["calibration_faces"] <= 256
-    assert read_contract(models["float16"]).quantization["calibration_faces"] == 0
+    calibration = read_contract(models["int8"]).quantization["calibration"]
+    assert 100 <= calibration["distinct"] == calibration["faces"] <= 256
+    assert min(calibration["per_class"].values()) > 0
+    assert read_contract(models["float16"]).quantization["calibration"] is None
     assert face["quantization"] == (1.0, 0)
     assert face["shape"].tolist() == [1, 32, 32, 3]
 
@@ -106,16 +109,6 @@ def test_runs_without_a_finished_model_are_refused(run_folder, tmp_path):
         read_run(cut)
 
 
-def test_too_few_calibration_faces_are_refused_and_nothing_is_left(run_folder, tmp_path):
-    poor = copy_of(run_folder, tmp_path / "poor")
-    with np.load(poor / "calibration.npz") as content:
-        few = {name: values[:20] if values.ndim else values for name, values in content.items()}
-    np.savez(poor / "calibration.npz", **few)
-    with pytest.raises(ValueError, match="at least 100 distinct calibration faces, the run folder holds 20"):
-        convert_run(read_run(poor), ["int8"], tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*.tflite"))
-
-
 def test_the_newest_run_is_found(run_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run under"):
         newest_run(tmp_path)
@@ -125,9 +118,11 @@ def test_the_newest_run_is_found(run_folder, tmp_path):
     assert newest_run(tmp_path) == newer
 
 
-def test_an_unknown_precision_is_refused(run_folder):
-    with pytest.raises(ValueError, match="unknown precision 'int4'; choose one of: float32, float16, dynamic, int8"):
-        convert_run(read_run(run_folder), ["int4"])
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(
+        ValueError, match="unknown precision 'int4'; choose one of: float32, float16, dynamic, weight_only, int8"
+    ):
+        find_recipe("int4")
 
 
 def test_a_damaged_contract_is_refused():

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.convert.fold import fold_input
+from fer_edge.convert.fold import fold_model
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights
 
@@ -30,7 +30,7 @@ def test_every_network_keeps_the_contract_and_folds_without_changing_its_answer(
     assert momenta <= {0.9}
     rgb = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.float32)
     before = np.asarray(model(rgb, training=False))
-    folded = fold_input(model)
+    folded = fold_model(model)
     assert before.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
     assert np.asarray(folded(rgb, training=False)) == pytest.approx(before, abs=2e-5)
     assert "to_grey" not in [layer.name for layer in folded.layers]

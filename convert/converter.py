@@ -1,70 +1,22 @@
-"""Quantisation recipes as plain data, and TensorFlow's converter that carries them out."""
+"""TensorFlow's converter: a Keras model in, a TFLite flatbuffer of any precision out; what it prints goes to a log."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.convert.recipes import Quantization
+
 if TYPE_CHECKING:
     import keras
 
-CALIBRATION_MINIMUM = 100
 
-
-@dataclass(frozen=True)
-class Quantization:
-    """One quantisation recipe.
-
-    Attributes:
-        precision: Name in file names and tables.
-        weights: Type of the stored weights.
-        activations: Type of the activations.
-        interface: Type of input and output.
-        calibrated: Whether it needs calibration faces.
-        quantizer: What carries it out.
-    """
-
-    precision: str
-    weights: str
-    activations: str
-    interface: str
-    calibrated: bool
-    quantizer: str = "tflite"
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the recipe as plain data for the contract."""
-        return asdict(self)
-
-
-QUANTIZATIONS: dict[str, Quantization] = {
-    "float32": Quantization("float32", "float32", "float32", "float32", calibrated=False),
-    "float16": Quantization("float16", "float16", "float32", "float32", calibrated=False),
-    "dynamic": Quantization("dynamic", "int8", "float32", "float32", calibrated=False),
-    # int8 at the interface is refused by browsers and MediaPipe; uint8 takes the camera's bytes as they are.
-    "int8": Quantization("int8", "int8 per channel", "int8", "uint8", calibrated=True),
-}
-
-
-def check_calibration(count: int) -> None:
-    """Check that a run folder holds enough calibration faces.
-
-    Raises:
-        ValueError: If there are fewer than CALIBRATION_MINIMUM.
-    """
-    if count < CALIBRATION_MINIMUM:
-        raise ValueError(
-            f"int8 needs at least {CALIBRATION_MINIMUM} distinct calibration faces, the run folder holds {count}. "
-            "Train on more faces"
-        )
-
-
-def quantize(model: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.uint8], log: Path) -> bytes:
+def convert_keras(model: "keras.Model", recipe: Quantization, faces: npt.NDArray[np.uint8], log: Path) -> bytes:
     """Convert a Keras model to a TFLite flatbuffer.
 
     Args:

@@ -1,0 +1,100 @@
+"""fer-edge verify: a .tflite file against the run it was made from."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from fer_edge.console import friendly_errors, note, start_keras, tell_skipped, warn
+from fer_edge.table import text_table
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--against", required=True, type=click.Path(path_type=Path), help="The run folder.")
+@click.option("--data", help="Labelled faces, the run's test part of them.  [default: the test faces in the run folder]")
+@click.option("--split", "split_name", help="Split of other data.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path), help="Draw the worst disagreeing faces here.  [default: beside MODEL]"
+)
+@click.option("--max-accuracy-drop", type=float, default=1.0, show_default=True, help="Gate: percentage points.")
+@click.option("--max-recall-drop", type=float, default=5.0, show_default=True, help="Gate: percentage points, of any class.")
+@click.option("--min-agreement", type=float, default=97.0, show_default=True, help="Gate: percent of faces with Keras' label.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@friendly_errors
+def command(
+    model: Path,
+    against: Path,
+    data: str | None,
+    split_name: str | None,
+    sheet: Path | None,
+    max_accuracy_drop: float,
+    max_recall_drop: float,
+    min_agreement: float,
+    as_json: bool,
+) -> None:
+    """Measure MODEL and the Keras model of a run on the same faces; exit code 1 where the gate refuses it."""
+    from fer_edge.convert.gate import Bounds
+    from fer_edge.convert.run_folder import read_run
+    from fer_edge.convert.verify import verify, write_sheet
+
+    bounds = Bounds(max_accuracy_drop, max_recall_drop, min_agreement)
+    run = read_run(against)
+    images, targets = run.held_out.images, run.held_out.targets
+    if data is not None:
+        from fer_edge.train.datasets import load_faces
+        from fer_edge.train.selection import TrainedOn, select_faces
+
+        faces = load_faces(data)
+        tell_skipped(faces.skipped, len(faces))
+        trained = TrainedOn(run.labels, run.facts["data"]["name"], run.facts["data"]["fingerprint"], run.facts["split"])
+        selection = select_faces(faces, trained, split_name)
+        images, targets = selection.faces.images, selection.faces.targets
+        if selection.warning:
+            warn(selection.warning)
+    start_keras()
+    found = verify(model, run, images, targets, bounds)
+    if as_json:
+        told = {"model": str(model), "metrics": found.metrics, "inspection": asdict(found.inspection)}
+        click.echo(
+            json.dumps({**told, "problems": [asdict(p) for p in found.problems], "notes": [asdict(p) for p in found.notes]})
+        )
+    else:
+        click.echo(_report(found.metrics))
+        inspection = found.inspection
+        parts = "not known" if inspection.partitions is None else str(inspection.partitions)
+        click.echo(
+            f"{inspection.file_bytes:,} bytes ({inspection.compressed_bytes:,} compressed), XNNPACK partitions: {parts}\n"
+            f"operators: {', '.join(f'{count} {name}' for name, count in inspection.operators.items())}"
+        )
+    for problem in (*found.notes, *found.problems):
+        note(f"{problem.cause}; {problem.advice}")
+    if len(found.worst):
+        path = sheet or model.with_name(f"{model.stem}_disagreements.png")
+        write_sheet(path, found, images, targets, run)
+        note(f"{len(found.worst)} faces got another label than Keras gives; the worst are in {path}")
+    if found.problems:
+        raise RuntimeError(f"{model} is refused: {found.problems[0].cause}")
+
+
+def _report(metrics: dict) -> str:
+    rows = []
+    for label, count in metrics["faces_per_class"].items():
+        before, after, divergence = (metrics[key][label] for key in ("recall_before", "recall_after", "kl_per_class"))
+        told = (
+            ("-",) * 4
+            if before is None
+            else (f"{before:.3f}", f"{after:.3f}", f"{100 * (after - before):+.1f}", f"{divergence:.4f}")
+        )
+        rows.append((label, str(count), *told))
+    title = ("class", "faces", "recall in Keras", "here", "points", "KL (nats)")
+    lines = [text_table(title, rows)]
+    for moment, where in (("before", "Keras"), ("after", "here")):
+        low, high = metrics[f"accuracy_interval_{moment}"]
+        lines.append(
+            f"accuracy in {where}: {metrics[f'accuracy_{moment}']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+            f"entropy of the labels {metrics[f'label_entropy_{moment}']:.2f} nats"
+        )
+    lines.append(f"agreement {metrics['agreement']:.4f} on {metrics['faces']} faces")
+    return "\n".join(lines)

@@ -1,0 +1,186 @@
+"""The gate: a converted model is right, or refused with the cause and what to try next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.convert.inspect_model import Inspection
+
+# DenseNet121 unfolded leaves 62; a residual network's own additions come without the multiplications.
+MANY_MULTIPLICATIONS = 8
+COLLAPSED_ENTROPY = 0.5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a conversion may cost.
+
+    Attributes:
+        accuracy_points: Largest fall of the accuracy, percentage points.
+        recall_points: Largest fall of any class's recall, percentage points.
+        agreement_percent: Smallest share of faces with the Keras model's label, percent.
+
+    Raises:
+        ValueError: If one is not between 0 and 100.
+    """
+
+    accuracy_points: float = 1.0
+    recall_points: float = 5.0
+    agreement_percent: float = 97.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value <= 100:  # not-a-number fails too
+                raise ValueError(f"the bound {name} must be a number between 0 and 100. Received: {value}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason to refuse a model.
+
+    Attributes:
+        cause: What is wrong, with the value and the bound.
+        advice: What to try next.
+    """
+
+    cause: str
+    advice: str
+
+
+def judge(
+    metrics: Mapping[str, Any], bounds: Bounds, inspection: Inspection, labels: Sequence[str], run_labels: Sequence[str]
+) -> list[Problem]:
+    """Return the reasons to refuse a converted model, none where it is right.
+
+    A fall of a single face never counts: a share of few faces cannot be measured finer.
+
+    Args:
+        metrics: From compare.
+        bounds: What is allowed.
+        inspection: The inside of the file.
+        labels: Label names inside the file, in output order.
+        run_labels: Those of the run it was made from.
+    """
+    problems = []
+    if tuple(labels) != tuple(run_labels):
+        problems.append(
+            Problem(
+                f"the labels inside the file are permuted or others: {', '.join(labels)}; "
+                f"the run's are {', '.join(run_labels)}",
+                "convert the run again",
+            )
+        )
+    if inspection.custom_operators:
+        names = ", ".join(inspection.custom_operators)
+        problems.append(
+            Problem(
+                f"operators that are no TFLite built-ins: {names}", "use layers that TFLite has: phones and boards lack these"
+            )
+        )
+    costs = list(_costs(metrics, bounds))
+    if costs:
+        advice = "try --keep-float auto, or --qat --data DATA, or --calibrate-from faces of your own camera"
+        problems += [Problem(cost, advice) for cost in costs]
+        problems += _likely_causes(metrics)
+    return problems
+
+
+def _costs(metrics: Mapping[str, Any], bounds: Bounds) -> "list[str]":
+    faces, found = metrics["faces"], []
+
+    def lost(before: float, after: float, count: int, points: float) -> bool:
+        return round((before - after) * count, 6) > max(points / 100 * count, 1)
+
+    before, after = metrics["accuracy_before"], metrics["accuracy_after"]
+    if lost(before, after, faces, bounds.accuracy_points):
+        found.append(
+            f"accuracy falls by {100 * (before - after):.2f} points, {before:.4f} to {after:.4f} on {faces} faces "
+            f"(bound {bounds.accuracy_points:g})"
+        )
+    if lost(1.0, metrics["agreement"], faces, 100 - bounds.agreement_percent):
+        found.append(
+            f"only {100 * metrics['agreement']:.1f} % of {faces} faces keep the Keras model's label "
+            f"(bound {bounds.agreement_percent:g} %)"
+        )
+    for label, own_before in metrics["recall_before"].items():
+        own_after, count = metrics["recall_after"][label], metrics["faces_per_class"][label]
+        if own_before is not None and lost(own_before, own_after, count, bounds.recall_points):
+            found.append(
+                f"recall of {label} falls by {100 * (own_before - own_after):.1f} points, {own_before:.3f} to {own_after:.3f} "
+                f"on {count} faces (bound {bounds.recall_points:g})"
+            )
+    return found
+
+
+def _likely_causes(metrics: Mapping[str, Any]) -> list[Problem]:
+    before, after = metrics["label_entropy_before"], metrics["label_entropy_after"]
+    if after >= COLLAPSED_ENTROPY * before:
+        return []
+    predicted = metrics["predicted_after"]
+    most = max(predicted, key=predicted.__getitem__)
+    share = 100 * predicted[most] / metrics["faces"]
+    return [
+        Problem(
+            f"the predictions collapse onto few classes: {share:.0f} % {most} "
+            f"(entropy of the labels {before:.2f} to {after:.2f})",
+            "look at the calibration faces: too few, too much alike, or scaled",
+        )
+    ]
+
+
+def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: Sequence[str]) -> Problem | None:
+    """Find out whether the outputs are the right ones in another order.
+
+    Args:
+        before: float32 array (n, classes), of the Keras model.
+        after: float32 array (n, classes), of the .tflite file.
+        labels: Label names in output order.
+
+    Returns:
+        The problem, None where the order is right, or where no order makes the two agree on most faces.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    table = np.zeros((len(labels), len(labels)))
+    np.add.at(table, (before.argmax(axis=1), after.argmax(axis=1)), 1)
+    rows, columns = linear_sum_assignment(-table)
+    if table[rows, columns].sum() < 0.9 * len(before) or np.trace(table) >= 0.9 * len(before):
+        return None
+    swapped = ", ".join(f"{labels[r]} as {labels[c]}" for r, c in zip(rows, columns, strict=True) if r != c and table[r, c])
+    return Problem(
+        f"the outputs stand in another order than the labels: {swapped}", "convert the run again, and permute nothing"
+    )
+
+
+def notes(inspection: Inspection, integer: bool, outstanding: Mapping[str, float]) -> list[Problem]:
+    """Return what makes a model slow or inexact, as likely causes where it is refused.
+
+    Args:
+        inspection: The inside of the file.
+        integer: Whether every operator is meant to be integer.
+        outstanding: From outstanding_layers.
+    """
+    found = []
+    if integer and inspection.float_operators:
+        names = ", ".join(f"{count} {name}" for name, count in inspection.float_operators.items())
+        found.append(Problem(f"operators that are not integer: {names}", "it is slower than it could be"))
+    counts = inspection.operators
+    if min(counts.get("MUL", 0), counts.get("ADD", 0)) >= MANY_MULTIPLICATIONS:
+        found.append(
+            Problem(
+                f"batch normalisation before a convolution stays behind as {counts['MUL']} MUL and {counts['ADD']} ADD, "
+                "which round twice",
+                "fold it into depthwise convolutions, as fer-edge convert does",
+            )
+        )
+    for name, factor in outstanding.items():
+        found.append(
+            Problem(
+                f"layer '{name}' has weights {factor:.0f} times as large as the median layer's",
+                f"train again with weight decay, or --keep-float {name}",
+            )
+        )
+    return found

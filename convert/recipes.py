@@ -1,0 +1,85 @@
+"""Quantisation recipes as plain data, kept in the contract of each file."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+QUANTIZERS = ("ai-edge", "tflite")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """One quantisation recipe.
+
+    Attributes:
+        precision: Name in file names and tables; what was done beside stands behind a dash, as in ``int8-qat``.
+        weights: Type of the stored weights.
+        activations: Type of the activations.
+        interface: Type of input and output.
+        calibrated: Whether it needs calibration faces.
+        quantizer: What carries it out, one of QUANTIZERS.
+        keep_float: Names of the layers that stay in float.
+        fine_tuning: Training that came before, as plain data: quantisation-aware, pruned or clustered. None for none.
+    """
+
+    precision: str
+    weights: str
+    activations: str
+    interface: str
+    calibrated: bool
+    quantizer: str = "tflite"
+    keep_float: tuple[str, ...] = ()
+    fine_tuning: dict[str, Any] | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the recipe as plain data for the contract."""
+        return asdict(self)
+
+
+ALL_PRECISIONS = ("float32", "float16", "dynamic", "int8")
+
+RECIPES: dict[str, Quantization] = {
+    "float32": Quantization("float32", "float32", "float32", "float32", calibrated=False),
+    "float16": Quantization("float16", "float16", "float32", "float32", calibrated=False),
+    "dynamic": Quantization("dynamic", "int8", "float32", "float32", calibrated=False),
+    "weight_only": Quantization("weight_only", "int8 per channel", "float32", "float32", calibrated=False, quantizer="ai-edge"),
+    # int8 at the interface is refused by browsers and MediaPipe; uint8 takes the camera's bytes as they are.
+    "int8": Quantization("int8", "int8 per channel", "int8", "uint8", calibrated=True, quantizer="ai-edge"),
+}
+
+
+def find_recipe(
+    precision: str,
+    quantizer: str | None = None,
+    keep_float: Sequence[str] = (),
+    fine_tuning: dict[str, Any] | None = None,
+) -> Quantization:
+    """Return the recipe of a precision, int8 with what the user asks for beside it.
+
+    Args:
+        precision: Name in RECIPES.
+        quantizer: One of QUANTIZERS, for int8; the recipe's own by default.
+        keep_float: Names of layers that stay in float, for int8.
+        fine_tuning: Training that comes before, as plain data; ``qat`` is for int8 alone.
+
+    Raises:
+        ValueError: If a name is unknown, or two wishes do not go together.
+    """
+    if precision not in RECIPES:
+        raise ValueError(f"unknown precision '{precision}'; choose one of: {', '.join(RECIPES)}")
+    if quantizer is not None and quantizer not in QUANTIZERS:
+        raise ValueError(f"unknown quantizer '{quantizer}'; choose one of: {', '.join(QUANTIZERS)}")
+    recipe = RECIPES[precision]
+    if fine_tuning is not None:
+        recipe = replace(recipe, precision=f"{precision}-{fine_tuning['kind']}", fine_tuning=fine_tuning)
+    if not recipe.calibrated:
+        if fine_tuning is not None and fine_tuning["kind"] == "qat":
+            raise ValueError(f"--qat is for int8. Received: {precision}. Leave one of the two out")
+        return recipe
+    if quantizer == "tflite" and keep_float:
+        raise ValueError("--keep-float needs ai-edge-quantizer. Received: --quantizer tflite. Leave it out, or say ai-edge")
+    if quantizer is not None and quantizer != recipe.quantizer:
+        recipe = replace(recipe, precision=f"{recipe.precision}-{quantizer}", quantizer=quantizer)
+    if keep_float:
+        recipe = replace(recipe, precision=f"{recipe.precision}-mixed", keep_float=tuple(keep_float))
+    return recipe

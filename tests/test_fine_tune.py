@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fer_edge.convert import fine_tune as module
+from fer_edge.convert.convert_run import convert_run, float_flatbuffer, predict, quantize
+from fer_edge.convert.fine_tune import FineTuning, fine_tune, plan_fine_tuning
+from fer_edge.convert.flatbuffer import operators, read_flatbuffer
+from fer_edge.convert.gate import Bounds
+from fer_edge.convert.recipes import find_recipe
+from fer_edge.convert.sensitivity import check_layers, find_keep_float, weighted_layers
+from fer_edge.convert.tf_keras_twin import make_twin
+from fer_edge.edge_runtime.classify import Classifier
+from fer_edge.edge_runtime.interpreter import open_interpreter
+from fer_edge.train.networks import NETWORKS, build_network
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_the_tf_keras_twin_of_every_folded_network_gives_the_same_answers(name):
+    from fer_edge.convert.fold import fold_model
+
+    model = build_network(name, NETWORKS[name].min_image_size, 4)
+    faces = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
+    folded = fold_model(model)
+    assert not [layer.name for layer in folded.layers if type(layer).__name__ == "BatchNormalization"]
+    np.testing.assert_allclose(make_twin(folded).predict(faces, verbose=0), model.predict(faces, verbose=0), atol=2e-5)
+
+
+def test_a_network_that_is_not_folded_is_refused_with_the_cause(source):
+    with pytest.raises(ValueError, match=r"BatchNormalization.*must be folded into convolutions first"):
+        make_twin(source.model)
+
+
+def test_quantisation_aware_training_keeps_the_network_and_its_answers(source):
+    plan = FineTuning("qat", None, epochs=1, learning_rate=1e-6)
+    tuned = fine_tune(source.folded, source.calibration[:32], plan)
+    before, after = predict(source.folded, source.held_out), predict(tuned, source.held_out)
+    assert [layer.name for layer in tuned.layers] == [layer.name for layer in source.folded.layers]
+    assert np.abs(before - after).max() < 0.01
+    assert np.abs(before - after).max() > 0
+
+
+def test_pruning_sets_the_share_of_weights_to_zero(source):
+    tuned = fine_tune(source.folded, source.calibration[:64], FineTuning("pruned", 60, epochs=4, learning_rate=1e-4))
+    kernels = [layer.get_weights()[0] for layer in tuned.layers if layer.weights]
+    zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
+    assert zeros == pytest.approx(0.6, abs=0.03)
+
+
+def test_clustering_leaves_few_different_weights(source):
+    tuned = fine_tune(source.folded, source.calibration[:32], FineTuning("clustered", 8, epochs=1, learning_rate=1e-5))
+    for layer in tuned.layers:
+        if layer.weights:
+            assert len(np.unique(layer.get_weights()[0])) <= 8
+
+
+def test_a_training_that_diverges_is_stopped(source):
+    with pytest.raises(RuntimeError, match=r"fine-tuning diverged .* the float model was kept"):
+        fine_tune(source.folded, source.calibration[:64], FineTuning("qat", None, epochs=3, learning_rate=1e3))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ((True, 50, None, 3), "one fine-tuning at a time. Received: --qat and --prune"),
+        ((False, 100, None, 3), "between 0 and 100 percent. Received: 100"),
+        ((False, None, 1, 3), "at least 2 different weights. Received: 1"),
+        ((True, None, None, 0), "at least one epoch. Received: --epochs 0"),
+    ],
+)
+def test_wishes_out_of_range_are_refused(asked, message):
+    with pytest.raises(ValueError, match=message):
+        plan_fine_tuning(*asked)
+
+
+def test_missing_packages_are_named_with_the_extra(monkeypatch, source):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
+    with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]'"):
+        module._import_optimization()
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]'"):
+        make_twin(source.folded)
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]', or use TensorFlow's own: --quantizer tflite"):
+        quantize(source, find_recipe("int8"), float_flatbuffer(source))
+
+
+@pytest.mark.parametrize("kept", [("block1_conv_a",), ("probabilities",), ("block2_conv_b", "fc")])
+def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(source, kept):
+    (made,) = convert_run(source, [find_recipe("int8", keep_float=kept)], Bounds(100, 100, 0))
+    assert made.path.name == "cnn_synthetic_int8-mixed.tflite"
+    assert tuple(made.contract.quantization["keep_float"]) == kept
+    _, floats, _ = operators(read_flatbuffer(made.path.read_bytes()))
+    assert floats["CONV_2D"] + floats["FULLY_CONNECTED"] == len(kept)
+    (face,) = open_interpreter(made.path).get_input_details()
+    assert (face["dtype"], face["quantization"]) == (np.uint8, (1.0, 0))
+    after = np.stack([Classifier(made.path).probabilities(face) for face in source.held_out])
+    assert np.abs(after - source.before).max() < 0.1
+
+
+def test_unknown_layers_are_refused_with_those_that_exist(source):
+    with pytest.raises(ValueError, match="no layer with weights is called conv9; choose among: block1_conv_a"):
+        check_layers(source.folded, ["conv9"])
+
+
+def test_auto_keeps_the_layer_in_float_that_int8_breaks(source):
+    import keras
+
+    # One huge weight in one output channel's place spoils the range of everything behind it, but only in int8.
+    folded = keras.models.clone_model(source.folded)
+    folded.set_weights(source.folded.get_weights())
+    kernel, bias = folded.get_layer("fc").get_weights()
+    kernel[:, 0], bias[0] = 0, 3e4
+    folded.get_layer("fc").set_weights([kernel, bias])
+    answer, offset = folded.get_layer("probabilities").get_weights()
+    answer[0] = 0
+    folded.get_layer("probabilities").set_weights([answer, offset])
+    kept, damages = find_keep_float(replace(source, folded=folded), find_recipe("int8"), Bounds())
+    assert set(damages) == set(weighted_layers(folded))
+    assert set(kept) == {"fc", "probabilities"}

@@ -1,0 +1,194 @@
+"""Planted faults: each is caught, and the message names its cause."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fer_edge.convert.calibrate import check_calibration, describe_calibration
+from fer_edge.convert.compare import compare, interval, kl_divergence
+from fer_edge.convert.convert_run import REJECTED_SUFFIX, convert_run, finish, float_flatbuffer, quantize
+from fer_edge.convert.converter import convert_keras
+from fer_edge.convert.gate import Bounds, judge, notes, permutation
+from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
+from fer_edge.convert.recipes import RECIPES, find_recipe
+from fer_edge.convert.verify import verify
+
+LABELS = ("happy", "sad", "fear")
+PLAIN = Inspection({"CONV_2D": 3}, {}, {}, 1, 1000, 900)
+
+
+def answers(*classes):
+    """Return probabilities that are sure of the given classes."""
+    return np.eye(3, dtype=np.float32)[list(classes)] * 0.9 + np.float32(0.1 / 3)
+
+
+def many(count=100):
+    return np.arange(count) % 3
+
+
+def causes(before, after, targets, bounds=None):
+    problems = judge(compare(before, after, targets, LABELS), bounds or Bounds(), PLAIN, LABELS, LABELS)
+    return [problem.cause for problem in problems]
+
+
+def test_a_model_that_answers_alike_passes():
+    assert causes(answers(*many()), answers(*many()), many()) == []
+
+
+def test_a_fall_of_accuracy_agreement_and_recall_is_refused_with_both_numbers():
+    after = many().copy()
+    after[np.flatnonzero(after == 0)[:10]] = 1
+    found = causes(answers(*many()), answers(*after), many())
+    assert found[0] == "accuracy falls by 10.00 points, 1.0000 to 0.9000 on 100 faces (bound 1)"
+    assert found[1] == "only 90.0 % of 100 faces keep the Keras model's label (bound 97 %)"
+    assert found[2].startswith("recall of happy falls by 29.4 points, 1.000 to 0.706 on 34 faces")
+    assert len(found) == 3
+    assert causes(answers(*many()), answers(*after), many(), Bounds(11, 30, 89)) == []
+
+
+def test_one_face_is_never_a_reason():
+    after = many(20).copy()
+    after[0] = 1
+    assert causes(answers(*many(20)), answers(*after), many(20)) == []
+    after[3] = 1
+    assert len(causes(answers(*many(20)), answers(*after), many(20))) == 3
+
+
+def test_a_collapse_onto_one_class_is_named():
+    found = causes(answers(*many()), answers(*np.zeros(100, int)), many())
+    assert any("collapse onto few classes: 100 % happy" in cause for cause in found)
+
+
+def test_permuted_outputs_are_named():
+    problem = permutation(answers(*many()), answers(*(many() + 1) % 3), LABELS)
+    assert problem is not None
+    assert "another order than the labels: happy as sad, sad as fear, fear as happy" in problem.cause
+    assert permutation(answers(*many()), answers(*many()), LABELS) is None
+    assert permutation(answers(*many()), answers(*np.zeros(100, int)), LABELS) is None
+
+
+def test_permuted_labels_inside_the_file_are_named():
+    same = compare(answers(*many()), answers(*many()), many(), LABELS)
+    (problem,) = judge(same, Bounds(), PLAIN, ("sad", "happy", "fear"), LABELS)
+    assert problem.cause.startswith("the labels inside the file are permuted or others: sad, happy, fear")
+
+
+def test_operators_that_are_no_built_ins_are_refused():
+    same = compare(answers(*many()), answers(*many()), many(), LABELS)
+    (problem,) = judge(same, Bounds(), replace(PLAIN, custom_operators={"FlexErf": 2}), LABELS, LABELS)
+    assert problem.cause == "operators that are no TFLite built-ins: FlexErf"
+
+
+@pytest.mark.parametrize("value", [-1, 101, float("nan")])
+def test_a_bound_that_is_no_percentage_is_refused(value):
+    with pytest.raises(ValueError, match="must be a number between 0 and 100"):
+        Bounds(recall_points=value)
+
+
+def test_intervals_and_divergence_have_the_known_values():
+    assert interval(8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
+    half, sure = np.array([[0.5, 0.5]], np.float32), np.array([[0.75, 0.25]], np.float32)
+    assert kl_divergence(half, half)[0] == 0
+    assert kl_divergence(half, sure)[0] == pytest.approx(0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25))
+
+
+def faces_of(count, top=255):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, top + 1, (8, 8)).astype(np.uint8) for _ in range(count)]
+
+
+def refused(faces, targets=None, test_faces=()):
+    targets = many(len(faces)) if targets is None else targets
+    with pytest.raises(ValueError, match=r"\w") as error:
+        check_calibration(describe_calibration(faces, targets, LABELS, "a folder"), faces, test_faces)
+    return str(error.value)
+
+
+def test_one_face_repeated_as_calibration_set_is_refused():
+    assert "holds 1 (199 of its 200 repeat another)" in refused(faces_of(1) * 200)
+
+
+def test_calibration_faces_in_0_to_1_are_refused():
+    assert "scaled to 0..1: the model takes bytes 0..255" in refused(faces_of(200, top=1))
+    assert "must be bytes 0..255 (uint8). Received: float32" in refused([face / np.float32(255) for face in faces_of(200)])
+
+
+def test_a_class_missing_from_calibration_is_named():
+    assert "no calibration face of class fear" in refused(faces_of(200), np.arange(200) % 2)
+
+
+def test_test_faces_in_the_calibration_set_are_refused():
+    faces = faces_of(200)
+    assert "2 of the calibration faces of a folder are test faces" in refused(faces, test_faces=faces[:2])
+
+
+def test_a_good_calibration_set_is_described():
+    faces = faces_of(150)
+    description = describe_calibration(faces, many(150), LABELS, "a folder")
+    check_calibration(description, faces, faces_of(151)[150:])
+    assert (description["faces"], description["distinct"]) == (150, 150)
+    assert description["per_class"] == {"happy": 50, "sad": 50, "fear": 50}
+    assert (description["darkest"], description["brightest"]) == (0, 255)
+    assert description["median_brightness"] == pytest.approx(127.5, abs=5)
+
+
+def scaled(source, layer, factor):
+    """Return the source with one layer's weights scaled, as a slip of the hand in between would."""
+    import keras
+
+    folded = keras.models.clone_model(source.folded)
+    folded.set_weights(source.folded.get_weights())
+    kernel, *bias = folded.get_layer(layer).get_weights()
+    folded.get_layer(layer).set_weights([kernel * factor, *bias])
+    return replace(source, folded=folded)
+
+
+def test_a_layer_whose_weights_were_scaled_by_1000_is_named(source):
+    broken = scaled(source, "block2_conv_a", 1000)
+    assert list(outstanding_layers(broken.folded)) == ["block2_conv_a"]
+    assert outstanding_layers(source.folded) == {}
+    recipe = find_recipe("int8")
+    flatbuffer, details = quantize(broken, recipe, float_flatbuffer(broken))
+    target = source.out / "broken_int8.tflite"
+    made = finish(broken, recipe, flatbuffer, details, target, Bounds())
+    assert made.path.name == "broken_int8.tflite" + REJECTED_SUFFIX
+    assert not target.exists()
+    assert any("layer 'block2_conv_a' has weights" in problem.cause for problem in made.problems)
+    assert made.contract.metrics["gate"]["problems"]
+
+
+def test_densenet_without_its_recipe_is_named(source, tmp_path):
+    import keras
+
+    face = keras.Input((16, 16, 3))
+    features = keras.layers.Conv2D(4, 3, padding="same")(face)
+    for _ in range(9):
+        grown = keras.layers.ReLU()(keras.layers.BatchNormalization(beta_initializer="ones")(features))
+        features = keras.layers.Concatenate()([features, keras.layers.Conv2D(2, 3, padding="same")(grown)])
+    answer = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(features))
+    path = tmp_path / "unfolded.tflite"
+    path.write_bytes(
+        convert_keras(keras.Model(face, answer), RECIPES["float32"], np.empty((0, 16, 16, 3), np.uint8), tmp_path / "log")
+    )
+    (found,) = notes(inspect_model(path), integer=False, outstanding={})
+    assert "batch normalisation before a convolution stays behind as 9 MUL and 9 ADD" in found.cause
+
+
+def test_verify_finds_a_good_file_right_and_another_run_s_labels_wrong(models, source):
+    held_out = source.run.held_out
+    found = verify(models["float32"], source.run, held_out.images, held_out.targets, Bounds())
+    assert found.problems == ()
+    assert found.metrics["agreement"] == 1.0
+    assert found.inspection.custom_operators == {}
+    facts = {**source.run.facts, "labels": list(reversed(source.run.labels))}
+    turned = verify(models["float32"], replace(source.run, facts=facts), held_out.images, held_out.targets, Bounds())
+    assert "permuted" in turned.problems[0].cause
+
+
+def test_a_file_of_another_run_is_not_overwritten(source):
+    made = convert_run(source, [find_recipe("float16")], Bounds(100, 100, 0))
+    other = replace(source, run=replace(source.run, facts={**source.run.facts, "model_digest": "other"}))
+    with pytest.raises(ValueError, match="was made from another run of cnn"):
+        convert_run(other, [find_recipe("float16")])
+    assert made[0].path.is_file()
