@@ -1,6 +1,7 @@
 """Training recipes as data: the paper's to the letter, and ours for the edge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fer_edge.train.augment import Augmentation
 
@@ -49,7 +50,7 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=0.001,
         schedule="constant",
         batch_size=32,
-        epochs={"cnn": 30, "vgg16": 30, "inception_v3": 10, "mobilenet_v2": 10, "densenet121": 10},
+        epochs={"cnn": 30, "vgg16": 30, "inception_v3": 10, "mobilenet_v2": 10, "densenet121": 10, "cnn_nano": 30},
         augmentation=Augmentation(rotation_degrees=15, shift=0.15, shear=0.15, zoom=0.15, flip=True),
         ema_momentum=0.95,
     ),
@@ -64,7 +65,7 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.1,
         balance=0.25,
         ema_momentum=0.98,
-        epochs={"cnn": 40, "vgg16": 40, "inception_v3": 30, "mobilenet_v2": 30, "densenet121": 30},
+        epochs={"cnn": 40, "vgg16": 40, "inception_v3": 30, "mobilenet_v2": 30, "densenet121": 30, "cnn_nano": 60},
         augmentation=Augmentation(
             rotation_degrees=15, shift=0.1, shear=0.1, zoom=0.12, flip=True, contrast=0.3, brightness=0.1, erase=0.35
         ),
@@ -72,12 +73,24 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def find_recipe(name: str) -> Recipe:
-    """Return the recipe called ``name``.
+# What a network wants otherwise than the rest of its recipe. A narrow network underfits: it learns faster, and is shown
+# tamer faces.
+CHANGES: dict[tuple[str, str], dict[str, Any]] = {
+    ("edge", "cnn_nano"): {
+        "learning_rate": 0.003,
+        "ema_momentum": 0.999,
+        "label_smoothing": 0.05,
+        "augmentation": Augmentation(rotation_degrees=12, shift=0.08, shear=0.05, zoom=0.1, flip=True, contrast=0.2),
+    },
+}
+
+
+def find_recipe(name: str, network: str | None = None) -> Recipe:
+    """Return the recipe called ``name``, for one network where one is given.
 
     Raises:
         ValueError: If there is none.
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe '{name}'; choose one of: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return replace(RECIPES[name], **CHANGES.get((name, network or ""), {}))

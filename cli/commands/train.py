@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Train networks on labelled faces.
 
-    NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121 or all.
+    NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five of the comparison).
     """
     from fer_edge.train.datasets import load_faces, parse_label_map
     from fer_edge.train.fit import make_plan, train_run
@@ -57,9 +57,11 @@ def command(
     from fer_edge.train.splits import leakage, leakage_warning, make_split
     from fer_edge.train.weights import check_source, parse_weights
 
-    names = list(NETWORKS) if "all" in networks else list(networks)
+    names = [name for name, network in NETWORKS.items() if network.compared] if "all" in networks else list(networks)
     sources = parse_weights(weights, names)
-    plans = [make_plan(name, find_recipe(recipe_name), image_size, epochs, seed, sources[name], precision) for name in names]
+    plans = [
+        make_plan(name, find_recipe(recipe_name, name), image_size, epochs, seed, sources[name], precision) for name in names
+    ]
     start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
