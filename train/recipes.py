@@ -23,6 +23,9 @@ class Recipe:
         ema_momentum: Momentum of the weights' moving average that is kept; 0 keeps the weights themselves.
         bn_momentum: Momentum of the batch normalisation averages.
         epochs: Epochs per network.
+        calibrate: Whether the logits are divided by a temperature fitted on validation, see temperature.py.
+        teacher_share: What the opinion of teachers weighs beside the label, 0..1.
+        teacher_temperature: Softens that opinion; 1 takes it as it is.
         augmentation: Random changes of the faces.
     """
 
@@ -39,6 +42,9 @@ class Recipe:
     balance: float = 0.0
     ema_momentum: float = 0.0
     bn_momentum: float = 0.9
+    calibrate: bool = False
+    teacher_share: float = 0.7
+    teacher_temperature: float = 2.0
 
 
 RECIPES: dict[str, Recipe] = {
@@ -65,6 +71,7 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.1,
         balance=0.25,
         ema_momentum=0.98,
+        calibrate=True,
         epochs={"cnn": 40, "vgg16": 40, "inception_v3": 30, "mobilenet_v2": 30, "densenet121": 30, "cnn_nano": 60},
         augmentation=Augmentation(
             rotation_degrees=15, shift=0.1, shear=0.1, zoom=0.12, flip=True, contrast=0.3, brightness=0.1, erase=0.35
