@@ -194,4 +194,5 @@ def _contract(run: Run, recipe: Quantization, calibration_faces: int) -> Contrac
         metrics={},
         versions={**facts["versions"], "converter": f"tensorflow {tf.__version__}"},
         source_digest=facts["model_digest"],
+        temperature=facts.get("temperature"),
     )
