@@ -34,6 +34,10 @@ VALIDATION_BATCH = 256
 History = dict[str, list[float]]
 
 
+class StoppedError(RuntimeError):
+    """Training stopped at a checkpoint before its last epoch, as asked."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """One training run.
@@ -94,6 +98,7 @@ def train_run(
     on_note: Callable[[str], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     checkpoint_every: int = 1,
+    stop_at: float | None = None,
 ) -> dict[str, Any]:
     """Train a network and write its run folder.
 
@@ -107,6 +112,7 @@ def train_run(
         on_note: Called with a line the user should read.
         on_step: Called with (steps done, steps in all).
         checkpoint_every: Epochs between two checkpoints. A large network's takes a second to write.
+        stop_at: Time of time.monotonic(), seconds, after which training stops with a checkpoint.
 
     Returns:
         The content of run.json; of a run that is finished already, without training again.
@@ -115,6 +121,7 @@ def train_run(
         FileExistsError: If the folder holds a run already and ``resume`` is off.
         ValueError: If its run was started with other settings, the initial weights do not fit, or a teacher has seen
             the test faces.
+        StoppedError: If ``stop_at`` came before the last epoch.
     """
     import keras
 
@@ -132,7 +139,7 @@ def train_run(
             on_note(loaded.note)
         start_run(folder, plan, faces, split)
         checkpoint = _Checkpoint(trainer, folder, checkpoint_every)
-        _fit(trainer, plan, faces, split, checkpoint, on_epoch, on_step)
+        _fit(trainer, plan, faces, split, checkpoint, on_epoch, on_step, stop_at)
         weights = network.get_weights()
     finally:
         keras.config.set_dtype_policy("float32")
@@ -241,6 +248,7 @@ def _fit(
     checkpoint: "_Checkpoint",
     on_epoch: Callable[[int, dict[str, float]], None] | None,
     on_step: Callable[[int, int], None] | None,
+    stop_at: float | None,
 ) -> None:
     """Train from the checkpoint to the last epoch."""
     import keras
@@ -250,9 +258,12 @@ def _fit(
 
     def after_epoch(epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        checkpoint.save(epoch + 1, figures, time.monotonic() - started)
+        late = stop_at is not None and time.monotonic() >= stop_at and epoch + 1 < plan.epochs
+        checkpoint.save(epoch + 1, figures, time.monotonic() - started, always=late)
         if on_epoch:
             on_epoch(epoch + 1, figures)
+        if late:
+            raise StoppedError(f"time is up: {plan.network} stopped after epoch {epoch + 1} of {plan.epochs}. Go on: --resume")
 
     steps = _steps(plan, split)
     callback = keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)
@@ -301,13 +312,13 @@ class _Checkpoint:
         self.earlier_seconds = 0.0
         self.history: History = {}
 
-    def save(self, epoch: int, figures: dict[str, float], seconds: float) -> None:
+    def save(self, epoch: int, figures: dict[str, float], seconds: float, always: bool) -> None:
         import keras
 
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
         self.epoch = epoch
-        if epoch % self._every:
+        if epoch % self._every and not always:
             return
         state = {"epoch": epoch, "seconds": self.earlier_seconds + seconds, "history": self.history}
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables]

@@ -1,6 +1,8 @@
 """Training recipes as data: the paper's to the letter, and ours for the edge."""
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fer_edge.train.augment import Augmentation
@@ -101,3 +103,41 @@ def find_recipe(name: str, network: str | None = None) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"unknown recipe '{name}'; choose one of: {', '.join(RECIPES)}")
     return replace(RECIPES[name], **CHANGES.get((name, network or ""), {}))
+
+
+def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Return a recipe with other settings, and a name that says that it is another.
+
+    Args:
+        recipe: The recipe.
+        settings: ``NAME=VALUE`` pairs; a name of the augmentation's comes with or without ``augmentation.``.
+
+    Raises:
+        ValueError: If a pair has no ``=``, a setting is unknown or its value of another kind.
+    """
+    changed: dict[str, Any] = {}
+    augmentation: dict[str, Any] = {}
+    for pair in settings:
+        name, _, text = pair.partition("=")
+        name = name.removeprefix("augmentation.")
+        owner, target = (recipe.augmentation, augmentation) if hasattr(recipe.augmentation, name) else (recipe, changed)
+        known = {field.name for field in fields(Recipe)} - {"name", "epochs", "augmentation"}
+        if target is changed and name not in known:
+            own = [field.name for field in fields(Augmentation)]
+            raise ValueError(f"unknown setting '{name}'; choose one of: {', '.join([*sorted(known), *own])}")
+        target[name] = _as_kind_of(getattr(owner, name), text, pair)
+    if not settings:
+        return recipe
+    return replace(recipe, name=f"{recipe.name}-changed", augmentation=replace(recipe.augmentation, **augmentation), **changed)
+
+
+def _as_kind_of(earlier: Any, text: str, pair: str) -> Any:
+    try:
+        value = text if isinstance(earlier, str) else json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if isinstance(earlier, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(earlier):
+        raise ValueError(f"a setting is NAME=VALUE, a value like {json.dumps(earlier)} here. Received: '{pair}'")
+    return value
