@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from conftest import make_faces
 
-from fer_edge.train.cross_validate import estimate, make_splits, summarise
+from fer_edge.benchmarks.accuracy import summarise
+from fer_edge.benchmarks.estimate import estimate
+from fer_edge.train.cross_validate import make_splits
 from fer_edge.train.recipes import RECIPES, find_recipe, with_settings
 
 

@@ -1,5 +1,7 @@
 """Distillation: what an ensemble of trained runs thinks of each training face becomes part of its label."""
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,8 +60,10 @@ def teacher_labels(
     Returns:
         float32 array (len(chosen), classes).
     """
-    opinions = [with_temperature(_opinion(Path(teacher), faces, cache)[chosen], temperature) for teacher in teachers]
-    return np.mean(opinions, axis=0, dtype=np.float32)
+    opinions: list[Floats] = [
+        with_temperature(_opinion(Path(teacher), faces, cache)[chosen], temperature) for teacher in teachers
+    ]
+    return np.asarray(np.stack(opinions).mean(axis=0), np.float32)
 
 
 def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
@@ -68,14 +72,13 @@ def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
     path = cache / CACHE_FOLDER / f"{run['model_digest'][:16]}-{_order(faces)}.npy"
     if path.is_file():
         return np.asarray(np.load(path), np.float32)
-    import dataclasses
-
     import keras
 
     model = keras.models.load_model(teacher / MODEL_FILE, compile=False)
     mirrored = dataclasses.replace(faces, images=tuple(np.ascontiguousarray(image[:, ::-1]) for image in faces.images))
     resolution = run["data"]["resolution_px"]
-    opinion = (keras_probabilities(model, faces, resolution) + keras_probabilities(model, mirrored, resolution)) / 2
+    opinion = keras_probabilities(model, faces, resolution) + keras_probabilities(model, mirrored, resolution)
+    opinion /= 2
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, opinion)
@@ -84,6 +87,4 @@ def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
 
 def _order(faces: Faces) -> str:
     """Return a digest of the pictures in their order, which the fingerprint leaves out."""
-    import hashlib
-
     return hashlib.sha256("".join(faces.digests).encode()).hexdigest()[:16]

@@ -51,7 +51,7 @@ def command(
 
     NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five of the comparison).
     """
-    from fer_edge.train.cross_validate import summarise
+    from fer_edge.benchmarks.accuracy import summarise
     from fer_edge.train.datasets import load_faces, parse_label_map
     from fer_edge.train.fit import train_run
 
