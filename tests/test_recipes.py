@@ -15,7 +15,7 @@ def test_a_network_s_own_settings_change_its_recipe_and_no_other():
 
 
 def test_settings_change_a_recipe_and_its_name():
-    changed = with_settings(RECIPES["edge"], ["batch_size=256", "mixup=0.5", "augmentation.flip=false", "schedule=constant"])
+    changed = with_settings(RECIPES["edge"], ["batch_size=256", "mixup=0.5", "flip=false", "schedule=constant"])
     assert (changed.batch_size, changed.augmentation.mixup, changed.augmentation.flip) == (256, 0.5, False)
     assert (changed.schedule, changed.name) == ("constant", "edge-changed")
     assert with_settings(RECIPES["edge"], ["learning_rate=1"]).learning_rate == 1.0
@@ -26,7 +26,9 @@ def test_settings_change_a_recipe_and_its_name():
 def test_settings_of_another_kind_are_refused(pair):
     with pytest.raises(ValueError, match=rf"NAME=VALUE.*Received: '{pair}'"):
         with_settings(RECIPES["edge"], [pair])
-    with pytest.raises(ValueError, match="unknown setting 'epochs'; choose one of: balance, batch_size"):
+    with pytest.raises(
+        ValueError, match="unknown setting 'epochs'; choose one of: balance, batch_size, bn_momentum, brightness"
+    ):
         with_settings(RECIPES["edge"], ["epochs=3"])
 
 

@@ -110,34 +110,35 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
     Args:
         recipe: The recipe.
-        settings: ``NAME=VALUE`` pairs; a name of the augmentation's comes with or without ``augmentation.``.
+        settings: ``NAME=VALUE`` pairs; the names are those of Recipe and of Augmentation.
 
     Raises:
         ValueError: If a pair has no ``=``, a setting is unknown or its value of another kind.
     """
+    if not settings:
+        return recipe
+    own = {field.name: field.type for field in fields(Recipe) if field.name not in ("name", "epochs", "augmentation")}
+    augmenting = {field.name: field.type for field in fields(Augmentation)}
     changed: dict[str, Any] = {}
     augmentation: dict[str, Any] = {}
     for pair in settings:
         name, _, text = pair.partition("=")
-        name = name.removeprefix("augmentation.")
-        owner, target = (recipe.augmentation, augmentation) if hasattr(recipe.augmentation, name) else (recipe, changed)
-        known = {field.name for field in fields(Recipe)} - {"name", "epochs", "augmentation"}
-        if target is changed and name not in known:
-            own = [field.name for field in fields(Augmentation)]
-            raise ValueError(f"unknown setting '{name}'; choose one of: {', '.join([*sorted(known), *own])}")
-        target[name] = _as_kind_of(getattr(owner, name), text, pair)
-    if not settings:
-        return recipe
+        if name in augmenting:
+            augmentation[name] = _read_value(augmenting[name], text, pair)
+        elif name in own:
+            changed[name] = _read_value(own[name], text, pair)
+        else:
+            raise ValueError(f"unknown setting '{name}'; choose one of: {', '.join(sorted([*own, *augmenting]))}")
     return replace(recipe, name=f"{recipe.name}-changed", augmentation=replace(recipe.augmentation, **augmentation), **changed)
 
 
-def _as_kind_of(earlier: Any, text: str, pair: str) -> Any:
+def _read_value(kind: Any, text: str, pair: str) -> Any:
     try:
-        value = text if isinstance(earlier, str) else json.loads(text)
+        value = text if kind is str else json.loads(text)
     except json.JSONDecodeError:
         value = None
-    if isinstance(earlier, float) and type(value) is int:
+    if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not type(earlier):
-        raise ValueError(f"a setting is NAME=VALUE, a value like {json.dumps(earlier)} here. Received: '{pair}'")
+    if type(value) is not kind:
+        raise ValueError(f"a setting is NAME=VALUE, with a {kind.__name__} here. Received: '{pair}'")
     return value
