@@ -57,7 +57,18 @@ def _with_buffer(flatbuffer: bytes, name: str, content: bytes) -> bytes:
     entry = schema.MetadataT()
     entry.name, entry.buffer = name, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(flatbuffer) + len(content) + 1024)
+
+    class SharingBuilder(flatbuffers.Builder):
+        """Writes equal arrays once: the zero points of an int8 file are all zero, and 16 bytes a channel."""
+
+        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802 - the name is flatbuffers'
+            key = (x.dtype.str, x.tobytes())
+            if key not in written:
+                written[key] = super().CreateNumpyVector(x)
+            return written[key]
+
+    written: dict[tuple[str, bytes], int] = {}
+    builder = SharingBuilder(len(flatbuffer) + len(content) + 1024)
     builder.Finish(model.Pack(builder), file_identifier=TFLITE_IDENTIFIER)
     return bytes(builder.Output())
 
