@@ -93,13 +93,24 @@ def _append(path: Path, records: Sequence[Record]) -> None:
 
 
 def read_trainings(path: Path) -> list[Record]:
-    """Return the training records of a file, of each run the last; none where there is no file.
+    """Return the training records of a file, of runs with equal settings the last; none where there is no file.
 
     Raises:
         ValueError: If a line is no record.
     """
     records = [record for record in _read(path) if record["kind"] == "training"]
-    return list({record["digest"]: record for record in records}.values())
+    return list({_settings(record): record for record in records}.values())
+
+
+def _settings(record: Record) -> str:
+    """Return what makes two runs the same but for chance, as text."""
+    plan, split = record["plan"], record["split"]
+    changed = plan["recipe"] if record["recipe"].endswith("-changed") else None
+    run = [record[name] for name in ("network", "data_fingerprint", "recipe", "started_from", "seed")]
+    run += [split[name] for name in ("name", "seed", "fold", "folds")]
+    return json.dumps(
+        [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed], sort_keys=True
+    )
 
 
 def read_evaluations(path: Path) -> list[Record]:

@@ -65,7 +65,7 @@ def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_fol
     assert append_trainings(results, [folder]) == 1
     assert append_trainings(results, [folder]) == 0
     shutil.copy(models["int8"], folder)
-    assert append_trainings(results, [folder]) == 1  # converted since
+    assert append_trainings(results, [folder]) == 1  # converted since, which takes the earlier record's place
     (record,) = read_trainings(results)
     assert record["converted"]["int8"]["file_bytes"] == models["int8"].stat().st_size
     assert record["metrics"]["test"]["count"] > 0

@@ -86,10 +86,10 @@ def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
     """The three blocks again, residual and narrow, for an int8 file of less than 100 KB.
 
     The bytes decide the form. In int8 a weight costs one byte, but each output channel of a convolution costs 12 more
-    (scale, bias and its scale), a depthwise one 9 and 12. So the first two blocks have few channels and whole 3 x 3 convolutions, which are also
-    what a CPU runs best; only the last block, 6 x 6 pixels small, is wide, and separable. Average pooling needs no
-    weights where the big network spends 590,000 on its fully connected layer. All activations are ReLU: swish-like ones
-    lose accuracy in int8.
+    (scale, bias and its scale), and a depthwise one 21 in all. So the first two blocks have few channels and whole 3 x 3
+    convolutions, which are also what a CPU runs best; only the last block, 6 x 6 pixels small, is wide, and separable.
+    Average pooling needs no weights where the big network spends 590,000 on its fully connected layer. All activations
+    are ReLU: swish-like ones lose accuracy in int8.
     """
     from keras import layers
 
