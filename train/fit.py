@@ -271,6 +271,7 @@ def _fit(
         callback.on_train_batch_end = lambda batch, logs=None: on_step(
             checkpoint.epoch * steps + batch + 1, plan.epochs * steps
         )
+        callback.async_safe = True  # otherwise every step waits for the device
     if checkpoint.epoch < plan.epochs:
         numbers = np.arange(len(split.train) + len(split.validation), dtype=np.int32)
         train, validation = numbers[: len(split.train)], numbers[len(split.train) :]
