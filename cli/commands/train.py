@@ -97,7 +97,8 @@ def _plans(
     from fer_edge.train.recipes import find_recipe, with_settings
     from fer_edge.train.weights import parse_weights
 
-    names = [name for name, network in NETWORKS.items() if network.compared] if "all" in networks else list(networks)
+    five = [name for name, network in NETWORKS.items() if network.compared]
+    names = list(dict.fromkeys(name for word in networks for name in (five if word == "all" else [word])))
     for name in names:
         find_network(name)
     sources = parse_weights(weights, names)
