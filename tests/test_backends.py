@@ -15,7 +15,7 @@ def test_a_network_is_trained_stopped_and_resumed_on_jax(tmp_path):
     command = ["train", "cnn_nano", "--data", "synthetic:10", "--epochs", "2", "--image-size", "32", "--set", "cutmix=0.3"]
     call = [sys.executable, "-c", WITHOUT_TENSORFLOW, *command, "--out", str(tmp_path)]
     environment = os.environ | {"KERAS_BACKEND": "jax"}
-    stopped = subprocess.run([*call, "--stop-after", "0"], env=environment, capture_output=True, text=True, check=False)
+    stopped = subprocess.run([*call, "--stop-after", "0.5"], env=environment, capture_output=True, text=True, check=False)
     assert stopped.returncode == 1
     assert "stopped after epoch 1 of 2. Go on: --resume" in stopped.stderr
     subprocess.run([*call, "--resume"], env=environment, capture_output=True, check=True)

@@ -1,4 +1,5 @@
 import json
+import time
 
 import keras
 import numpy as np
@@ -164,7 +165,9 @@ def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_goes_on(tmp_path, fac
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
     with pytest.raises(StoppedError, match=r"stopped after epoch 1 of 3. Go on: --resume"):
-        train_run(plan, faces, split, tmp_path / "run", checkpoint_every=10, stop_at=0.0)
+        train_run(plan, faces, split, tmp_path / "run", checkpoint_every=10, stop_at=time.monotonic() + 0.2)
+    with pytest.raises(StoppedError, match="was not begun"):
+        train_run(plan, faces, split, tmp_path / "run", resume=True, stop_at=0.0)
     run = train_run(plan, faces, split, tmp_path / "run", resume=True)
     assert len(run["history"]["loss"]) == 3
     assert run["recipe"]["name"] == "edge-changed"

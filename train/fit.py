@@ -129,6 +129,8 @@ def train_run(
     if finished:
         return finished
     started = time.monotonic()
+    if stop_at is not None and started >= stop_at:
+        raise StoppedError(f"time is up: {plan.network} was not begun. Go on: --resume")
     labels = training_labels(plan, faces, split, folder.parent)
     keras.utils.set_random_seed(plan.seed)
     precision = choose_precision(plan.network, plan.precision)
