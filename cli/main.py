@@ -7,12 +7,13 @@ import click
 from fer_edge import __version__
 
 COMMANDS = {
-    "train": "Train one, several or all five networks.",
+    "train": "Train one, several or all networks.",
     "evaluate": "Measure a run or a .tflite file on a dataset.",
     "convert": "Turn a run into .tflite files, each right or refused.",
     "verify": "Measure a .tflite file against the run it was made from.",
     "run": "Find and label faces in pictures, folders and videos.",
     "bench": "Compare models: accuracy, latency, size, memory.",
+    "report": "Make the published tables again, with ours beside them, and model cards.",
     "info": "Print the contract inside a .tflite file.",
     "doctor": "Say what is installed, what is missing and how to get it.",
 }

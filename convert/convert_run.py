@@ -316,4 +316,5 @@ def _contract(run: Run, recipe: Quantization, details: dict[str, Any]) -> Contra
         metrics={},
         versions={**facts["versions"], "converter": f"tensorflow {tf.__version__}"},
         source_digest=facts["model_digest"],
+        temperature=facts.get("temperature"),
     )

@@ -32,7 +32,18 @@ def write_flatbuffer(model: Any) -> bytes:
     """Return an object tree (ModelT) as a flatbuffer."""
     import flatbuffers
 
-    builder = flatbuffers.Builder(1024)
+    written: dict[tuple[str, bytes], int] = {}
+
+    class SharingBuilder(flatbuffers.Builder):
+        """Writes equal arrays once: the zero points of an int8 file are all zero, and 16 bytes a channel."""
+
+        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802 - the name is flatbuffers'
+            key = (x.dtype.str, x.tobytes())
+            if key not in written:
+                written[key] = super().CreateNumpyVector(x)
+            return written[key]
+
+    builder = SharingBuilder(1024)
     builder.Finish(model.Pack(builder), file_identifier=TFLITE_IDENTIFIER)
     return bytes(builder.Output())
 

@@ -64,7 +64,7 @@ class Contract:
     """What every stage after conversion needs to know about a model file.
 
     Attributes:
-        architecture: Network name, one of the five.
+        architecture: Network name.
         labels: Label names in output order.
         image_size: Side of the square input, pixels.
         crop: Crop convention.
@@ -78,6 +78,8 @@ class Contract:
         metrics: Accuracy and per-class recall before and after conversion, agreement.
         versions: Versions of what made the file.
         source_digest: sha256 of the Keras model that the file was made from.
+        temperature: By what training divided the logits, so that a probability is the share of right answers; it is in
+            the weights already. None where the probabilities are not calibrated.
     """
 
     architecture: str
@@ -94,6 +96,7 @@ class Contract:
     metrics: dict[str, Any]
     versions: dict[str, str]
     source_digest: str
+    temperature: float | None = None
     contract_version: int = CONTRACT_VERSION
 
     def to_json(self) -> str:

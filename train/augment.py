@@ -1,12 +1,14 @@
-"""Augmentation inside the training graph: one affine warp, then contrast and erasing, on any keras backend."""
+"""Augmentation inside the training graph: one affine warp, contrast, erasing, mixing; on any keras backend."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import keras
+
+MIXUP_ALPHA = 0.4
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Augmentation:
         flip: Whether half of the faces are mirrored.
         contrast: Contrast is multiplied by 1-c..1+c around the face's mean.
         brightness: Brightness is moved by -b..b, share of the full range.
-        erase: Largest side of an erased square, share of the side; half of the faces get one.
+        erase: Largest side of an erased rectangle, share of the side; half of the faces get one.
+        mixup: Share of the faces that are blended with another one, labels and all.
+        cutmix: Share of the faces that get a rectangle of another one, and of its label by area.
     """
 
     rotation_degrees: float = 0.0
@@ -32,6 +36,8 @@ class Augmentation:
     contrast: float = 0.0
     brightness: float = 0.0
     erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
@@ -45,7 +51,8 @@ def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.rando
     Returns:
         Tensor of the same shape, 0..255. What a warp brings in from outside repeats the border.
     """
-    faces = _warp(faces, ranges, seed)
+    if any((ranges.rotation_degrees, ranges.shift, ranges.shear, ranges.zoom, ranges.flip)):
+        faces = _warp(faces, ranges, seed)
     if ranges.contrast or ranges.brightness:
         faces = _relight(faces, ranges, seed)
     if ranges.erase:
@@ -93,34 +100,58 @@ def _erase(faces: Any, largest: float, seed: "keras.random.SeedGenerator") -> An
     import keras
     from keras import ops
 
-    count, height, width = ops.shape(faces)[0], faces.shape[1], faces.shape[2]
-
-    def uniform(low: float, high: float) -> Any:
-        return keras.random.uniform((count, 1, 1, 1), low, high, seed=seed)
-
-    half_y, half_x = uniform(0, largest / 2) * height, uniform(0, largest / 2) * width
-    rows = ops.reshape(ops.arange(height, dtype="float32"), (1, height, 1, 1))
-    columns = ops.reshape(ops.arange(width, dtype="float32"), (1, 1, width, 1))
-    inside = ops.logical_and(ops.abs(rows - uniform(0, 1) * height) < half_y, ops.abs(columns - uniform(0, 1) * width) < half_x)
-    inside = ops.logical_and(inside, uniform(0, 1) < 0.5)
+    count = ops.shape(faces)[0]
+    sides = keras.random.uniform((count, 2), 0, largest, seed=seed)
+    inside = ops.logical_and(_rectangle(faces, sides, seed), keras.random.uniform((count, 1, 1, 1), seed=seed) < 0.5)
     return ops.where(inside, ops.mean(faces, axis=(1, 2, 3), keepdims=True), faces)
 
 
-def augmentation_layer(ranges: Augmentation, seed: int) -> "keras.Layer":
-    """Return a layer that augments in training and passes faces through otherwise.
+def _rectangle(faces: Any, sides: Any, seed: "keras.random.SeedGenerator") -> Any:
+    """Return a mask (batch, height, width, 1): one rectangle per face, its middle anywhere, cut off at the border.
 
     Args:
-        ranges: The ranges.
-        seed: Seed of its random numbers.
+        faces: Tensor (batch, height, width, 1).
+        sides: Tensor (batch, 2): height and width of the rectangle, share of the side.
+        seed: Source of the random numbers.
     """
     import keras
+    from keras import ops
 
-    class Augment(keras.layers.Layer):
-        def __init__(self) -> None:
-            super().__init__(name="augment", dtype="float32")
-            self.seed_generator = keras.random.SeedGenerator(seed)
+    count, height, width = ops.shape(faces)[0], faces.shape[1], faces.shape[2]
+    middle = keras.random.uniform((count, 2), seed=seed)
+    rows = ops.reshape((ops.arange(height, dtype="float32") + 0.5) / height, (1, height))
+    columns = ops.reshape((ops.arange(width, dtype="float32") + 0.5) / width, (1, width))
+    in_rows = ops.abs(rows - middle[:, :1]) < sides[:, :1] / 2
+    in_columns = ops.abs(columns - middle[:, 1:]) < sides[:, 1:] / 2
+    return ops.logical_and(in_rows[:, :, None, None], in_columns[:, None, :, None])
 
-        def call(self, inputs: Any, training: bool = False) -> Any:
-            return augment(inputs, ranges, self.seed_generator) if training and any(asdict(ranges).values()) else inputs
 
-    return Augment()
+def mix(faces: Any, labels: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> tuple[Any, Any]:
+    """Mix some faces, and their labels, with the next one of the batch.
+
+    Args:
+        faces: Tensor (batch, height, width, 1), 0..255.
+        labels: Tensor (batch, classes), distributions.
+        ranges: Their ``mixup`` and ``cutmix`` say how many; together at most 1.
+        seed: Source of the random numbers.
+
+    Returns:
+        Faces and labels, of the same shapes.
+
+    Source: mixup, https://arxiv.org/abs/1710.09412 (alpha 0.4); CutMix, https://arxiv.org/abs/1905.04899.
+    """
+    import keras
+    from keras import ops
+
+    if not (ranges.mixup or ranges.cutmix):
+        return faces, labels
+    count = ops.shape(faces)[0]
+    choice = keras.random.uniform((count, 1, 1, 1), seed=seed)
+    blend = ops.where(choice < ranges.mixup, keras.random.beta((count, 1, 1, 1), MIXUP_ALPHA, MIXUP_ALPHA, seed=seed), 0.0)
+    side = ops.sqrt(keras.random.uniform((count, 1), seed=seed))
+    pasted = ops.logical_and(_rectangle(faces, ops.concatenate([side, side], axis=1), seed), choice >= 1 - ranges.cutmix)
+    # How much of each pixel comes from the other face; its mean is how much of the label does.
+    share = ops.where(pasted, 1.0, blend + ops.zeros_like(faces))
+    of_label = ops.mean(share, axis=(1, 2, 3))[:, None]
+    other_faces, other_labels = ops.roll(faces, 1, axis=0), ops.roll(labels, 1, axis=0)
+    return faces + share * (other_faces - faces), labels + of_label * (other_labels - labels)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
 from fer_edge.train.faces import Faces
+from fer_edge.train.temperature import calibration_error
 
 if TYPE_CHECKING:
     import keras
@@ -70,8 +71,9 @@ def measure(probabilities: Probabilities, targets: npt.NDArray[np.int64], labels
         labels: Label names in output order.
 
     Returns:
-        count, accuracy, loss (mean cross-entropy, nats), macro and weighted precision / recall / F1, the same per
-        class with its support, and the confusion matrix (rows are true classes). Fractions lie in 0..1.
+        count, accuracy, loss (mean cross-entropy, nats), ece (expected calibration error), macro and weighted precision /
+        recall / F1, the same per class with its support, and the confusion matrix (rows are true classes). Fractions lie
+        in 0..1.
 
     Raises:
         ValueError: If there are no faces.
@@ -91,6 +93,7 @@ def measure(probabilities: Probabilities, targets: npt.NDArray[np.int64], labels
         "count": len(targets),
         "accuracy": float((predicted == targets).mean()),
         "loss": float(-np.log(np.maximum(own, SMALLEST_PROBABILITY)).mean()),
+        "ece": calibration_error(probabilities, targets),
     }
     # Macro averages are over the classes that occur: a class without a single face has no recall.
     present = np.unique(targets)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +13,29 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.whole_file import whole_file
-from fer_edge.train.augment import augmentation_layer
 from fer_edge.train.evaluate import keras_probabilities, measure
 from fer_edge.train.faces import Faces, grey_batch
+from fer_edge.train.feed import face_source
 from fer_edge.train.networks import build_network, check_image_size
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import Recipe
 from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, start_run
+from fer_edge.train.soft_labels import training_labels
 from fer_edge.train.splits import Split
+from fer_edge.train.temperature import apply_temperature, fit_temperature
 from fer_edge.train.weights import LoadedWeights, load_weights
 
 if TYPE_CHECKING:
     import keras
 
 CHECKPOINT_FILE = "checkpoint.npz"
+VALIDATION_BATCH = 256
 
 History = dict[str, list[float]]
+
+
+class StoppedError(RuntimeError):
+    """Training stopped at a checkpoint before its last epoch, as asked."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Plan:
         seed: Seed of weights, order, dropout and augmentation.
         weights: Source of the initial weights, see load_weights.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
+        teachers: Run folders whose mean opinion of each training face is learned beside its label.
+        ferplus: FER+ table (fer2013new.csv) whose ten votes replace FER2013's labels in training, or None.
     """
 
     network: str
@@ -52,6 +61,8 @@ class Plan:
     seed: int = 0
     weights: str = "auto"
     precision: str = "auto"
+    teachers: tuple[str, ...] = ()
+    ferplus: str | None = None
 
 
 def make_plan(
@@ -62,6 +73,8 @@ def make_plan(
     seed: int = 0,
     weights: str = "auto",
     precision: str = "auto",
+    teachers: Sequence[str] = (),
+    ferplus: str | None = None,
 ) -> Plan:
     """Fill in what was left open from the network's and the recipe's defaults.
 
@@ -72,7 +85,7 @@ def make_plan(
     count = recipe.epochs[network] if epochs is None else epochs
     if count < 1:
         raise ValueError(f"epochs must be at least 1. Received: epochs={count}")
-    return Plan(network, recipe, size, count, seed, weights, precision)
+    return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus)
 
 
 def train_run(
@@ -84,6 +97,8 @@ def train_run(
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    checkpoint_every: int = 1,
+    stop_at: float | None = None,
 ) -> dict[str, Any]:
     """Train a network and write its run folder.
 
@@ -96,73 +111,111 @@ def train_run(
         on_epoch: Called after each epoch with its number (from 1) and its figures.
         on_note: Called with a line the user should read.
         on_step: Called with (steps done, steps in all).
+        checkpoint_every: Epochs between two checkpoints. A large network's takes a second to write.
+        stop_at: Time of time.monotonic(), seconds, after which training stops with a checkpoint.
 
     Returns:
         The content of run.json; of a run that is finished already, without training again.
 
     Raises:
         FileExistsError: If the folder holds a run already and ``resume`` is off.
-        ValueError: If its run was started with other settings, or the initial weights do not fit.
+        ValueError: If its run was started with other settings, the initial weights do not fit, or a teacher has seen
+            the test faces.
+        StoppedError: If ``stop_at`` came before the last epoch.
     """
     import keras
 
     finished = check_run(folder, plan, faces, resume)
     if finished:
         return finished
+    started = time.monotonic()
+    if stop_at is not None and started >= stop_at:
+        raise StoppedError(f"time is up: {plan.network} was not begun. Go on: --resume")
+    labels = training_labels(plan, faces, split, folder.parent)
     keras.utils.set_random_seed(plan.seed)
     precision = choose_precision(plan.network, plan.precision)
     keras.config.set_dtype_policy(precision)
-    started = time.monotonic()
     try:
-        trainer, network, loaded = _build(plan, faces, split)
+        trainer, network, loaded = _build(plan, faces, split, labels)
         if loaded.note and on_note:
             on_note(loaded.note)
         start_run(folder, plan, faces, split)
-        history, seconds = _fit(trainer, plan, faces, split, folder, on_epoch, on_step)
+        checkpoint = _Checkpoint(trainer, folder, checkpoint_every)
+        _fit(trainer, plan, faces, split, checkpoint, on_epoch, on_step, stop_at)
         weights = network.get_weights()
     finally:
         keras.config.set_dtype_policy("float32")
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     model.set_weights(weights)
+    temperature = _calibrate(model, plan.recipe, faces, split)
     with whole_file(folder / MODEL_FILE) as temporary:
         model.save(temporary)
-    metrics = {}
-    for part, indices in (("train", split.train), ("validation", split.validation), ("test", split.test)):
-        chosen = faces.take(indices)
-        metrics[part] = measure(keras_probabilities(model, chosen, faces.resolution_px), chosen.targets, faces.labels)
-    run = finish_run(
-        folder,
-        plan,
-        faces,
-        split,
-        {
-            "history": history,
-            "metrics": metrics,
-            "weights": dataclasses.asdict(loaded),
-            "precision": precision,
-            "backend": keras.backend.backend(),
-            "parameters": model.count_params() - 3,  # to_grey's three weights are no part of the network
-            "train_seconds": round(seconds + time.monotonic() - started, 1),
-        },
-    )
+    results = {
+        "history": checkpoint.history,
+        "metrics": measure_parts(model, faces, split),
+        "temperature": temperature,
+        "weights": dataclasses.asdict(loaded),
+        "precision": precision,
+        "backend": keras.backend.backend(),
+        "parameters": model.count_params() - 3,  # to_grey's three weights are no part of the network
+        "train_seconds": round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
+    }
+    run = finish_run(folder, plan, faces, split, results)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return run
 
 
-def _build(plan: Plan, faces: Faces, split: Split) -> tuple["keras.Model", "keras.Model", LoadedWeights]:
+def _calibrate(model: "keras.Model", recipe: Recipe, faces: Faces, split: Split) -> float | None:
+    """Fit a temperature on validation and put it into the weights; return it, None where the recipe wants none."""
+    if not recipe.calibrate:
+        return None
+    chosen = faces.take(split.validation)
+    temperature = fit_temperature(keras_probabilities(model, chosen, faces.resolution_px), chosen.targets)
+    apply_temperature(model, temperature)
+    return temperature
+
+
+def measure_parts(model: "keras.Model", faces: Faces, split: Split) -> dict[str, dict[str, Any]]:
+    """Return the figures of ``measure`` for train, validation and test."""
+    metrics = {}
+    for part, indices in (("train", split.train), ("validation", split.validation), ("test", split.test)):
+        chosen = faces.take(indices)
+        metrics[part] = measure(keras_probabilities(model, chosen, faces.resolution_px), chosen.targets, faces.labels)
+    return metrics
+
+
+def _build(
+    plan: Plan, faces: Faces, split: Split, labels: npt.NDArray[np.float32]
+) -> tuple["keras.Model", "keras.Model", LoadedWeights]:
+    """Return the trainer, from numbers of faces to probabilities with the labels beside them, and the network in it."""
     import keras
 
     network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     loaded = load_weights(network, plan.network, plan.weights)
-    grey = keras.Input((plan.image_size, plan.image_size, 1), name="grey_face")
-    changed = augmentation_layer(plan.recipe.augmentation, plan.seed)(grey)
-    trainer = keras.Model(grey, network(keras.layers.Concatenate(name="as_rgb")([changed] * 3)), name="trainer")
-    trainer.compile(
-        optimizer=_optimizer(plan.recipe, _steps(plan, split) * plan.epochs),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=plan.recipe.label_smoothing),
-        metrics=["accuracy"],
-    )
+    used = faces.take(np.concatenate([split.train, split.validation]))
+    images = grey_batch(used, plan.image_size, faces.resolution_px)
+    known = np.concatenate([labels, _one_hot(faces, split.validation)])
+    number = keras.Input((), dtype="int32", name="number")
+    grey, answer = face_source(images, known, plan.recipe.augmentation, plan.seed)(number)
+    guess = network(keras.layers.Concatenate(name="as_rgb")([grey] * 3))
+    beside = keras.layers.Concatenate(name="guess_and_answer", dtype="float32")
+    trainer = keras.Model(number, beside([guess, answer]), name="trainer")
+    classes = len(faces.labels)
+    cross_entropy = keras.losses.CategoricalCrossentropy(label_smoothing=plan.recipe.label_smoothing, reduction=None)
+
+    # The label of a mixed face is known inside the graph only, so the loss takes it from there; `label` is the true one.
+    def loss(label: Any, both: Any) -> Any:
+        return cross_entropy(both[:, classes:], both[:, :classes])
+
+    def accuracy(label: Any, both: Any) -> Any:
+        return keras.metrics.categorical_accuracy(label, both[:, :classes])
+
+    trainer.compile(optimizer=_optimizer(plan.recipe, _steps(plan, split) * plan.epochs), loss=loss, metrics=[accuracy])
     return trainer, network, loaded
+
+
+def _one_hot(faces: Faces, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    return np.eye(len(faces.labels), dtype=np.float32)[faces.targets[indices]]
 
 
 def _steps(plan: Plan, split: Split) -> int:
@@ -194,27 +247,25 @@ def _fit(
     plan: Plan,
     faces: Faces,
     split: Split,
-    folder: Path,
+    checkpoint: "_Checkpoint",
     on_epoch: Callable[[int, dict[str, float]], None] | None,
     on_step: Callable[[int, int], None] | None,
-) -> tuple[History, float]:
-    """Train to the last epoch; return the history and the seconds that earlier sittings took."""
+    stop_at: float | None,
+) -> None:
+    """Train from the checkpoint to the last epoch."""
     import keras
 
-    train, validation = faces.take(split.train), faces.take(split.validation)
-    one_hot = np.eye(len(faces.labels), dtype=np.float32)
-    trainer.optimizer.build(trainer.trainable_variables)
-    checkpoint = _Checkpoint(trainer, folder)
     checkpoint.restore()
-    balance = _face_weights(train.targets, plan.recipe.balance)
     started = time.monotonic()
-    earlier = checkpoint.seconds
 
     def after_epoch(epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        checkpoint.save(epoch + 1, figures, earlier + time.monotonic() - started)
+        late = stop_at is not None and time.monotonic() >= stop_at and epoch + 1 < plan.epochs
+        checkpoint.save(epoch + 1, figures, time.monotonic() - started, always=late)
         if on_epoch:
             on_epoch(epoch + 1, figures)
+        if late:
+            raise StoppedError(f"time is up: {plan.network} stopped after epoch {epoch + 1} of {plan.epochs}. Go on: --resume")
 
     steps = _steps(plan, split)
     callback = keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)
@@ -222,13 +273,17 @@ def _fit(
         callback.on_train_batch_end = lambda batch, logs=None: on_step(
             checkpoint.epoch * steps + batch + 1, plan.epochs * steps
         )
+        callback.async_safe = True  # otherwise every step waits for the device
     if checkpoint.epoch < plan.epochs:
+        numbers = np.arange(len(split.train) + len(split.validation), dtype=np.int32)
+        train, validation = numbers[: len(split.train)], numbers[len(split.train) :]
         trainer.fit(
-            grey_batch(train, plan.image_size, faces.resolution_px),
-            one_hot[train.targets],
-            sample_weight=balance,
+            train,
+            _one_hot(faces, split.train),
+            sample_weight=_face_weights(faces.targets[split.train], plan.recipe.balance),
             batch_size=plan.recipe.batch_size,
-            validation_data=(grey_batch(validation, plan.image_size, faces.resolution_px), one_hot[validation.targets]),
+            validation_data=(validation, _one_hot(faces, split.validation)),
+            validation_batch_size=max(plan.recipe.batch_size, VALIDATION_BATCH),
             epochs=plan.epochs,
             initial_epoch=checkpoint.epoch,
             callbacks=[callback],
@@ -236,7 +291,6 @@ def _fit(
         )
     else:  # stopped between the last epoch and the end: fit would have taken the averaged weights
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
-    return checkpoint.history, earlier
 
 
 def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float32] | None:
@@ -250,46 +304,39 @@ def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[n
 class _Checkpoint:
     """The state after the last whole epoch: model, optimizer, random seeds, history."""
 
-    def __init__(self, trainer: "keras.Model", folder: Path) -> None:
-        self._trainer = trainer
-        self._folder = folder
+    def __init__(self, trainer: "keras.Model", folder: Path, every: int) -> None:
+        trainer.optimizer.build(trainer.trainable_variables)
+        source = trainer.get_layer("faces")
+        stored = {id(source.images), id(source.labels)}  # they come from the data, not from training
+        self._variables = [v for v in trainer.variables if id(v) not in stored] + trainer.optimizer.variables
+        self._path = folder / CHECKPOINT_FILE
+        self._every = every
         self.epoch = 0
-        self.seconds = 0.0
+        self.earlier_seconds = 0.0
         self.history: History = {}
 
-    def _variables(self) -> list[Any]:
-        return [*self._trainer.variables, *self._trainer.optimizer.variables]
-
-    def save(self, epoch: int, figures: dict[str, float], seconds: float) -> None:
+    def save(self, epoch: int, figures: dict[str, float], seconds: float, always: bool) -> None:
         import keras
 
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
-        self.epoch, self.seconds = epoch, seconds
-        state = {"epoch": epoch, "seconds": seconds, "history": self.history}
-        arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
-        _write_arrays(self._folder / CHECKPOINT_FILE, [*arrays, np.array(json.dumps(state))])
+        self.epoch = epoch
+        if epoch % self._every and not always:
+            return
+        state = {"epoch": epoch, "seconds": self.earlier_seconds + seconds, "history": self.history}
+        arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
+        with whole_file(self._path) as temporary, temporary.open("wb") as file:
+            np.savez(file, *arrays, np.array(json.dumps(state)))
 
     def restore(self) -> None:
-        path = self._folder / CHECKPOINT_FILE
-        if not path.is_file():
+        if not self._path.is_file():
             return
         try:
-            *arrays, text = _read_arrays(path)
+            with np.load(self._path) as content:
+                *arrays, text = [content[f"arr_{k}"] for k in range(len(content.files))]
             state = json.loads(str(text))
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"the checkpoint {path} cannot be read ({error}). Start anew without --resume") from error
-        for variable, value in zip(self._variables(), arrays, strict=True):
+            raise ValueError(f"the checkpoint {self._path} cannot be read ({error}). Start anew without --resume") from error
+        for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
-        self.epoch, self.seconds = state["epoch"], state["seconds"]
-        self.history = state["history"]
-
-
-def _write_arrays(path: Path, arrays: list[npt.NDArray[Any]]) -> None:
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, *arrays)
-
-
-def _read_arrays(path: Path) -> list[npt.NDArray[Any]]:
-    with np.load(path) as content:
-        return [content[f"arr_{k}"] for k in range(len(content.files))]
+        self.epoch, self.earlier_seconds, self.history = state["epoch"], state["seconds"], state["history"]

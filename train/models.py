@@ -1,12 +1,21 @@
 """Open a run, a .keras file or a .tflite file as one kind of thing: faces in, probabilities out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.train.evaluate import Probabilities, Progress, keras_probabilities, measure, tflite_probabilities
+from fer_edge.train.evaluate import (
+    SMALLEST_PROBABILITY,
+    Probabilities,
+    Progress,
+    keras_probabilities,
+    measure,
+    tflite_probabilities,
+)
 from fer_edge.train.faces import Faces
 from fer_edge.train.run_folder import MODEL_FILE, read_run_file
 from fer_edge.train.selection import Selection, TrainedOn, select_faces
@@ -17,14 +26,23 @@ class OpenModel:
     """A model that can be measured.
 
     Attributes:
-        title: Network and precision, for tables.
+        network: Name of the network.
+        precision: ``keras``, or that of the .tflite file.
+        digest: sha256 of the Keras model that it is or was made from.
         trained: What it was trained on.
         probabilities: From faces to float32 (n, classes).
     """
 
-    title: str
+    network: str
+    precision: str
+    digest: str
     trained: TrainedOn
     probabilities: Callable[[Faces, Progress | None], Probabilities]
+
+    @property
+    def title(self) -> str:
+        """Network and precision, for tables."""
+        return f"{self.network} {self.precision}"
 
 
 def is_keras(path: str | Path) -> bool:
@@ -44,7 +62,9 @@ def open_model(path: str | Path) -> OpenModel:
         contract = classifier.contract
         trained = TrainedOn(contract.labels, contract.data, contract.data_fingerprint, contract.split)
         return OpenModel(
-            f"{contract.architecture} {contract.precision}",
+            contract.architecture,
+            contract.precision,
+            contract.source_digest,
             trained,
             lambda faces, progress: tflite_probabilities(classifier, faces, progress),
         )
@@ -60,7 +80,9 @@ def open_model(path: str | Path) -> OpenModel:
     data = run["data"]
     trained = TrainedOn(tuple(run["labels"]), data["name"], data["fingerprint"], run["split"])
     return OpenModel(
-        f"{run['network']} keras",
+        run["network"],
+        "keras",
+        run["model_digest"],
         trained,
         lambda faces, progress: keras_probabilities(model, faces, data["resolution_px"], progress),
     )
@@ -90,6 +112,7 @@ def evaluate_model(
     part: str = "test",
     seed: int | None = None,
     progress: Progress | None = None,
+    shared_classes: bool = False,
 ) -> Evaluation:
     """Measure a run or a .tflite file.
 
@@ -100,11 +123,12 @@ def evaluate_model(
         part: See select_faces.
         seed: See select_faces.
         progress: Called with (faces done, faces in all).
+        shared_classes: Leave out the classes that the data does not have, as if the model did not know them.
 
     Returns:
-        The figures of ``measure``, and with them model, title, data, split, part, trained_on, warning,
-        duplicates_in_training (test faces that stand in training pixel for pixel) and accuracy_without_duplicates;
-        the last two are None where they do not apply.
+        The figures of ``measure``, and with them model, title, network, precision, digest (sha256 of the Keras model), data,
+        split, part, trained_on, classes, warning, duplicates_in_training (test faces that stand in training pixel for
+        pixel) and accuracy_without_duplicates; the last two are None where they do not apply.
 
     Raises:
         FileNotFoundError: If the model does not exist or is not finished.
@@ -113,21 +137,69 @@ def evaluate_model(
     model = open_model(path)
     chosen = select_faces(faces, model.trained, split_name, part, seed)
     probabilities = model.probabilities(chosen.faces, progress)
+    if shared_classes:
+        labels = tuple(label for label in model.trained.labels if label in faces.labels)
+        probabilities = probabilities[:, [model.trained.labels.index(label) for label in labels]]
+        probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), SMALLEST_PROBABILITY)
+        chosen = replace(chosen, faces=chosen.faces.with_labels(labels))
+    about = {
+        "model": str(path),
+        "title": model.title,
+        "network": model.network,
+        "precision": model.precision,
+        "digest": model.digest,
+        "trained_on": model.trained.data,
+    }
+    return Evaluation(model.title, chosen, probabilities, about | _figures(faces.name, chosen, probabilities))
+
+
+def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
+    """Measure what several models say together: the mean of their probabilities.
+
+    Args:
+        members: Evaluations of the same faces.
+
+    Raises:
+        ValueError: If there are fewer than two, or they differ in faces or labels.
+    """
+    if len(members) < 2:
+        raise ValueError(f"an ensemble needs at least two models. Received: {len(members)}")
+    first = members[0].selection
+    for member in members[1:]:
+        other = member.selection.faces
+        if (other.ids, other.labels) != (first.faces.ids, first.faces.labels):
+            raise ValueError(
+                f"'{member.figures['model']}' was measured on other faces or labels than '{members[0].figures['model']}', so "
+                "they make no ensemble. Take models of one data set and split, or pass --split and --seed"
+            )
+    probabilities = np.asarray(np.stack([member.probabilities for member in members]).mean(axis=0), np.float32)
+    warnings = {member.selection.warning for member in members}
+    chosen = replace(first, warning="; ".join(sorted(warning for warning in warnings if warning)) or None)
+    title = f"ensemble of {len(members)}"
+    about = {
+        "model": " + ".join(member.title for member in members),
+        "title": title,
+        "network": "ensemble",
+        "precision": "+".join(sorted({member.figures["precision"] for member in members})),
+        "digest": None,
+        "trained_on": "+".join(sorted({member.figures["trained_on"] for member in members})),
+    }
+    return Evaluation(title, chosen, probabilities, about | _figures(members[0].figures["data"], chosen, probabilities))
+
+
+def _figures(data: str, chosen: Selection, probabilities: Probabilities) -> dict[str, Any]:
     targets, labels, distinct = chosen.faces.targets, chosen.faces.labels, chosen.distinct
     without = None
     if distinct is not None and distinct.any():
         without = float((probabilities[distinct].argmax(axis=1) == targets[distinct]).mean())
-    figures = {
-        "model": str(path),
-        "title": model.title,
-        "data": faces.name,
+    return {
+        "data": data,
         "split": chosen.split_title,
         "part": chosen.part,
-        "trained_on": model.trained.data,
+        "classes": list(labels),
         "warning": chosen.warning,
         "dropped": chosen.dropped,
         **measure(probabilities, targets, labels),
         "duplicates_in_training": None if distinct is None else int((~distinct).sum()),
         "accuracy_without_duplicates": without,
     }
-    return Evaluation(model.title, chosen, probabilities, figures)

@@ -1,4 +1,4 @@
-"""The five networks of the comparison, all with one contract: RGB bytes 0..255 in, probabilities out.
+"""The five networks of the comparison and a narrow one, with one contract: RGB bytes 0..255 in, probabilities out.
 
 The first layer, ``to_grey``, turns RGB 0..255 into one grey channel 0..1; it is linear and has no offset, so the
 converter folds it into the first convolution of the network (its zero padding is black before and after).
@@ -50,6 +50,7 @@ class Network:
         application: Name in keras.applications, None for the network of the paper's own.
         scaling: ImageNet scaling of the application.
         source: Where it was published.
+        compared: Whether it is one of the five of the published comparison.
     """
 
     build: Callable[["keras.KerasTensor", int], "keras.KerasTensor"]
@@ -58,6 +59,7 @@ class Network:
     source: str
     application: str | None = None
     scaling: ImageNetScaling | None = None
+    compared: bool = True
 
 
 def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
@@ -77,6 +79,43 @@ def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
     x = layers.BatchNormalization(name="fc_bn")(x)
     x = layers.ReLU(name="fc_relu")(x)
     x = layers.Dropout(0.25, name="fc_dropout")(x)
+    return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
+
+
+def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+    """The three blocks again, residual and narrow, for an int8 file of less than 100 KB.
+
+    The bytes decide the form. In int8 a weight costs one byte, but each output channel of a convolution costs 12 more
+    (scale, bias and its scale), and a depthwise one 21 in all. So the first two blocks have few channels and whole 3 x 3
+    convolutions, which are also what a CPU runs best; only the last block, 6 x 6 pixels small, is wide, and separable.
+    Average pooling needs no weights where the big network spends 590,000 on its fully connected layer. All activations
+    are ReLU: swish-like ones lose accuracy in int8.
+    """
+    from keras import layers
+
+    def convolution(x: "keras.KerasTensor", filters: int, name: str, size: int = 3, strides: int = 1) -> "keras.KerasTensor":
+        x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+    def separable(x: "keras.KerasTensor", filters: int, name: str) -> "keras.KerasTensor":
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
+        return convolution(x, filters, name, size=1)
+
+    def relu(x: "keras.KerasTensor", name: str) -> "keras.KerasTensor":
+        return layers.ReLU(name=f"{name}_relu")(x)
+
+    x = relu(convolution(grey, 32, "block1_a", size=5, strides=2), "block1_a")
+    x = relu(layers.Add(name="block1_add")([x, convolution(x, 32, "block1_b")]), "block1")
+    x = layers.MaxPooling2D(name="block1_pool")(x)
+    x = relu(convolution(x, 40, "block2_a"), "block2_a")
+    x = relu(layers.Add(name="block2_add")([x, convolution(x, 40, "block2_b")]), "block2")
+    x = layers.MaxPooling2D(name="block2_pool")(x)
+    x = relu(separable(x, 88, "block3_a"), "block3_a")
+    for part in "bcd":
+        x = layers.Add(name=f"block3_add_{part}")([x, separable(x, 88, f"block3_{part}")])
+        x = relu(x, f"block3_{part}")
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    x = layers.Dropout(0.1, name="dropout")(x)
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
 
@@ -131,6 +170,13 @@ NETWORKS: dict[str, Network] = {
         application="DenseNet121",
         scaling=TORCH,
         source="https://arxiv.org/abs/1608.06993",
+    ),
+    "cnn_nano": Network(
+        build=_cnn_nano,
+        image_size=48,
+        min_image_size=32,
+        source="ours: the three blocks of cnn, narrow and residual, for files under 100 KB",
+        compared=False,
     ),
 }
 

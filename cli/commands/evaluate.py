@@ -1,13 +1,17 @@
 """fer-edge evaluate: runs and .tflite files in; accuracy and the rest of the figures out."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fer_edge.console import friendly_errors, progress_bar, start_keras, tell_selection, tell_skipped
 from fer_edge.table import text_table
+
+if TYPE_CHECKING:
+    from fer_edge.train.models import Evaluation
 
 
 @click.command()
@@ -17,10 +21,13 @@ from fer_edge.table import text_table
 @click.option("--part", default="test", show_default=True, help="train, validation, test, private_test or all.")
 @click.option("--seed", type=int, help="Seed of the split.  [default: the model's own]")
 @click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
+@click.option("--shared-classes", is_flag=True, help="Other data than in training: only the classes that both have.")
+@click.option("--ensemble", is_flag=True, help="Measure the mean of all models' probabilities as well.")
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON, one list entry per model.")
 @click.option(
     "--predictions", type=click.Path(path_type=Path), help="Write every face's probabilities to this JSON-lines file."
 )
+@click.option("--record", type=click.Path(path_type=Path), help="Add the figures to this JSON-lines file, for fer-edge report.")
 @friendly_errors
 def command(
     models: tuple[Path, ...],
@@ -29,33 +36,43 @@ def command(
     part: str,
     seed: int | None,
     maps: tuple[str, ...],
+    shared_classes: bool,
+    ensemble: bool,
     as_json: bool,
     predictions: Path | None,
+    record: Path | None,
 ) -> None:
     """Measure models on the test faces of a dataset."""
+    from fer_edge.benchmarks.accuracy import append_evaluations
     from fer_edge.edge_runtime.whole_file import write_whole
     from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.models import evaluate_model, is_keras
+    from fer_edge.train.models import evaluate_ensemble, evaluate_model, is_keras
 
     if any(is_keras(path) for path in models):
         start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
     tell_skipped(faces.skipped, len(faces))
-    results: list[dict[str, Any]] = []
-    lines = []
+    measured: list[Evaluation] = []
     for path in models:
         with progress_bar(f"evaluating {path.name}") as progress:
-            measured = evaluate_model(path, faces, split_name, part, seed, progress)
-        tell_selection(path, measured.figures)
-        results.append(measured.figures)
-        chosen = measured.selection.faces
-        for name, row in zip(chosen.ids, measured.probabilities, strict=True):
-            shares = dict(zip(chosen.labels, row.tolist(), strict=True))
-            lines.append(json.dumps({"model": str(path), "face": name, "probabilities": shares}))
+            measured.append(evaluate_model(path, faces, split_name, part, seed, progress, shared_classes))
+        tell_selection(path, measured[-1].figures)
+    if ensemble:
+        measured.append(evaluate_ensemble(measured))
     if predictions:
-        write_whole(predictions, "".join(line + "\n" for line in lines))
+        write_whole(predictions, "".join(line for one in measured for line in _prediction_lines(one)))
+    results = [one.figures for one in measured]
+    if record:
+        append_evaluations(record, results)
     click.echo(json.dumps(results, indent=1) if as_json else _tables(results))
+
+
+def _prediction_lines(measured: "Evaluation") -> Iterator[str]:
+    chosen = measured.selection.faces
+    for name, row in zip(chosen.ids, measured.probabilities, strict=True):
+        shares = dict(zip(chosen.labels, row.tolist(), strict=True))
+        yield json.dumps({"model": measured.figures["model"], "face": name, "probabilities": shares}) + "\n"
 
 
 def _tables(results: list[dict[str, Any]]) -> str:
@@ -67,6 +84,7 @@ def _tables(results: list[dict[str, Any]]) -> str:
         "accuracy",
         "no duplicates",
         "loss",
+        "ECE",
         "precision",
         "recall",
         "F1",
@@ -81,6 +99,7 @@ def _tables(results: list[dict[str, Any]]) -> str:
             f"{result['accuracy']:.4f}",
             "-" if not result["duplicates_in_training"] else f"{result['accuracy_without_duplicates']:.4f}",
             f"{result['loss']:.4f}",
+            f"{result['ece']:.4f}",
             *(f"{result['macro'][name]:.4f}" for name in ("precision", "recall", "f1")),
             f"{result['weighted']['f1']:.4f}",
         )

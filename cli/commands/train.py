@@ -1,6 +1,8 @@
-"""fer-edge train: networks, data and recipe in; one run folder per network out."""
+"""fer-edge train: networks, data and recipe in; one run folder per network, seed and fold out."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,80 +13,139 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...|all")
 @click.option("--data", required=True, help="Folder, zip or csv of labelled faces; or 'synthetic'.")
 @click.option("--recipe", "recipe_name", default="edge", show_default=True, help="paper (as published) or edge (ours).")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting of the recipe.")
 @click.option("--split", "split_name", default="auto", show_default=True, help="paper, subject, official, or auto.")
-@click.option("--folds", type=int, help="Subject split: number of folds.")
-@click.option("--fold", type=int, help="Subject split: which fold is the test set, from 0.")
+@click.option("--folds", type=int, help="Subject split: number of folds; all of them are trained, one after the other.")
+@click.option("--fold", type=int, help="Subject split: train this fold alone, from 0.")
 @click.option(
     "--weights",
     multiple=True,
     metavar="[NETWORK=]SOURCE",
     help="auto (default), imagenet, none, a file or a run folder; for one network or for all.",
 )
+@click.option("--teacher", "teachers", multiple=True, metavar="RUN", help="Learn from this run too; several are an ensemble.")
+@click.option("--ferplus", metavar="FILE", help="FER+ table (fer2013new.csv): learn its votes in place of FER2013's labels.")
 @click.option("--image-size", type=int, help="Input side in pixels.  [default: the network's]")
 @click.option("--epochs", type=int, help="Number of epochs.  [default: the recipe's]")
-@click.option("--seed", default=0, show_default=True, help="Seed of split, weights, order and augmentation.")
+@click.option(
+    "--seed", "seeds", default="0", show_default=True, help="Seed of split, weights, order and augmentation; or 0,1,2."
+)
 @click.option("--precision", default="auto", show_default=True, help="auto, float32 or mixed_bfloat16.")
 @click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders go.")
 @click.option("--resume", is_flag=True, help="Go on where a stopped run was; skip finished ones.")
+@click.option("--checkpoint-every", default=1, show_default=True, help="Epochs between checkpoints.")
+@click.option("--stop-after", type=float, metavar="SECONDS", help="Stop with a checkpoint after so long; --resume goes on.")
 @friendly_errors
 def command(
     networks: tuple[str, ...],
     data: str,
-    recipe_name: str,
-    split_name: str,
-    folds: int | None,
-    fold: int | None,
-    weights: tuple[str, ...],
-    image_size: int | None,
-    epochs: int | None,
-    seed: int,
-    precision: str,
     maps: tuple[str, ...],
     out: Path,
     resume: bool,
+    checkpoint_every: int,
+    stop_after: float | None,
+    **choices: Any,
 ) -> None:
     """Train networks on labelled faces.
 
-    NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121 or all.
+    NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five of the comparison).
     """
+    from fer_edge.benchmarks.accuracy import summarise
     from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.fit import make_plan, train_run
-    from fer_edge.train.networks import NETWORKS
-    from fer_edge.train.precision import choose_precision
-    from fer_edge.train.recipes import find_recipe
-    from fer_edge.train.run_folder import check_run, run_name
-    from fer_edge.train.splits import leakage, leakage_warning, make_split
-    from fer_edge.train.weights import check_source, parse_weights
+    from fer_edge.train.fit import train_run
 
-    names = list(NETWORKS) if "all" in networks else list(networks)
-    sources = parse_weights(weights, names)
-    plans = [make_plan(name, find_recipe(recipe_name), image_size, epochs, seed, sources[name], precision) for name in names]
+    plans_of = _plans(networks, **{name: choices.pop(name) for name in _PLANNED})
     start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
     tell_skipped(faces.skipped, len(faces))
-    split = make_split(faces, split_name, seed, fold, folds)
-    click.echo(
-        f"{faces.name}: {len(faces)} faces, {len(faces.labels)} classes; split {split.title}: "
-        f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"
-    )
-    flattered = leakage_warning(leakage(faces, split))
+    series = _check_series(faces, plans_of, out, resume, **choices)
+    stop_at = None if stop_after is None else time.monotonic() + stop_after
+    for name in dict.fromkeys(plan.network for plan, _, _ in series):
+        runs = []
+        for plan, split, folder in (entry for entry in series if entry[0].network == name):
+
+            def show(epoch: int, figures: dict[str, float], total: int = plan.epochs) -> None:
+                told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
+                click.echo(f"  epoch {epoch}/{total}: {told}")
+
+            with progress_bar(f"training {name}") as progress:
+                run = train_run(plan, faces, split, folder, resume, show, note, progress, checkpoint_every, stop_at)
+            test = run["metrics"]["test"]
+            click.echo(f"{name}: test accuracy {test['accuracy']:.4f}, macro F1 {test['macro']['f1']:.4f} -> {folder}")
+            runs.append(run)
+        if len(runs) > 1:
+            told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summarise(runs).items())
+            click.echo(f"{name}, mean (95 % interval): {told}")
+
+
+_PLANNED = ("recipe_name", "settings", "weights", "teachers", "ferplus", "image_size", "epochs", "seeds", "precision")
+
+
+def _plans(
+    networks: tuple[str, ...],
+    recipe_name: str,
+    settings: tuple[str, ...],
+    weights: tuple[str, ...],
+    seeds: str,
+    **options: Any,
+) -> list[Any]:
+    """Return a plan per network and seed."""
+    from fer_edge.train.fit import make_plan
+    from fer_edge.train.networks import NETWORKS, find_network
+    from fer_edge.train.recipes import find_recipe, with_settings
+    from fer_edge.train.weights import parse_weights
+
+    five = [name for name, network in NETWORKS.items() if network.compared]
+    names = list(dict.fromkeys(name for word in networks for name in (five if word == "all" else [word])))
+    for name in names:
+        find_network(name)
+    sources = parse_weights(weights, names)
+    recipes = {name: with_settings(find_recipe(recipe_name, name), settings) for name in names}
+    return [
+        make_plan(name, recipes[name], seed=seed, weights=sources[name], **options)
+        for name in names
+        for seed in _numbers(seeds)
+    ]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--seed takes whole numbers, for example 0 or 0,1,2. Received: '{text}'") from error
+
+
+def _check_series(
+    faces: Any, plans: list[Any], out: Path, resume: bool, split_name: str, folds: int | None, fold: int | None
+) -> list[tuple[Any, Any, Path]]:
+    """Return plan, split and folder of each run; refuse now what would be refused hours later."""
+    from fer_edge.train.cross_validate import make_splits
+    from fer_edge.train.distill import check_teachers
+    from fer_edge.train.precision import choose_precision
+    from fer_edge.train.run_folder import check_run, run_name
+    from fer_edge.train.splits import leakage, leakage_warning
+    from fer_edge.train.weights import check_source
+
+    splits = make_splits(faces, split_name, list(dict.fromkeys(plan.seed for plan in plans)), folds, fold)
+    for _, split in splits:
+        click.echo(
+            f"{faces.name}: {len(faces)} faces, {len(faces.labels)} classes; split {split.title}: "
+            f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"
+        )
+    flattered = leakage_warning(leakage(faces, splits[0][1]))
     if flattered:
         warn(flattered)
-    folders = [out / run_name(plan.network, plan.recipe.name, faces.name, split, plan.seed) for plan in plans]
-    # What can be refused is refused now, not when its turn comes hours later.
-    for plan, folder in zip(plans, folders, strict=True):
+    series = [
+        (plan, split, out / run_name(plan.network, plan.recipe.name, faces.name, split, plan.seed))
+        for plan in plans
+        for seed, split in splits
+        if seed == plan.seed
+    ]
+    for plan, split, folder in series:
         check_run(folder, plan, faces, resume)
         check_source(plan.network, plan.weights)
         choose_precision(plan.network, plan.precision)
-    for plan, folder in zip(plans, folders, strict=True):
-
-        def show(epoch: int, figures: dict[str, float], total: int = plan.epochs) -> None:
-            told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
-            click.echo(f"  epoch {epoch}/{total}: {told}")
-
-        with progress_bar(f"training {plan.network}") as progress:
-            run = train_run(plan, faces, split, folder, resume, show, note, progress)
-        test = run["metrics"]["test"]
-        click.echo(f"{plan.network}: test accuracy {test['accuracy']:.4f}, macro F1 {test['macro']['f1']:.4f} -> {folder}")
+        check_teachers(plan.teachers, faces, split)
+    return series

@@ -1,0 +1,159 @@
+"""Records of accuracy: one JSON line per training run and per evaluation, added and never changed."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_edge.benchmarks.estimate import Estimate, estimate
+from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.edge_runtime.whole_file import write_whole
+
+RUN_FILE = "run.json"
+CONVERTED = ("accuracy_before", "accuracy_after", "agreement", "recall_before", "recall_after", "faces")
+
+Record = dict[str, Any]
+
+
+def training_record(folder: Path) -> Record:
+    """Return what the tables need of a finished run: settings, figures, and those of its .tflite files.
+
+    Raises:
+        FileNotFoundError: If it is no run folder, or not finished.
+        ValueError: If its run.json is damaged.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"'{folder}' is no run folder: it has no {RUN_FILE}. Train one: fer-edge train")
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if not run["finished"]:
+            raise FileNotFoundError(f"the run in '{folder}' is not finished. Finish it: fer-edge train ... --resume")
+        plan = run["plan"]
+        record = {
+            "kind": "training",
+            "network": run["network"],
+            "recipe": run["recipe"]["name"],
+            "seed": run["seed"],
+            "data": run["data"]["name"],
+            "data_fingerprint": run["data"]["fingerprint"],
+            "split": {key: value for key, value in run["split"].items() if key != "ids"},
+            # Where files lie is the user's own business; the names of runs are what a reader can use.
+            "plan": plan
+            | {"teachers": [Path(name).name for name in plan.get("teachers", [])], "weights": _name(plan["weights"])},
+            "started_from": _name(run["weights"]["source"]),
+            "metrics": run["metrics"],
+            "temperature": run.get("temperature"),
+            "parameters": run["parameters"],
+            "train_seconds": run["train_seconds"],
+            "digest": run["model_digest"],
+            "versions": run["versions"],
+        }
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}). Train again") from error
+    record["converted"] = {}
+    for model in sorted(folder.glob("*.tflite")):
+        contract = read_contract(model)
+        figures = {name: contract.metrics[name] for name in CONVERTED}
+        record["converted"][contract.precision] = {"file_bytes": model.stat().st_size, **figures}
+    return record
+
+
+def _name(source: str) -> str:
+    return Path(source).name
+
+
+def append_trainings(path: Path, folders: Iterable[Path]) -> int:
+    """Add the records of runs to a file; a run that stands there already, converted no further, is left out.
+
+    Returns:
+        How many were added.
+    """
+    known = {(record["digest"], json.dumps(record["converted"])) for record in read_trainings(path)}
+    records = [training_record(folder) for folder in folders]
+    fresh = [record for record in records if (record["digest"], json.dumps(record["converted"])) not in known]
+    _append(path, fresh)
+    return len(fresh)
+
+
+def append_evaluations(path: Path, evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Add the figures of evaluations to a file.
+
+    Args:
+        path: JSON-lines file.
+        evaluations: What evaluate_model calls figures.
+    """
+    _append(path, [{"kind": "evaluation", **figures, "model": _name(figures["model"])} for figures in evaluations])
+
+
+def _append(path: Path, records: Sequence[Record]) -> None:
+    if records:
+        earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
+        write_whole(path, earlier + "".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_trainings(path: Path) -> list[Record]:
+    """Return the training records of a file, of runs with equal settings the last; none where there is no file.
+
+    Raises:
+        ValueError: If a line is no record.
+    """
+    records = [record for record in _read(path) if record["kind"] == "training"]
+    return list({_settings(record): record for record in records}.values())
+
+
+def _settings(record: Record) -> str:
+    """Return what makes two runs the same but for chance, as text."""
+    plan, split = record["plan"], record["split"]
+    changed = plan["recipe"] if record["recipe"].endswith("-changed") else None
+    run = [record[name] for name in ("network", "data_fingerprint", "recipe", "started_from", "seed")]
+    run += [split[name] for name in ("name", "seed", "fold", "folds")]
+    return json.dumps(
+        [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed], sort_keys=True
+    )
+
+
+def read_evaluations(path: Path) -> list[Record]:
+    """Return the evaluation records of a file, of each model on each part of a data set the last.
+
+    Raises:
+        ValueError: If a line is no record.
+    """
+    records = [record for record in _read(path) if record["kind"] == "evaluation"]
+    keys = ("model", "digest", "data", "split", "part", "classes")
+    return list({json.dumps([record[key] for key in keys]): record for record in records}.values())
+
+
+def _read(path: Path) -> list[Record]:
+    if not path.is_file():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            if record["kind"] not in ("training", "evaluation"):
+                raise KeyError(record["kind"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"line {number} of {path} is no record of accuracy ({error!r})") from error
+        records.append(record)
+    return records
+
+
+def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    """Summarise the test figures of runs that differ in seed or fold only.
+
+    Args:
+        runs: Contents of run.json, or training records.
+
+    Returns:
+        Estimates of ``accuracy``, ``macro_f1``, ``loss`` and, where all runs have it, ``ece``.
+    """
+    tests = [run["metrics"]["test"] for run in runs]
+    figures = {
+        "accuracy": estimate([test["accuracy"] for test in tests]),
+        "macro_f1": estimate([test["macro"]["f1"] for test in tests]),
+        "loss": estimate([test["loss"] for test in tests]),
+    }
+    if all("ece" in test for test in tests):  # earlier runs were not measured so
+        figures["ece"] = estimate([test["ece"] for test in tests])
+    return figures

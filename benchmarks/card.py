@@ -1,0 +1,113 @@
+"""Model cards: what a .tflite file is, was measured to do, and must not be used for; every figure from a record."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_edge.benchmarks.accuracy import Record
+from fer_edge.benchmarks.comparison import markdown
+from fer_edge.benchmarks.report import NOT_MEASURED
+from fer_edge.edge_runtime.contract import Contract, read_contract
+
+USE = """## Intended use
+
+Labelling the expression shown on one upright, roughly frontal face, on the device itself: interactive art, games, photo
+tools, teaching, research. The expression on a face is not what a person feels.
+
+## Not for
+
+Judging people: hiring, work, school, policing, credit, health. The EU AI Act (Article 5) forbids inferring emotions at work and
+in education. Not for identifying anybody either.
+"""
+
+LIMITS = {
+    "fer2013": "FER2013 was collected from the web by search words; its labels are noisy (people label about two "
+    "thirds of the faces so), 1,853 of its pictures are copies of others, and 57 groups of equal ones carry different labels.",
+    "": "The model knows the faces of its training data and no others.",
+}
+BIAS = (
+    "Differences between groups of people (age, sex, skin) were not measured: the data has no such labels. Faces of 48 x 48 "
+    "pixels are enough for it; profile, occlusion and darkness are not in its training."
+)
+
+
+def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Record]) -> str:
+    """Return the card of a model as markdown.
+
+    Args:
+        path: The .tflite file.
+        trainings: Training records, among them that of the run it was made from.
+        evaluations: Evaluation records; those of this file are shown.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModelError: If it holds no contract.
+        ValueError: If no record tells of its training or no evaluation was made of it.
+    """
+    contract = read_contract(path)
+    digest = contract.source_digest
+    training = next((record for record in trainings if record["digest"] == digest), None)
+    own = [one for one in evaluations if one["digest"] == digest and one["precision"] == contract.precision]
+    if training is None or not own:
+        missing = "of its training (fer-edge report RUN)" if training is None else "of it (fer-edge evaluate --record)"
+        raise ValueError(f"a card holds measured figures only, and there is no record {missing}. Received: {path}")
+    parts = [
+        f"# {path.name}",
+        markdown(("what", ""), _facts(path, contract, training)),
+        "## How it was made\n\n" + _commands(training, contract),
+        "## Measured\n\n" + _measured(own),
+        _per_class(own[0], contract),
+        "## Limits\n\n" + LIMITS.get(contract.data, LIMITS[""]) + " " + BIAS,
+        USE.rstrip(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(path: Path, contract: Contract, training: Record) -> list[tuple[str, str]]:
+    counts = contract.split["counts"]
+    calibrated = "no" if contract.temperature is None else f"by a temperature of {contract.temperature:.3f}, in its weights"
+    return [
+        ("network", f"{contract.architecture}, {contract.parameters:,} parameters"),
+        ("file", f"{path.stat().st_size:,} bytes, {contract.precision}"),
+        ("input", f"{contract.image_size} x {contract.image_size} RGB; grey and scaling happen inside"),
+        ("labels", ", ".join(contract.labels)),
+        ("training data", f"{contract.data}, {counts['train']:,} faces (fingerprint {contract.data_fingerprint[:16]})"),
+        ("split", f"{contract.split['name']}, seed {contract.split['seed']}; {counts['validation']:,} faces to choose by"),
+        ("started from", training["started_from"]),
+        ("probabilities calibrated", calibrated),
+        ("trained in", f"{training['train_seconds'] / 60:.0f} minutes, {training['plan']['epochs']} epochs"),
+        ("made with", ", ".join(f"{name} {version}" for name, version in contract.versions.items())),
+    ]
+
+
+def _commands(training: Record, contract: Contract) -> str:
+    plan, split = training["plan"], training["split"]
+    source = training["data"] if training["data"] == "synthetic" else f"{training['data']}.zip"
+    words = ["fer-edge train", plan["network"], "--data", source, "--split", split["name"]]
+    words += ["--recipe", plan["recipe"]["name"], "--epochs", str(plan["epochs"]), "--seed", str(plan["seed"])]
+    words += ["--image-size", str(plan["image_size"]), "--weights", plan["weights"]]
+    words += [word for teacher in plan["teachers"] for word in ("--teacher", f"runs/{teacher}")]
+    if split["fold"] is not None:
+        words += ["--folds", str(split["folds"]), "--fold", str(split["fold"])]
+    return f"    {' '.join(words)}\n    fer-edge convert --{contract.precision}"
+
+
+def _measured(evaluations: Sequence[Record]) -> str:
+    rows = []
+    for one in evaluations:
+        without = f"{one['accuracy_without_duplicates']:.4f}" if one["duplicates_in_training"] else "-"
+        figures = (f"{one['accuracy']:.4f}", without, f"{one['macro']['f1']:.4f}", f"{one['loss']:.4f}", f"{one['ece']:.4f}")
+        rows.append((one["data"], f"{one['split']} {one['part']}", str(one["count"]), *figures))
+    header = ("data", "part", "faces", "accuracy", "without faces that stand in training", "macro F1", "loss", "ECE")
+    warnings = sorted({one["warning"] for one in evaluations if one["warning"]})
+    return markdown(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
+
+
+def _per_class(one: Record, contract: Contract) -> str:
+    before = contract.metrics.get("recall_before", {})
+    rows = []
+    for label, figures in one["per_class"].items():
+        shares = [f"{figures[name]:.4f}" for name in ("precision", "recall", "f1")]
+        earlier = before.get(label)
+        rows.append((label, str(figures["support"]), *shares, NOT_MEASURED if earlier is None else f"{earlier:.4f}"))
+    title = f"Per class, {one['data']} {one['split']} {one['part']}; the last column is the Keras model's, before conversion:"
+    return f"{title}\n\n" + markdown(("class", "faces", "precision", "recall", "F1", "recall before"), rows)

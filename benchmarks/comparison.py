@@ -1,0 +1,232 @@
+"""The published tables 5 to 8 with ours beside them, and what the paper did not measure, from stored records."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_edge.benchmarks.accuracy import Record
+from fer_edge.benchmarks.estimate import estimate
+from fer_edge.benchmarks.published import PUBLISHED, RELATED, Published
+from fer_edge.benchmarks.report import NOT_MEASURED
+from fer_edge.edge_runtime.whole_file import whole_file
+
+COMPARED_DATA = "ck48"
+Runs = Sequence[Record]
+Figure = Callable[[Record], "float | None"]
+
+
+def comparison(trainings: Runs, evaluations: Runs) -> str:
+    """Return the tables as markdown.
+
+    Args:
+        trainings: Training records.
+        evaluations: Evaluation records.
+
+    Returns:
+        Tables 5 to 8 of the published comparison side by side with ours (CK+48, recipe ``paper``); then our own recipe,
+        FER2013, and other data than in training, as far as there are records.
+    """
+    paper = [run for run in trainings if run["data"] == COMPARED_DATA and run["recipe"] == "paper"]
+    parts = [
+        "# The published comparison, and ours beside it\n\n"
+        "Made by `fer-edge report` from the records in `benchmarks/results`. CK+48 has three neighbouring frames of each "
+        "sequence. The published split, random within each class, puts the same people on both sides: it flatters, and is "
+        "here to compare with. The subject split has nobody on two sides. A mean over several runs stands with its 95 % "
+        "interval (Student's t) and the number of runs.",
+        _provenance(paper),
+        "## Accuracy (published table 5)\n\n" + _table_5(paper),
+        "## Loss (published table 6)\n\n" + _table_6(paper),
+        "## Precision, recall and F1 (published table 7)\n\nThe paper does not say how it weights the classes; ours is "
+        "weighted by their faces, and F1 also plain (macro).\n\n" + _table_7(paper),
+        "## Related work (published table 8)\n\nEach as its authors reported it, with a split of their own.\n\n"
+        + _table_8(paper),
+    ]
+    others = [run for run in trainings if run not in paper]
+    if others:
+        parts.append("## Other recipes and data\n\n" + _others(others))
+    if evaluations:
+        parts.append("## Models measured on other data, ensembles and official parts\n\n" + _evaluations(evaluations))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _provenance(runs: Runs) -> str:
+    starts = []
+    for name, row in PUBLISHED.items():
+        sources = sorted({run["started_from"] for run in runs if run["network"] == name})
+        if sources:
+            starts.append(f"{row.title} from {' or '.join(sources)}")
+    return (
+        f"Weights that ours started from: {', '.join(starts)}. The published ones, but for the CNN: ImageNet." if starts else ""
+    )
+
+
+def _variants(runs: Runs) -> list[tuple[str, Published, list[Record]]]:
+    """Return title, published row and our runs of each network; runs that differ in more than seed and fold stand apart."""
+    variants = []
+    for name, row in PUBLISHED.items():
+        groups: dict[str, list[Record]] = {}
+        for run in runs:
+            if run["network"] == name:
+                plan = run["plan"]
+                told = f"{plan['epochs']} epochs from {run['started_from']}, {plan['image_size']} px"
+                groups.setdefault(told, []).append(run)
+        for told, own in sorted(groups.items()) or [("", [])]:
+            variants.append((f"{row.title}, {told}" if len(groups) > 1 else row.title, row, own))
+    return variants
+
+
+def _of(runs: Runs, split: str, figure: Figure) -> str:
+    """Return the mean of a figure over the runs under a split."""
+    return _mean([figure(run) for run in runs if run["split"]["name"] == split])
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    measured = [value for value in values if value is not None]
+    return str(estimate(measured)) if measured else NOT_MEASURED
+
+
+def _metric(part: str, *names: str) -> Figure:
+    def read(run: Record) -> float | None:
+        value: Any = run["metrics"][part]
+        for name in names:
+            value = value[name]
+        return float(value)
+
+    return read
+
+
+def _int8(run: Record) -> float | None:
+    converted: Mapping[str, Any] | None = run["converted"].get("int8")
+    return None if converted is None else float(converted["accuracy_after"])
+
+
+def _table_5(runs: Runs) -> str:
+    header = (
+        "network", "published train", "validation", "test", "paper split: train", "validation", "test", "test, int8",
+        "subject split: test", "test, int8",
+    )  # fmt: skip
+    rows = []
+    for title, row, own in _variants(runs):
+        ours = [_of(own, "paper", _metric(part, "accuracy")) for part in ("train", "validation", "test")]
+        subject = _of(own, "subject", _metric("test", "accuracy"))
+        int8 = [_of(own, split, _int8) for split in ("paper", "subject")]
+        published = (row.train_accuracy, row.validation_accuracy, row.test_accuracy)
+        rows.append((title, *(f"{value:.4f}" for value in published), *ours, int8[0], subject, int8[1]))
+    return markdown(header, rows)
+
+
+def _table_6(runs: Runs) -> str:
+    header = ("network", "published train", "validation", "paper split: train", "validation", "test", "subject split: test")
+    rows = []
+    for title, row, own in _variants(runs):
+        ours = [_of(own, "paper", _metric(part, "loss")) for part in ("train", "validation", "test")]
+        subject = _of(own, "subject", _metric("test", "loss"))
+        rows.append((title, f"{row.train_loss:.4f}", f"{row.validation_loss:.4f}", *ours, subject))
+    return markdown(header, rows)
+
+
+def _table_7(runs: Runs) -> str:
+    header = (
+        "network", "published precision", "recall", "F1", "paper split: precision", "recall", "F1", "macro F1",
+        "subject split: precision", "recall", "F1", "macro F1",
+    )  # fmt: skip
+    figures = [_metric("test", "weighted", name) for name in ("precision", "recall", "f1")] + [_metric("test", "macro", "f1")]
+    rows = []
+    for title, row, own in _variants(runs):
+        published = [f"{value:.2f}" for value in (row.precision, row.recall, row.f1)]
+        ours = [_of(own, split, figure) for split in ("paper", "subject") for figure in figures]
+        rows.append((title, *published, *ours))
+    return markdown(header, rows)
+
+
+def _table_8(runs: Runs) -> str:
+    rows = [(method, data, f"{accuracy:.2f}", "as reported") for method, data, accuracy in RELATED]
+    rows += [(f"{row.title}, published", "CK+", f"{100 * row.test_accuracy:.2f}", "paper") for row in PUBLISHED.values()]
+    for title, _, own in _variants(runs):
+        for split in ("paper", "subject"):
+            values = [run["metrics"]["test"]["accuracy"] for run in own if run["split"]["name"] == split]
+            if values:
+                rows.append((f"{title}, ours", "CK+48", f"{100 * estimate(values).mean:.2f}", split))
+    return markdown(("method", "data", "accuracy %", "split"), rows)
+
+
+def _others(runs: Runs) -> str:
+    header = (
+        "network", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test", "test, int8",
+        "macro F1", "ECE", "int8 KB",
+    )  # fmt: skip
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for run in runs:
+        plan = run["plan"]
+        teachers = str(len(plan["teachers"])) if plan["teachers"] else "-"
+        settings = (run["recipe"], run["split"]["name"], str(plan["epochs"]), run["started_from"], teachers)
+        groups.setdefault((run["network"], run["data"], *settings), []).append(run)
+    rows = []
+    for key, own in sorted(groups.items()):
+        tests = [run["metrics"]["test"] for run in own]
+        sizes = [run["converted"]["int8"]["file_bytes"] for run in own if "int8" in run["converted"]]
+        rows.append(
+            (
+                *key,
+                _mean([run["metrics"]["validation"]["accuracy"] for run in own]),
+                _mean([test["accuracy"] for test in tests]),
+                _mean([_int8(run) for run in own]),
+                _mean([test["macro"]["f1"] for test in tests]),
+                _mean([test.get("ece") for test in tests]),
+                f"{max(sizes) / 1000:.1f}" if sizes else NOT_MEASURED,
+            )
+        )
+    return markdown(header, rows)
+
+
+def _evaluations(evaluations: Runs) -> str:
+    header = ("model", "trained on", "measured on", "split", "classes", "faces", "accuracy", "no duplicates", "macro F1", "ECE")
+    rows = []
+    for one in evaluations:
+        split = f"{one['split']} {one['part']}" + (" (warning)" if one["warning"] else "")
+        # Not every data set has duplicates to leave out.
+        without = f"{one['accuracy_without_duplicates']:.4f}" if one["duplicates_in_training"] else "-"
+        figures = [f"{one['accuracy']:.4f}", without, f"{one['macro']['f1']:.4f}", f"{one['ece']:.4f}"]
+        name = one["model"] if one["network"] == "ensemble" else one["title"]
+        rows.append((name, one["trained_on"], one["data"], split, str(len(one["classes"])), str(one["count"]), *figures))
+    warnings = sorted({one["warning"] for one in evaluations if one["warning"]})
+    return markdown(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def plot_comparison(trainings: Runs, path: Path) -> None:
+    """Draw test accuracy per network: published, ours with the paper split, ours with the subject split.
+
+    Args:
+        trainings: Training records.
+        path: Picture file to write. Bars are means, whiskers their 95 % intervals; a bar is absent where nothing was measured.
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    paper = [run for run in trainings if run["data"] == COMPARED_DATA and run["recipe"] == "paper"]
+    canvas = Canvas(figsize=(8, 4), layout="constrained")
+    axes = canvas.subplots()
+    axes.bar(
+        [k - 0.27 for k in range(len(PUBLISHED))], [row.test_accuracy for row in PUBLISHED.values()], 0.26, label="published"
+    )
+    for shift, split in ((0.0, "paper"), (0.27, "subject")):
+        tests = {
+            k + shift: [r["metrics"]["test"]["accuracy"] for r in paper if (r["network"], r["split"]["name"]) == (name, split)]
+            for k, name in enumerate(PUBLISHED)
+        }
+        means = {place: estimate(values) for place, values in tests.items() if values}
+        reach = [mean.high - mean.mean for mean in means.values()]
+        heights = [mean.mean for mean in means.values()]
+        axes.bar(list(means), heights, 0.26, yerr=reach, capsize=3, label=f"ours, {split} split")
+    axes.set_xticks(range(len(PUBLISHED)), [row.title for row in PUBLISHED.values()])
+    axes.set_ylabel("test accuracy")
+    axes.set_ylim(0, 1.05)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="lower right")
+    with whole_file(path) as temporary:
+        canvas.savefig(temporary, dpi=120)

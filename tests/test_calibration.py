@@ -1,0 +1,36 @@
+import keras
+import numpy as np
+import pytest
+
+from fer_edge.train.networks import build_network
+from fer_edge.train.temperature import apply_temperature, calibration_error, fit_temperature, with_temperature
+
+
+def test_the_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():
+    sure = np.array([[0.9, 0.1]] * 10, np.float32)
+    assert calibration_error(sure, np.array([0] * 9 + [1])) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(sure, np.array([0] * 5 + [1] * 5)) == pytest.approx(0.4, abs=1e-6)
+    mixed = np.array([[0.95, 0.05], [0.55, 0.45]], np.float32)
+    assert calibration_error(mixed, np.array([0, 1])) == pytest.approx((0.05 + 0.55) / 2, abs=1e-6)
+
+
+def test_a_temperature_that_was_put_in_is_found_again():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20000, 4)) * 2
+    right = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    targets = np.array([rng.choice(4, p=row) for row in right])
+    too_sure = with_temperature(right.astype(np.float32), 0.5)
+    found = fit_temperature(too_sure, targets)
+    assert found == pytest.approx(2.0, rel=0.05)
+    mended = with_temperature(too_sure, found)
+    assert calibration_error(mended, targets) < 0.02 < calibration_error(too_sure, targets)
+    assert (mended.argmax(axis=1) == right.argmax(axis=1)).all()
+
+
+def test_a_temperature_in_the_weights_changes_the_answers_as_one_after_them():
+    keras.utils.set_random_seed(0)
+    model = build_network("cnn_nano", 32, 4)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
+    before = np.asarray(model(faces, training=False))
+    apply_temperature(model, 0.3)
+    assert np.asarray(model(faces, training=False)) == pytest.approx(with_temperature(before, 0.3), abs=1e-4)

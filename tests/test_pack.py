@@ -1,0 +1,35 @@
+import json
+
+import numpy as np
+import pytest
+
+from fer_edge.convert.run_folder import read_run
+from fer_edge.train.models import evaluate_model
+from fer_edge.train.pack import pack_runs, unpack_runs
+from fer_edge.train.synthetic import synthetic_faces
+
+
+def test_a_packed_run_comes_back_whole_with_its_weights_rounded(run_folder, faces, tmp_path):
+    parts = pack_runs([run_folder], tmp_path / "parts", part_bytes=400_000)
+    assert len(parts) > 2
+    assert max(part.stat().st_size for part in parts) == 400_000
+    (folder,) = unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
+    assert folder.name == run_folder.name
+    before, after = read_run(run_folder), read_run(folder)  # checks the digest and all files
+    assert after.facts["plan"] == before.facts["plan"]
+    assert after.facts["split"] == before.facts["split"]
+    assert np.array_equal(after.calibration.targets, before.calibration.targets)
+    mine, theirs = (evaluate_model(path, faces).probabilities for path in (folder, run_folder))
+    assert 0 < np.abs(mine - theirs).max() < 0.01
+    with pytest.raises(FileExistsError, match="is there already"):
+        unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
+    with pytest.raises(ValueError, match="was trained on other data"):
+        unpack_runs(tmp_path / "parts", synthetic_faces(10), tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match=r"no runs\.tar\.00"):
+        unpack_runs(tmp_path, faces, tmp_path / "other")
+
+
+def test_an_unfinished_run_is_not_packed(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"run_version": 1, "finished": False}))
+    with pytest.raises(FileNotFoundError, match="is not finished"):
+        pack_runs([tmp_path], tmp_path / "parts")

@@ -1,0 +1,127 @@
+import copy
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from fer_edge.benchmarks.accuracy import append_evaluations, append_trainings, read_evaluations, read_trainings
+from fer_edge.benchmarks.comparison import comparison
+from fer_edge.benchmarks.published import PUBLISHED
+from fer_edge.train.models import evaluate_ensemble, evaluate_model
+
+HEAD = {"network": "cnn", "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {}, "digest": "a"}
+
+
+def training(split, accuracy, seed=0, **changes):
+    """A training record whose figures are all told by one."""
+    scores = {"precision": accuracy, "recall": accuracy, "f1": accuracy - 0.1}
+    figures = {"accuracy": accuracy, "loss": 1 - accuracy, "weighted": scores, "macro": scores}
+    return {
+        **HEAD,
+        "seed": seed,
+        "split": {"name": split},
+        "plan": {"epochs": 30, "image_size": 48, "teachers": []},
+        "metrics": {part: copy.deepcopy(figures) for part in ("train", "validation", "test")},
+        **changes,
+    }
+
+
+def rows_of(text, title):
+    section = text.split(f"## {title}")[1].split("##")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")][2:]
+
+
+def test_the_published_tables_stand_beside_the_means_of_ours():
+    records = [training("paper", 0.9), training("paper", 0.94, seed=1), training("subject", 0.8)]
+    records[2]["converted"] = {"int8": {"accuracy_after": 0.79}}
+    text = comparison(records, [])
+    cnn, vgg16 = rows_of(text, "Accuracy (published table 5)")[:2]
+    assert cnn[:4] == ["CNN", "0.9783", "0.9797", "0.9800"]
+    assert cnn[6] == "0.9200 (0.6659 to 1.1741, 2 runs)"
+    assert cnn[7:] == ["not measured", "0.8000", "0.7900"]
+    assert set(vgg16[4:]) == {"not measured"}
+    assert rows_of(text, "Loss (published table 6)")[0][-1] == "0.2000"
+    assert rows_of(text, "Precision, recall and F1 (published table 7)")[0][-1] == "0.7000"
+    assert rows_of(text, "Related work (published table 8)")[-1] == ["CNN, ours", "CK+48", "80.00", "subject"]
+    assert len(rows_of(text, "Accuracy (published table 5)")) == len(PUBLISHED)
+
+
+def test_runs_of_other_weights_or_epochs_are_not_mixed_into_one_mean():
+    rows = rows_of(
+        comparison([training("paper", 0.9), training("paper", 0.98, started_from="cnn-fer2013")], []),
+        "Accuracy (published table 5)",
+    )
+    assert [(row[0], row[6]) for row in rows[:2]] == [
+        ("CNN, 30 epochs from cnn-fer2013, 48 px", "0.9800"),
+        ("CNN, 30 epochs from none, 48 px", "0.9000"),
+    ]
+
+
+def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_folder, models, tmp_path):
+    folder = tmp_path / "runs" / "cnn-run"
+    shutil.copytree(run_folder, folder)
+    results = tmp_path / "accuracy.jsonl"
+    assert append_trainings(results, [folder]) == 1
+    assert append_trainings(results, [folder]) == 0
+    shutil.copy(models["int8"], folder)
+    assert append_trainings(results, [folder]) == 1  # converted since, which takes the earlier record's place
+    (record,) = read_trainings(results)
+    assert record["converted"]["int8"]["file_bytes"] == models["int8"].stat().st_size
+    assert record["metrics"]["test"]["count"] > 0
+    assert str(tmp_path) not in results.read_text()
+    with pytest.raises(FileNotFoundError, match="is no run folder"):
+        append_trainings(results, [tmp_path])
+
+
+def test_of_an_evaluation_made_twice_the_last_counts(tmp_path):
+    keys = {"digest": "d", "data": "x", "split": "s", "part": "test", "classes": ["happy"], "model": "/home/me/m.tflite"}
+    append_evaluations(tmp_path / "r.jsonl", [{**keys, "accuracy": 0.1}])
+    append_evaluations(tmp_path / "r.jsonl", [{**keys, "accuracy": 0.2}])
+    assert [(one["accuracy"], one["model"]) for one in read_evaluations(tmp_path / "r.jsonl")] == [(0.2, "m.tflite")]
+    (tmp_path / "r.jsonl").write_text('{"kind": "other"}\n')
+    with pytest.raises(ValueError, match=r"line 1 of .* is no record of accuracy"):
+        read_evaluations(tmp_path / "r.jsonl")
+
+
+def test_an_ensemble_is_the_mean_of_its_members_probabilities(models, faces):
+    members = [evaluate_model(models[precision], faces) for precision in ("float32", "int8")]
+    both = evaluate_ensemble(members)
+    mean = (members[0].probabilities + members[1].probabilities) / 2
+    assert both.probabilities == pytest.approx(mean)
+    right = mean.argmax(axis=1) == both.selection.faces.targets
+    assert both.figures["accuracy"] == right.mean()
+    assert both.figures["title"] == "ensemble of 2"
+    with pytest.raises(ValueError, match="on other faces or labels than"):
+        evaluate_ensemble([members[0], evaluate_model(models["int8"], faces, part="validation")])
+    with pytest.raises(ValueError, match="at least two"):
+        evaluate_ensemble(members[:1])
+
+
+def test_on_other_data_only_the_classes_that_both_have_are_asked_for(models, faces):
+    few = faces.with_labels(("happy", "sad"))
+    whole = evaluate_model(models["int8"], few, "all")
+    shared = evaluate_model(models["int8"], few, "all", shared_classes=True)
+    assert (whole.figures["classes"], shared.figures["classes"]) == (list(faces.labels), ["happy", "sad"])
+    columns = [faces.labels.index(label) for label in ("happy", "sad")]
+    asked = whole.probabilities[:, columns].argmax(axis=1)
+    assert shared.figures["accuracy"] == (asked == few.targets).mean()
+    assert shared.probabilities.sum(axis=1) == pytest.approx(np.ones(len(few)), abs=1e-5)
+
+
+def test_report_writes_tables_plot_and_a_card_of_measured_figures(invoke, error_of, run_folder, models, tmp_path):
+    results, card = tmp_path / "r.jsonl", tmp_path / "cnn_synthetic_int8.tflite"
+    shutil.copy(models["int8"], card)
+    assert "no records in" in error_of("report", "--results", results)
+    out = ("--results", results, "--out", tmp_path / "c.md")
+    assert "no record of it" in error_of("report", run_folder, *out, "--card", card)
+    asked = invoke("evaluate", card, "--data", "synthetic:12", "--record", results, "--json")
+    accuracy = json.loads(asked.stdout)[0]["accuracy"]
+    result = invoke("report", run_folder, *out, "--card", card)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert "| cnn | synthetic | paper |" in (tmp_path / "c.md").read_text()
+    text = card.with_suffix(".md").read_text()
+    assert f"| {accuracy:.4f} |" in text
+    assert "fer-edge train cnn --data synthetic --split subject --recipe paper --epochs 2 --seed 1" in text
+    assert "EU AI Act" in text

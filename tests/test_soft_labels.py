@@ -1,0 +1,72 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_faces
+
+from fer_edge.train.distill import check_teachers, teacher_labels
+from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.recipes import RECIPES
+from fer_edge.train.soft_labels import ferplus_labels, training_labels
+from fer_edge.train.splits import make_split
+from fer_edge.train.synthetic import synthetic_faces
+
+HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
+
+
+def test_ferplus_votes_become_shares_and_a_row_without_votes_keeps_its_label(tmp_path):
+    table = tmp_path / "fer2013new.csv"
+    table.write_text(
+        HEADER
+        + "Training,fer0000000.png,4,0,0,1,0,0,0,5,0,0\n"
+        + "Training,,0,0,0,0,0,0,0,0,0,10\n"
+        + "Training,fer0000002.png,0,8,0,0,2,0,0,0,0,0\n"
+    )
+    faces = make_faces(["angry", "happy", "neutral", "sad"], [0, 3, 1])
+    faces = replace(faces, ids=("row_00000", "row_00001", "row_00002"))
+    expected = [[0, 0, 0.8, 0.2], [0, 0, 0, 1], [0.2, 0.8, 0, 0]]
+    assert ferplus_labels(table, faces) == pytest.approx(np.array(expected))
+    with pytest.raises(ValueError, match=r"goes by the rows of fer2013\.csv"):
+        ferplus_labels(table, replace(faces, ids=("Training_1.jpg", "a", "b")))
+    with pytest.raises(ValueError, match="has 3 rows, the faces need 10"):
+        ferplus_labels(table, replace(faces, ids=("row_00000", "row_00001", "row_00009")))
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="no votes for angry, happy"):
+        ferplus_labels(table, faces)
+    with pytest.raises(FileNotFoundError, match="no FER\\+ table"):
+        ferplus_labels(tmp_path / "none.csv", faces)
+
+
+def test_teachers_are_asked_once_and_their_mean_is_mixed_into_the_labels(run_folder, faces, tmp_path):
+    split = make_split(faces, "subject", seed=1)
+    recipe = replace(RECIPES["edge"], teacher_share=0.25, teacher_temperature=1.0)
+    plan = make_plan("cnn", recipe, image_size=32, seed=1, teachers=[str(run_folder), str(run_folder)])
+    labels = training_labels(plan, faces, split, tmp_path)
+    opinion = teacher_labels([str(run_folder)], faces, split.train, 1.0, tmp_path)
+    hard = np.eye(len(faces.labels))[faces.targets[split.train]]
+    assert labels == pytest.approx(0.75 * hard + 0.25 * opinion, abs=1e-6)
+    assert labels.sum(axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-5)
+    (cached,) = (tmp_path / ".opinions").iterdir()
+    np.save(cached, np.zeros((len(faces), len(faces.labels)), np.float32) + 1 / len(faces.labels))
+    asked_again = teacher_labels([str(run_folder)], faces, split.train, 1.0, tmp_path)
+    assert asked_again == pytest.approx(np.full_like(asked_again, 1 / len(faces.labels)))
+
+
+def test_a_teacher_that_has_seen_the_test_faces_is_refused(run_folder, faces, tmp_path):
+    with pytest.raises(ValueError, match=r"was trained on \d+ faces that are validation or test here"):
+        check_teachers([str(run_folder)], faces, make_split(faces, "subject", seed=2))
+    two = faces.with_labels(("happy", "sad"))
+    with pytest.raises(ValueError, match=r"knows angry, .*the data has happy, sad"):
+        check_teachers([str(run_folder)], two, make_split(two, "subject"))
+    with pytest.raises(FileNotFoundError, match="is no run folder"):
+        check_teachers([str(tmp_path)], faces, make_split(faces, "subject"))
+    check_teachers([str(run_folder)], synthetic_faces(10), make_split(synthetic_faces(10), "subject"))
+
+
+def test_a_student_is_trained_and_its_run_names_its_teacher_and_its_temperature(run_folder, faces, tmp_path):
+    plan = make_plan("cnn_nano", RECIPES["edge"], image_size=32, epochs=1, seed=1, teachers=[str(run_folder)])
+    run = train_run(plan, faces, make_split(faces, "subject", seed=1), tmp_path / "student")
+    assert run["plan"]["teachers"] == [str(run_folder)]
+    assert 0.25 <= run["temperature"] <= 4
+    assert json.loads((tmp_path / "student" / "run.json").read_text())["metrics"]["test"]["ece"] >= 0

@@ -1,0 +1,139 @@
+"""Carry trained runs from a rented machine: weights as float16, in parts that pass a size limit; whole runs again at home.
+
+python -m fer_edge.train.pack pack OUT RUN...
+python -m fer_edge.train.pack unpack FOLDER_OF_PARTS DATA RUNS
+"""
+
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_edge.edge_runtime.whole_file import whole_file, write_whole
+from fer_edge.train.augment import Augmentation
+from fer_edge.train.faces import Faces
+from fer_edge.train.fit import Plan, measure_parts
+from fer_edge.train.networks import build_network
+from fer_edge.train.recipes import Recipe
+from fer_edge.train.run_folder import MODEL_FILE, RUN_FILE, finish_run, read_run_file
+from fer_edge.train.splits import make_split
+
+PART_BYTES = 15_000_000
+WEIGHTS_FILE = "weights.npz"
+
+
+def pack_runs(folders: Sequence[Path], out: Path, part_bytes: int = PART_BYTES) -> list[Path]:
+    """Write runs as the parts of one tar file.
+
+    Args:
+        folders: Finished run folders.
+        out: Folder for ``runs.tar.00``, ``runs.tar.01``, ...
+        part_bytes: Largest size of a part.
+
+    Returns:
+        The parts, in order.
+
+    Raises:
+        FileNotFoundError: If a run is not there or not finished.
+    """
+    import keras
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for folder in folders:
+            if not read_run_file(folder)["finished"]:
+                raise FileNotFoundError(f"the run in '{folder}' is not finished. Finish it: fer-edge train ... --resume")
+            model = keras.models.load_model(folder / MODEL_FILE, compile=False)
+            weights = io.BytesIO()
+            np.savez_compressed(weights, *(values.astype(np.float16) for values in model.get_weights()))
+            for name, content in ((RUN_FILE, (folder / RUN_FILE).read_bytes()), (WEIGHTS_FILE, weights.getvalue())):
+                entry = tarfile.TarInfo(f"{folder.resolve().name}/{name}")
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    whole = buffer.getvalue()
+    parts = []
+    for number, start in enumerate(range(0, len(whole), part_bytes)):
+        parts.append(out / f"runs.tar.{number:02d}")
+        write_whole(parts[-1], whole[start : start + part_bytes])
+    return parts
+
+
+def unpack_runs(packed: Path, faces: Faces, out: Path) -> list[Path]:
+    """Make whole run folders of packed runs, measured anew with their rounded weights.
+
+    Args:
+        packed: Folder of the parts.
+        faces: The data that the runs were trained on.
+        out: Folder for the run folders.
+
+    Returns:
+        The run folders.
+
+    Raises:
+        FileNotFoundError: If there are no parts.
+        ValueError: If the data is other data, or a run stands in ``out`` already.
+    """
+    parts = sorted(packed.glob("runs.tar.*"))
+    if not parts:
+        raise FileNotFoundError(f"no runs.tar.00 in '{packed}'. Pack runs: python -m fer_edge.train.pack pack OUT RUN...")
+    whole = io.BytesIO(b"".join(part.read_bytes() for part in parts))
+    contents: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(fileobj=whole) as archive:
+        for entry in archive.getmembers():
+            file = archive.extractfile(entry)
+            if file:
+                folder, name = entry.name.split("/")
+                contents.setdefault(folder, {})[name] = file.read()
+    made = []
+    for name, files in contents.items():
+        made.append(out / name)
+        if made[-1].exists():
+            raise FileExistsError(f"{made[-1]} is there already. Choose another folder")
+        _unpack_run(json.loads(files[RUN_FILE]), files[WEIGHTS_FILE], faces, made[-1])
+    return made
+
+
+def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path) -> None:
+    if run["data"]["fingerprint"] != faces.fingerprint:
+        raise ValueError(f"{folder.name} was trained on other data than '{faces.name}'. Give the data that it was trained on")
+    plan = plan_from_data(run["plan"])
+    split = make_split(faces, run["split"]["name"], run["split"]["seed"], run["split"]["fold"], run["split"]["folds"])
+    model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
+    with np.load(io.BytesIO(weights)) as content:
+        model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
+    folder.mkdir(parents=True)
+    with whole_file(folder / MODEL_FILE) as temporary:
+        model.save(temporary)
+    kept = {name: run[name] for name in ("history", "weights", "precision", "backend", "parameters", "train_seconds")}
+    results = kept | {"temperature": run["temperature"], "weights_rounded_to": "float16", "trained_with": run["versions"]}
+    finish_run(folder, plan, faces, split, results | {"metrics": measure_parts(model, faces, split)})
+
+
+def plan_from_data(data: dict[str, Any]) -> Plan:
+    """Return the plan that a run.json holds as plain data."""
+    recipe = dict(data["recipe"])
+    recipe["augmentation"] = Augmentation(**recipe["augmentation"])
+    return Plan(**{**data, "recipe": Recipe(**recipe), "teachers": tuple(data["teachers"])})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Pack or unpack, as the module's docstring says."""
+    match list(arguments):
+        case ["pack", out, *runs] if runs:
+            made = pack_runs([Path(run) for run in runs], Path(out))
+        case ["unpack", packed, data, out]:
+            from fer_edge.train.datasets import load_faces
+
+            made = unpack_runs(Path(packed), load_faces(data), Path(out))
+        case _:
+            sys.exit((__doc__ or "").partition("\n\n")[2])
+    print(*made, sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

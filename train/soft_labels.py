@@ -1,0 +1,93 @@
+"""What each training face is labelled with: its class, the votes of FER+, the opinion of teachers, or a mixture."""
+
+import csv
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.train.datasets import SYNONYMS
+from fer_edge.train.distill import check_teachers, teacher_labels
+from fer_edge.train.faces import DataError, Faces
+from fer_edge.train.splits import Split
+
+if TYPE_CHECKING:
+    from fer_edge.train.fit import Plan
+
+# FER+ has one row for each of fer2013.csv. The numbers in the names of pictures cut from it (Training_*.jpg) are others.
+CSV_ROW = re.compile(r"row_(\d+)")
+
+Floats = npt.NDArray[np.float32]
+
+
+def training_labels(plan: "Plan", faces: Faces, split: Split, cache: Path) -> Floats:
+    """Return the label distribution of each training face.
+
+    Args:
+        plan: Names the teachers and the FER+ table, and in its recipe what the teachers weigh.
+        faces: The dataset.
+        split: Its division.
+        cache: Folder for what the teachers think.
+
+    Returns:
+        float32 array (len(split.train), classes).
+
+    Raises:
+        FileNotFoundError: If a teacher or the table is not there.
+        ValueError: If a teacher cannot teach this data, or the table is none of FER+.
+    """
+    check_teachers(plan.teachers, faces, split)
+    labels = np.eye(len(faces.labels), dtype=np.float32)[faces.targets]
+    if plan.ferplus:
+        labels = ferplus_labels(Path(plan.ferplus), faces)
+    labels = labels[split.train]
+    if plan.teachers:
+        share = plan.recipe.teacher_share
+        opinion = teacher_labels(plan.teachers, faces, split.train, plan.recipe.teacher_temperature, cache)
+        labels = (1 - share) * labels + share * opinion
+    return labels
+
+
+def ferplus_labels(path: Path, faces: Faces) -> Floats:
+    """Return the votes of ten people for each face of FER2013.
+
+    Args:
+        path: fer2013new.csv of FER+: Usage, Image name, one column of votes a class, unknown, NF.
+        faces: FER2013, read from its csv.
+
+    Returns:
+        float32 array (n, classes): shares of the votes for classes that the data has; where there are none (unknown, no
+        face), the data's own label.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DataError: If it is no such table, or the faces are not FER2013's.
+
+    Source: Barsoum et al., 2016, https://arxiv.org/abs/1608.01041.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no FER+ table '{path}'. Get fer2013new.csv from https://github.com/microsoft/FERPlus")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    columns = {SYNONYMS.get(name.lower(), name.lower()): name for name in (table[0] if table else {}) if name}
+    missing = set(faces.labels) - set(columns)
+    if missing:
+        raise DataError(f"{path} has no votes for {', '.join(sorted(missing))}; its columns: {', '.join(columns) or 'none'}")
+    rows = [_row_of(name) for name in faces.ids]
+    if max(rows) >= len(table):
+        raise DataError(f"{path} has {len(table)} rows, the faces need {max(rows) + 1}. Fetch it again")
+    votes = np.array([[float(table[row][columns[label]] or 0) for label in faces.labels] for row in rows], np.float32)
+    known = votes.sum(axis=1, keepdims=True)
+    own = np.eye(len(faces.labels), dtype=np.float32)[faces.targets]
+    return np.where(known > 0, votes / np.maximum(known, 1), own)
+
+
+def _row_of(name: str) -> int:
+    found = CSV_ROW.fullmatch(name)
+    if not found:
+        raise DataError(
+            f"FER+ goes by the rows of fer2013.csv, so train on that file: --data fer2013.csv. Received: face '{name}'"
+        )
+    return int(found[1])
