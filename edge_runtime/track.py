@@ -105,6 +105,11 @@ class Tracker:
                 track.eyes = ((ax + dx, ay + dy), (bx + dx, by + dy))
         return [TrackedFace(track.number, track.box, track.eyes) for track in current]
 
+    @property
+    def boxes(self) -> list[Box]:
+        """Return the boxes of the faces in the newest frame."""
+        return [track.box for track in self._tracks if not track.missed]
+
     def forget(self) -> None:
         """Forget all faces: the next frame has nothing to do with the last one. No number is given twice."""
         self._tracks = []

@@ -44,6 +44,10 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--log", type=click.Path(path_type=Path), help="Append each frame to this .jsonl or .csv file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Annotated copies of files: a folder, or a file for one picture.")
 @click.option("--record", type=click.Path(path_type=Path), help="Record a live source, annotated, to this .mp4 file.")
+@click.option("--serve", is_flag=False, flag_value="127.0.0.1:8080", metavar="[HOST:PORT]", help="Serve a preview page.")
+@click.option("--token", help="What viewers of the page must know.  [default: made up, but none on this machine]")
+@click.option("--mqtt", metavar="[mqtt://]HOST[:PORT]", help="Publish labels to this broker, for Home Assistant too.")
+@click.option("--name", help="Name of this board in MQTT.  [default: the host's]")
 @click.option("--profile", is_flag=True, help="Print the time of each stage at the end.")
 @friendly_errors
 def command(source: str | None, named_source: str | None, **options: Any) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
-from fer_edge.console import warn
+from fer_edge.console import note, warn
 from fer_edge.edge_runtime.lines import CsvLines, Lines, LiveLine, LogFile
+from fer_edge.edge_runtime.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs import Output, as_json_line, as_text_line
 from fer_edge.edge_runtime.pipeline import Pipeline
 from fer_edge.edge_runtime.record import AnnotatedCopies, Recording
+from fer_edge.edge_runtime.serve import Preview
 from fer_edge.edge_runtime.stats import Stats
 from fer_edge.table import text_table
 
@@ -34,6 +36,12 @@ def open_outputs(pipeline: Pipeline, name: str, options: dict[str, Any]) -> Iter
         outputs.append(copies)
     if options["record"]:
         outputs.append(Recording(options["record"], warn))
+    if options["serve"]:
+        preview = Preview(options["serve"], pipeline.stats, options["token"])
+        note(f"preview: {preview.url}")
+        outputs.append(preview)
+    if options["mqtt"]:
+        outputs.append(Mqtt(options["mqtt"], options["name"], note))
     complete = False
     try:
         yield outputs
