@@ -9,6 +9,7 @@ import numpy as np
 
 from fer_edge.edge_runtime.blazeface import BlazeFace, blazeface_model
 from fer_edge.edge_runtime.crop import Box, Eyes
+from fer_edge.edge_runtime.parts import SMALLEST_SHARE, PartsInTurn, overlap
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 from fer_edge.edge_runtime.yunet import YuNet, yunet_model
 
@@ -16,6 +17,8 @@ HAAR_FILE = "haarcascade_frontalface_default.xml"
 HAAR_SCALE_STEP = 1.1
 HAAR_NEIGHBOURS = 5
 HAAR_SMALLEST_PX = 32  # below, it finds faces in curtains
+SAME_FACE_OVERLAP = 0.3
+KNOWN_SHRINKS = 0.75  # a known face is not looked for below this share of its size
 MIN_FACE_PX = 32
 
 
@@ -77,18 +80,34 @@ class HaarDetector:
             )
         self._cv2 = cv2
         self._cascade = cv2.CascadeClassifier(str(Path(cascades) / HAAR_FILE))
+        self._parts = PartsInTurn()
 
     def detect(self, picture: Picture, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
         """Find the faces of an RGB or grey picture, largest first."""
-        grey = picture if picture.ndim == 2 else self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
-        # The smallest face that is looked for is as large as the cascade wants it: nothing finer has to be searched.
+        grey = picture if picture.ndim == 2 else np.asarray(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY), np.uint8)
+        if known is None:
+            return _largest_first([Detection(box) for box in self._look(grey, min_face_px)])
+        height, width = grey.shape
+        found: list[Box] = []
+        parts = self._parts.choose(width, height, min_face_px, known)
+        sizes = [KNOWN_SHRINKS * max(box[2:]) for box in known] if len(parts) > len(known) else []
+        for number, (left, top, w, h) in enumerate(parts):
+            smallest = max(min_face_px, round(sizes[number] if number < len(sizes) else SMALLEST_SHARE * max(w, h)))
+            for x, y, side, _ in self._look(grey[top : top + h, left : left + w], smallest):
+                box = (x + left, y + top, side, side)
+                if all(overlap(box, other) < SAME_FACE_OVERLAP for other in found):
+                    found.append(box)
+        return _largest_first([Detection(box) for box in found])
+
+    def _look(self, grey: Picture, min_face_px: int) -> list[Box]:
+        # The smallest face that is looked for is made as large as the cascade wants it: nothing finer has to be searched.
         scale = min(1.0, HAAR_SMALLEST_PX / min_face_px)
         if scale < 1:
-            grey = self._cv2.resize(grey, None, fx=scale, fy=scale, interpolation=self._cv2.INTER_AREA)
-        least = (HAAR_SMALLEST_PX, HAAR_SMALLEST_PX) if min_face_px >= HAAR_SMALLEST_PX else (min_face_px, min_face_px)
-        found = self._cascade.detectMultiScale(grey, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=least)
-        boxes = [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in found]
-        return _largest_first([Detection(box) for box in boxes])
+            size = max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))
+            grey = self._cv2.resize(grey, size, interpolation=self._cv2.INTER_AREA)
+        least = min(HAAR_SMALLEST_PX, min_face_px)
+        found = self._cascade.detectMultiScale(grey, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
+        return [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in found]
 
 
 class BlazeFaceDetector:

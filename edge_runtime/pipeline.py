@@ -19,6 +19,7 @@ from fer_edge.edge_runtime.sources import Source
 from fer_edge.edge_runtime.stats import Stats
 from fer_edge.edge_runtime.track import TrackedFace
 
+VIDEO_EVERY = 3  # frames from one detection to the next in a video: the same on every machine
 JOIN_S = 3.0  # a camera that hangs must not keep the program from ending
 
 
@@ -77,7 +78,7 @@ class PipelineSettings:
     """How a pipeline works.
 
     Attributes:
-        detect_every: Frames from one detection to the next; None adapts to the load for a camera, and is 1 for files.
+        detect_every: Frames from one detection to the next; None adapts to the load for a camera, and is 3 for videos.
         min_face_px: Smallest box, pixels; None for 32 in single pictures and 1/8 of the frame's shorter side else.
         most_faces: Faces a frame at most; the largest stay.
         smoothing: How labels are steadied over time; never those of single pictures.
@@ -139,7 +140,7 @@ class Pipeline:
         self._captured: Handover[Frame] = Handover(keep_all)
         self._found: Handover[tuple[Frame, list[TrackedFace]]] = Handover(keep_all)
         every = self._settings.detect_every
-        cadence = Cadence(every or 1, fixed=every is not None or keep_all)
+        cadence = Cadence(every or (VIDEO_EVERY if keep_all else 1), fixed=every is not None or keep_all)
         self._finder = FaceFinder(detector, cadence, self._settings.min_face_px, self._settings.most_faces, self.stats)
         self._smoother = Smoother(self._settings.smoothing)
         self._threads = [

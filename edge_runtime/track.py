@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.detect import Detection
+from fer_edge.edge_runtime.parts import overlap
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 
 LEAST_OVERLAP = 0.3  # intersection over union at which two boxes are the same face
@@ -128,14 +129,6 @@ class Tracker:
                 matched[i] = self._tracks[k]
                 taken.add(k)
         return matched
-
-
-def overlap(first: Box, second: Box) -> float:
-    """Return the intersection over union of two boxes, 0..1."""
-    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
-    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
-    shared = max(0, width) * max(0, height)
-    return shared / max(first[2] * first[3] + second[2] * second[3] - shared, 1)
 
 
 def _inside(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:

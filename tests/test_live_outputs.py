@@ -197,8 +197,9 @@ def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path
     assert len(json_lines((tmp_path / "l.jsonl").read_text())) == 5
     assert len(list(read_frames(tmp_path / "r.mp4"))) >= 1  # as long as it really took, so it may be one
     assert sorted(file.name for file in tmp_path.iterdir()) == ["l.jsonl", "r.mp4"]
-    assert b"classify" in errors
-    assert b"5 frames labelled, 0 dropped, 5 captured" in errors
+    profile = json.loads(errors.decode().splitlines()[-1])
+    assert (profile["captured"], profile["processed"], profile["dropped"]) == (5, 5, 0)
+    assert profile["stages"]["classify"]["runs"] == 5
 
 
 def test_run_says_what_does_not_go_together(error_of, models, tmp_path):

@@ -11,10 +11,11 @@ from fer_edge.edge_runtime.detect import Detection, open_detector
 from fer_edge.edge_runtime.find_faces import MOST_FRAMES, Cadence, FaceFinder
 from fer_edge.edge_runtime.frame import Frame
 from fer_edge.edge_runtime.handover import Ended, Handover
+from fer_edge.edge_runtime.parts import PartsInTurn, all_parts, around, overlap
 from fer_edge.edge_runtime.pipeline import Pipeline, PipelineSettings
 from fer_edge.edge_runtime.smooth import RAW, UNSURE, Smoother, Smoothing
 from fer_edge.edge_runtime.stats import KEPT_SAMPLES, Stats
-from fer_edge.edge_runtime.track import Tracker, overlap
+from fer_edge.edge_runtime.track import Tracker
 
 
 def run(frames, live=False, detector=None, classifier=None, **settings):
@@ -225,6 +226,30 @@ def test_overlap_is_intersection_over_union():
     assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
     assert overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
     assert overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
+
+
+def test_every_small_face_stands_whole_in_one_of_the_parts():
+    parts = all_parts(640, 480, 60)
+    assert parts[0] == (0, 0, 640, 480)
+    for x in range(0, 640 - 60, 20):
+        for y in range(0, 480 - 60, 20):
+            assert any(
+                px <= x and py <= y and x + 60 <= px + w and y + 60 <= py + h and 0.19 * w <= 60 for px, py, w, h in parts[1:]
+            ), (x, y)
+    assert all_parts(640, 480, 128) == [(0, 0, 640, 480)]
+    assert len(all_parts(7680, 4320, 1)) < 40
+
+
+def test_parts_are_looked_at_in_turn_and_known_faces_every_time():
+    turns = PartsInTurn()
+    parts = all_parts(640, 480, 60)
+    assert turns.choose(640, 480, 60, None) == parts
+    known = (100, 100, 60, 60)
+    looked = [turns.choose(640, 480, 60, [known]) for _ in parts]
+    assert {around(known, 640, 480)} == {first for first, _ in looked}
+    assert {second for _, second in looked} == set(parts)
+    assert len(turns.choose(640, 480, 60, [])) == 3
+    assert turns.choose(640, 480, 60, [known] * 20) == parts
 
 
 # Smoothing

@@ -1,5 +1,6 @@
 """fer-edge run: a camera, pictures, folders, videos or a stream in; a label and a probability per face out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
     show_default=True,
     help="auto, blazeface, yunet, haar, a YuNet .onnx file, or none: the picture is the face.",
 )
-@click.option("--detect-every", type=int, help="Frames from one detection to the next.  [default: 1 for files, else adapts]")
+@click.option("--detect-every", type=int, help="Frames from one detection to the next.  [default: 3 in videos, live it adapts]")
 @click.option(
     "--min-face", "min_face_px", type=int, help="Smallest face in pixels.  [default: 32 in pictures, else 1/8 of the frame]"
 )
@@ -48,7 +49,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--token", help="What viewers of the page must know.  [default: made up, but none on this machine]")
 @click.option("--mqtt", metavar="[mqtt://]HOST[:PORT]", help="Publish labels to this broker, for Home Assistant too.")
 @click.option("--name", help="Name of this board in MQTT.  [default: the host's]")
-@click.option("--profile", is_flag=True, help="Print the time of each stage at the end.")
+@click.option("--profile", is_flag=True, help="Print the time of each stage at the end, on standard error.")
 @friendly_errors
 def command(source: str | None, named_source: str | None, **options: Any) -> None:
     """Find and label the faces in SOURCE.
@@ -87,7 +88,8 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
                 break
         pipeline.close()
     if options["profile"]:
-        click.echo(profile_table(pipeline.stats), err=True)
+        told = json.dumps(pipeline.stats.as_dict()) if options["form"] == "json" else profile_table(pipeline.stats)
+        click.echo(told, err=True)
     elif pipeline.live:
         stats = pipeline.stats
         note(f"{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured")

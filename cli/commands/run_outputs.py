@@ -86,10 +86,10 @@ def stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
 def profile_table(stats: Stats) -> str:
     """Return the times of the stages and the counters as text."""
     rows = [
-        (stage, str(times.runs), f"{times.mean_ms:.2f}", f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}")
+        (stage, str(times.runs), f"{times.mean_ms:.2f}", f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.cpu_ms:.2f}")
         for stage, times in stats.stages().items()
     ]
-    table = text_table(("stage", "runs", "mean ms", "p50 ms", "p90 ms"), rows)
+    table = text_table(("stage", "runs", "mean ms", "p50 ms", "p90 ms", "CPU ms"), rows)
     latency = "" if stats.latency_ms is None else f", newest label {stats.latency_ms:.1f} ms after its capture"
     return (
         f"{table}\n{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured; "
