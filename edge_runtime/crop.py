@@ -70,7 +70,8 @@ def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention, e
     """
     if detector not in crop.box_transforms:
         raise ValueError(
-            f"the model's contract has no box transform for detector '{detector}'; it knows: {', '.join(crop.box_transforms)}"
+            f"the model's contract has no box transform for detector '{detector}'; it knows: {', '.join(crop.box_transforms)}. "
+            "Convert the run again where that detector is installed"
         )
     transform = crop.box_transforms[detector]
     x, y, width, height = box
