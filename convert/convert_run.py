@@ -14,8 +14,9 @@ from fer_edge.convert.fold import fold_input
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.quantize import QUANTIZATIONS, Quantization, check_calibration, quantize
 from fer_edge.convert.run_folder import Run, StoredFaces
+from fer_edge.edge_runtime.box_transform import derive_box_transforms
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import Contract, CropConvention
+from fer_edge.edge_runtime.contract import BOX_TRANSFORMS, BoxTransform, Contract, CropConvention
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
 from fer_edge.edge_runtime.whole_file import whole_file
 
@@ -71,6 +72,7 @@ def convert_run(
     if any(QUANTIZATIONS[precision].calibrated for precision in precisions):
         check_calibration(len(calibration))
     folded = fold_input(model)
+    transforms = derive_box_transforms(run.calibration.images)
     folder = out or run.folder
     made = []
     for done, precision in enumerate(precisions):
@@ -81,7 +83,7 @@ def convert_run(
             flatbuffer, used = _calibrated(run, model, folded, recipe, calibration, folder / LOG_FILE)
         else:
             flatbuffer, used = quantize(folded, recipe, calibration[:0], folder / LOG_FILE), 0
-        contract = _contract(run, recipe, used)
+        contract = _contract(run, recipe, used, transforms)
         path = folder / f"{contract.architecture}_{contract.data}_{precision}.tflite"
         with whole_file(path) as temporary:
             temporary.write_bytes(attach(flatbuffer, contract))
@@ -175,7 +177,9 @@ def _probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.
     return np.stack([classifier.probabilities(face) for face in faces])
 
 
-def _contract(run: Run, recipe: Quantization, calibration_faces: int) -> Contract:
+def _contract(
+    run: Run, recipe: Quantization, calibration_faces: int, transforms: dict[str, BoxTransform] | None = None
+) -> Contract:
     import tensorflow as tf
 
     facts = run.facts
@@ -183,7 +187,9 @@ def _contract(run: Run, recipe: Quantization, calibration_faces: int) -> Contrac
         architecture=facts["network"],
         labels=run.labels,
         image_size=facts["image_size"],
-        crop=CropConvention(training_resolution_px=facts["data"]["resolution_px"]),
+        crop=CropConvention(
+            training_resolution_px=facts["data"]["resolution_px"], box_transforms=transforms or dict(BOX_TRANSFORMS)
+        ),
         precision=recipe.precision,
         quantization={**recipe.as_data(), "calibration_faces": calibration_faces},
         parameters=facts["parameters"],
