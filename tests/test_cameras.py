@@ -375,3 +375,27 @@ def test_a_stream_that_does_not_answer_is_told_without_its_password():
     with pytest.raises(CameraError, match=r"no video from rtsp://127.0.0.1:9/cam") as caught:
         stream.open()
     assert "secret" not in str(caught.value) + stream.name
+
+
+def test_doctor_lists_cameras_and_says_what_denies_them(monkeypatch):
+    from fer_edge import checkup
+
+    devices = [
+        v4l2.VideoDevice(v4l2.Path("/dev/video0"), "Good Cam", True),
+        v4l2.VideoDevice(v4l2.Path("/dev/video1"), "Good Cam metadata", False),
+        v4l2.VideoDevice(v4l2.Path("/dev/video2"), "Locked Cam", None),
+    ]
+    monkeypatch.setattr(v4l2, "video_devices", lambda: devices)
+    good, locked = checkup._cameras()
+    assert (good.part, good.found, good.remedy) == ("/dev/video0", "Good Cam", None)
+    assert "usermod -aG video" in locked.remedy
+
+
+def test_doctor_warns_of_numpy_2_beside_picamera2(monkeypatch):
+    from fer_edge import checkup
+
+    monkeypatch.setattr(checkup, "find_spec", lambda name: object())
+    monkeypatch.setattr(np, "__version__", "2.1.0")
+    check = checkup._picamera()
+    assert check.found == "installed beside numpy 2.1.0"
+    assert "constraints-raspberry.txt" in check.remedy
