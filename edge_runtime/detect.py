@@ -11,7 +11,7 @@ from fer_edge.edge_runtime.blazeface import BlazeFace, blazeface_model
 from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.parts import SMALLEST_SHARE, PartsInTurn, overlap
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
-from fer_edge.edge_runtime.yunet import YuNet, yunet_model
+from fer_edge.edge_runtime.yunet import YuNet
 
 HAAR_FILE = "haarcascade_frontalface_default.xml"
 HAAR_SCALE_STEP = 1.1
@@ -172,15 +172,14 @@ def open_detector(name: str = "auto") -> Detector:
     """Make a detector.
 
     Args:
-        name: One of DETECTORS; a YuNet .onnx file; or ``auto``: BlazeFace where its package is installed, else YuNet
-            where its model is found, else Haar.
+        name: One of DETECTORS; a YuNet .onnx file; or ``auto``: BlazeFace where its package is installed, else Haar.
 
     Raises:
         ValueError: If the name is unknown.
         ImportError: If what the detector needs is missing.
     """
     if name == "auto":
-        name = "blazeface" if blazeface_model() else "yunet" if yunet_model() else "haar"
+        name = "blazeface" if blazeface_model() else "haar"
     if name.endswith(".onnx"):
         return YuNetDetector(name)
     if name not in DETECTORS:

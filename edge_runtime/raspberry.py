@@ -15,7 +15,9 @@ from fer_edge.edge_runtime.pictures import Picture
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the second is its name before Raspberry Pi OS Bookworm
 STRIDE = 64  # pixels; rpicam-vid pads rows to it and says nothing
-NUMPY_HINT = "picamera2 breaks with numpy 2: pip install -c constraints-raspberry.txt 'fer-edge[edge]'"
+NUMPY_HINT = (
+    "picamera2 breaks beside numpy 2: pip install 'numpy<2', or -c constraints-raspberry.txt from fer-edge's repository"
+)
 
 
 def import_picamera2() -> Any:
