@@ -100,7 +100,7 @@ def background(rng: np.random.Generator, size: tuple[int, int] = SIZE) -> Pictur
 
 def noisy(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
     """Return a copy with a sensor's noise: Gaussian, standard deviation ``sigma`` of 255 steps."""
-    noise = rng.normal(0.0, sigma, picture.shape).astype(np.float32)
+    noise = rng.standard_normal(picture.shape, np.float32) * sigma
     return np.asarray(np.clip(picture + noise, 0, 255), np.uint8)
 
 
@@ -115,15 +115,21 @@ def paste(scene: Picture, face: Picture, centre: tuple[float, float], side: floa
         degrees: Angle.
     """
     cv2 = import_cv2()
-    size = scene.shape[1], scene.shape[0]
+    reach = side * 0.75 + 2  # half a diagonal and a little
+    left, top = (max(0, int(middle - reach)) for middle in centre)
+    right, bottom = (min(length, int(middle + reach)) for middle, length in zip(centre, scene.shape[::-1], strict=True))
+    size = right - left, bottom - top
     length = face.shape[0]
     matrix = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), -degrees, side / length)
-    matrix[:, 2] += np.array(centre) - (length - 1) / 2
+    matrix[:, 2] += np.array(centre) - (left + length / 2, top + length / 2)
     rim = np.zeros((length, length), np.float32)
     cv2.rectangle(rim, (1, 1), (length - 2, length - 2), 1.0, -1)
     cover: npt.NDArray[np.float32] = cv2.warpAffine(cv2.GaussianBlur(rim, (0, 0), 0.7), matrix, size)
     pasted = cv2.warpAffine(face, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(np.round(scene * (1 - cover) + pasted * cover), np.uint8)
+    result = scene.copy()
+    area = result[top:bottom, left:right]
+    area[:] = np.round(area * (1 - cover) + pasted * cover)
+    return result
 
 
 def box_of(centre: tuple[float, float], side: float) -> Box:

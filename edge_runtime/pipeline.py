@@ -179,11 +179,6 @@ class Pipeline:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    @property
-    def stopped(self) -> bool:
-        """Return whether stop() has ended the run before its source did."""
-        return self._stop.is_set()
-
     def stop(self) -> None:
         """Let the iteration end soon; from any thread."""
         self._stop.set()

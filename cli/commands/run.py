@@ -79,7 +79,7 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
         every_frame=options["every_frame"],
         notice=warn,
     )
-    with stopped_by_signals(pipeline), open_outputs(pipeline, name, options) as outputs:
+    with stopped_by_signals(pipeline) as interrupted, open_outputs(pipeline, name, options, interrupted) as outputs:
         for number, labelled in enumerate(pipeline, 1):
             with pipeline.stats.timed("output"):
                 for output in outputs:

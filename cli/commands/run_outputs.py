@@ -22,7 +22,9 @@ from fer_edge.table import text_table
 
 
 @contextmanager
-def open_outputs(pipeline: Pipeline, name: str, options: dict[str, Any]) -> Iterator[list[Output]]:
+def open_outputs(
+    pipeline: Pipeline, name: str, options: dict[str, Any], interrupted: threading.Event
+) -> Iterator[list[Output]]:
     """Open the outputs that the options ask for, and finish them however the block ends."""
     if options["save"] and pipeline.live:
         raise ValueError("--save copies files; to keep a live source: --record FILE.mp4")
@@ -45,7 +47,7 @@ def open_outputs(pipeline: Pipeline, name: str, options: dict[str, Any]) -> Iter
     complete = False
     try:
         yield outputs
-        complete = pipeline.live or not pipeline.stopped
+        complete = pipeline.live or not interrupted.is_set()
     finally:
         for output in outputs:
             output.close(complete)
@@ -62,11 +64,17 @@ def _printed(pipeline: Pipeline, form: str | None) -> Output:
 
 
 @contextmanager
-def stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the run in good order: files are finished. A second one ends it at once."""
+def stopped_by_signals(pipeline: Pipeline) -> Iterator[threading.Event]:
+    """Let SIGINT and SIGTERM end the run in good order: files are finished. A second one ends it at once.
+
+    Yields:
+        What tells whether one of them came.
+    """
+    interrupted = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, before[number])
+        interrupted.set()
         # From a thread of its own: this one may be in the middle of taking a frame.
         threading.Thread(target=pipeline.stop).start()
 
@@ -77,7 +85,7 @@ def stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
     except ValueError:  # not in the main thread: whoever runs us there handles the signals
         pass
     try:
-        yield
+        yield interrupted
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
