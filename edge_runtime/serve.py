@@ -8,6 +8,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
@@ -145,9 +146,9 @@ class Preview:
         if self._token:
             given = request.query.get("token") or request.cookies.get(COOKIE) or ""
             given = given or request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
                 raise web.HTTPUnauthorized(text="The token is missing or wrong. fer-edge run prints the whole address.\n")
-        elif (request.url.host or "") not in LOCAL_NAMES:
+        elif re.sub(r":\d+$", "", request.host).strip("[]") not in LOCAL_NAMES:
             # Another site may have pointed its own name at this machine, to read the camera through a browser here.
             raise web.HTTPForbidden(text="This preview answers to localhost only.\n")
         return await handler(request)

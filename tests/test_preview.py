@@ -97,6 +97,7 @@ def test_a_token_that_is_missing_or_wrong_opens_nothing(guarded):
         assert get(bare + path)[0] == 401
         assert get(bare + path + "?token=wrong")[0] == 401
         assert get(bare + path, Cookie="fer_edge_token=")[0] == 401
+        assert get(bare + path, Authorization="Bearer wr\xf6ng")[0] == 401
     assert get(bare + "state.json", Authorization="Bearer right")[0] == 200
     status, _, headers = get(guarded.url)
     assert status == 200
@@ -106,7 +107,10 @@ def test_a_token_that_is_missing_or_wrong_opens_nothing(guarded):
 
 
 def test_a_site_that_points_its_name_at_this_machine_is_refused(preview):
-    assert get(preview.url + "state.json", Host="evil.example")[0] == 403
+    for host in ("evil.example", "evil.example:8080", "localhost.evil.example", "[", ""):
+        assert get(preview.url + "state.json", Host=host)[0] in (400, 403)
+    for host in ("localhost", "localhost:9999", "[::1]:1", "127.0.0.1"):
+        assert get(preview.url + "state.json", Host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
