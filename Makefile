@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 DATA ?=
 NETWORK ?= cnn
 EPOCHS ?= 12
+MODEL ?= demo/synthetic/cnn_synthetic_int8.tflite
 TREE := build/tree
 
-.PHONY: demo test test-wheel lint setup clean
+.PHONY: demo test test-wheel lint soak setup clean
 
 # The package as it is installed, made of links: type checkers do not follow setup.cfg's package_dir.
 define link_tree
@@ -51,6 +52,11 @@ test-wheel: setup
 	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
 	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest
+
+# Hours in minutes: 200,000 frames under faults. MODEL is a .tflite file; its result is appended to the record.
+soak: setup
+	$(BIN)/python -m fer_edge.train.synthetic happy build/face.png
+	$(BIN)/python -m fer_edge.benchmarks.soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info

@@ -38,6 +38,7 @@ def examine() -> list[Check]:
         _tried("interpreter", "run", _interpreter, "pip install 'fer-edge[edge]'"),
         _tried("opencv", "run", _opencv, "pip install 'fer-edge[edge]'"),
         _blazeface(),
+        _yunet(),
         _installed("keras", "train", "pip install 'fer-edge[train]'"),
         _installed("tensorflow", "train, convert", "pip install 'fer-edge[train,convert]'"),
         _installed("sklearn", "train, bench", "pip install 'fer-edge[train]'", "scikit-learn"),
@@ -47,7 +48,10 @@ def examine() -> list[Check]:
             "tensorflow_model_optimization", "convert", "pip install 'fer-edge[convert]'", "tensorflow-model-optimization"
         ),
         _installed("matplotlib", "bench", "pip install 'fer-edge[bench]'"),
+        _installed("aiohttp", "run --serve", "pip install 'fer-edge[serve]'"),
+        _installed("paho", "run --mqtt", "pip install 'fer-edge[mqtt]'", "paho-mqtt"),
         _picamera(),
+        *_cameras(),
     ]
 
 
@@ -107,10 +111,42 @@ def _version(package: str) -> str:
 
 def _picamera() -> Check:
     if find_spec("picamera2") is None:
-        return Check("picamera2", "optional", "not installed: no Raspberry Pi camera here")
+        return Check("picamera2", "optional", "not installed: for the Raspberry Pi camera")
     import numpy as np
 
+    from fer_edge.edge_runtime.raspberry import NUMPY_HINT, import_picamera2
+
     if int(np.__version__.split(".")[0]) >= 2:
-        remedy = "Raspberry Pi OS's picamera2 breaks with numpy 2: pip install 'numpy<2'"
-        return Check("picamera2", "optional", f"installed beside numpy {np.__version__}", remedy)
-    return Check("picamera2", "optional", "installed")
+        return Check("picamera2", "optional", f"installed beside numpy {np.__version__}", NUMPY_HINT)
+    try:
+        cameras = import_picamera2().Picamera2.global_camera_info()
+    except (ImportError, RuntimeError, OSError) as error:
+        return Check("picamera2", "optional", str(error).partition("\n")[0], NUMPY_HINT)
+    return Check("picamera2", "optional", ", ".join(str(camera.get("Model")) for camera in cameras) or "installed, no camera")
+
+
+def _cameras() -> list[Check]:
+    """Return a line for each USB camera, and one for rpicam-vid where that is how the Pi's own is read."""
+    from fer_edge.edge_runtime.raspberry import find_rpicam
+    from fer_edge.edge_runtime.v4l2 import video_devices
+
+    checks = []
+    for device in video_devices():
+        if device.captures is None:
+            denied = "sudo usermod -aG video $USER, then log in again"
+            checks.append(Check(str(device.path), "optional", f"{device.title}, may not be used by this user", denied))
+        elif device.captures:
+            checks.append(Check(str(device.path), "optional", device.title))
+    if not checks:
+        checks.append(Check("usb camera", "optional", "none at /dev/video*"))
+    program = find_rpicam()
+    if program and find_spec("picamera2") is None:
+        checks.append(Check("rpicam-vid", "optional", program))
+    return checks
+
+
+def _yunet() -> Check:
+    from fer_edge.edge_runtime.yunet import MODEL_VARIABLE, yunet_model
+
+    model = yunet_model()
+    return Check("yunet", "optional", str(model) if model else f"no model found; {MODEL_VARIABLE} names one")

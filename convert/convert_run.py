@@ -20,6 +20,7 @@ from fer_edge.convert.inspect_model import Inspection, inspect_model, outstandin
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES, Quantization
 from fer_edge.convert.run_folder import Run
+from fer_edge.edge_runtime.box_transform import derive_box_transforms
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import Contract, CropConvention, ModelError, read_contract
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
@@ -68,6 +69,7 @@ class Source:
         description: What the calibration set looks like, see describe_calibration.
         held_out: Test faces, uint8 array (m, size, size, 3), RGB.
         before: The Keras model's probabilities of them, float32 array (m, classes).
+        crop: How faces are cut for this model; the box transforms are derived from its own calibration faces.
         out: Folder for the files.
     """
 
@@ -79,6 +81,7 @@ class Source:
     description: dict[str, Any]
     held_out: npt.NDArray[np.uint8]
     before: npt.NDArray[np.float32]
+    crop: CropConvention
     out: Path
 
     @property
@@ -116,6 +119,10 @@ def open_source(
         description=describe_calibration(faces, targets, run.labels, source),
         held_out=held_out,
         before=predict(model, held_out),
+        crop=CropConvention(
+            training_resolution_px=run.facts["data"]["resolution_px"],
+            box_transforms=derive_box_transforms(run.calibration.images),
+        ),
         out=out or run.folder,
     )
 
@@ -219,7 +226,7 @@ def finish(
 ) -> Converted:
     """Attach the contract, measure on the held-out faces, judge, and write the file whole under the name it deserves."""
     run = source.run
-    contract = _contract(run, recipe, {**details, "calibration": source.description if recipe.calibrated else None})
+    contract = _contract(source, recipe, {**details, "calibration": source.description if recipe.calibrated else None})
     with TemporaryDirectory() as folder:
         path = Path(folder) / target.name
         path.write_bytes(attach(flatbuffer, contract))
@@ -230,7 +237,7 @@ def finish(
     problems = judge(contract.metrics, bounds, inspection, contract.labels, run.labels)
     if problems:
         order = permutation(source.before, after, run.labels)
-        problems += [order] * (order is not None) + found
+        problems += ([order] if order else []) + found
     contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
     path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
     with whole_file(path) as temporary:
@@ -293,19 +300,19 @@ def run_flatbuffer(
     """Return the probabilities that a flatbuffer without contract gives, float32 array (n, classes)."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.tflite"
-        path.write_bytes(attach(flatbuffer, _contract(source.run, recipe, {})))
+        path.write_bytes(attach(flatbuffer, _contract(source, recipe, {})))
         return probabilities(Classifier(path), faces)
 
 
-def _contract(run: Run, recipe: Quantization, details: dict[str, Any]) -> Contract:
+def _contract(source: Source, recipe: Quantization, details: dict[str, Any]) -> Contract:
     import tensorflow as tf
 
-    facts = run.facts
+    facts = source.run.facts
     return Contract(
         architecture=facts["network"],
-        labels=run.labels,
+        labels=source.run.labels,
         image_size=facts["image_size"],
-        crop=CropConvention(training_resolution_px=facts["data"]["resolution_px"]),
+        crop=source.crop,
         precision=recipe.precision,
         quantization={**recipe.as_data(), **details},
         parameters=facts["parameters"],

@@ -202,7 +202,7 @@ def _ignorance(teacher: "keras.Model", faces: npt.NDArray[np.uint8]) -> float:
 
 
 def _watch(tf_keras: Any, ignorance: float, total: int, progress: Progress | None) -> Any:
-    class Watch(tf_keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+    class Watch(tf_keras.callbacks.Callback):
         """Tells how far it is, and stops a run that knows no more than the mean."""
 
         diverged: str | None = None

@@ -39,8 +39,9 @@ def own_faces(source: str | Path, run: Run, detector: str = "auto", progress: Pr
     for frame in read_frames(source, on_skip=lambda reason: None):
         if frame.number is not None and frame.number % FRAMES_APART:
             continue
-        for box in finder.detect(frame.picture):
-            faces.append(frame.picture if finder.name == "none" else crop_face(frame.picture, box, finder.name, crop))
+        for found in finder.detect(frame.picture):
+            whole = finder.name == "none"
+            faces.append(frame.picture if whole else crop_face(frame.picture, found.box_px, finder.name, crop, found.eyes_px))
         if progress:
             progress(min(len(faces), MOST_FACES), MOST_FACES)
         if len(faces) >= MOST_FACES:

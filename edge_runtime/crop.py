@@ -1,12 +1,19 @@
 """From a detector's box to the pixels the network reads."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import CropConvention
+from fer_edge.edge_runtime.contract import BoxTransform, CropConvention
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
+Eyes = tuple[tuple[float, float], tuple[float, float]]  # (x, y) of two eyes, the one further left first
+
+# Training faces are upright within a few degrees. Turning costs an interpolation, so small angles stay as they are.
+LEAST_TURN_DEGREES = 5.0
+MOST_TURN_DEGREES = 45.0  # beyond, the eyes were misread more often than a head was so tilted
 
 
 def prepare_face(face: Picture, image_size: int, training_resolution_px: int) -> Picture:
@@ -43,35 +50,71 @@ def to_rgb(face: Picture) -> Picture:
     return np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
 
 
-def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention) -> Picture:
+def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention, eyes: Eyes | None = None) -> Picture:
     """Cut a square face out of a picture by the contract's convention.
 
     What lies outside the picture is filled with its border pixels.
 
     Args:
-        picture: uint8 array (height, width, 3), RGB.
+        picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
         box: The detector's box, pixels.
         detector: Name of the detector that found the box.
         crop: The contract's crop convention.
+        eyes: Centres of the eyes, pixels: a tilted face is turned upright.
 
     Returns:
-        uint8 array (side, side, 3), RGB, no sharper than the training faces.
+        uint8 array (side, side, 3) or (side, side), no sharper than the training faces.
 
     Raises:
         ValueError: If the contract knows no transform for this detector.
     """
     if detector not in crop.box_transforms:
         raise ValueError(
-            f"the model's contract has no box transform for detector '{detector}'; it knows: {', '.join(crop.box_transforms)}"
+            f"the model's contract has no box transform for detector '{detector}'; it knows: {', '.join(crop.box_transforms)}. "
+            "Convert the run again where that detector is installed"
         )
     transform = crop.box_transforms[detector]
     x, y, width, height = box
     side = max(1, round(max(width, height) * transform.scale))
+    angle = tilt_degrees(eyes) if eyes else 0.0
+    if LEAST_TURN_DEGREES <= abs(angle) <= MOST_TURN_DEGREES:
+        return _turned(picture, box, side, transform, angle, crop.training_resolution_px)
     left = round(x + width * (0.5 + transform.shift_x) - side / 2)
     top = round(y + height * (0.5 + transform.shift_y) - side / 2)
+    if left >= 0 and top >= 0 and left + side <= picture.shape[1] and top + side <= picture.shape[0]:
+        return _soften(picture[top : top + side, left : left + side], crop.training_resolution_px)
     rows = _clamped_range(top, side, picture.shape[0])
     columns = _clamped_range(left, side, picture.shape[1])
     return _soften(np.ascontiguousarray(picture[rows][:, columns]), crop.training_resolution_px)
+
+
+def tilt_degrees(eyes: Eyes) -> float:
+    """Return by how much the line from the left eye to the right one falls, degrees; 0 is upright."""
+    (left_x, left_y), (right_x, right_y) = eyes
+    return math.degrees(math.atan2(right_y - left_y, right_x - left_x))
+
+
+def _turned(
+    picture: Picture, box: Box, side: int, transform: BoxTransform, angle: float, training_resolution_px: int
+) -> Picture:
+    """Cut a tilted face so that it stands upright: the transform's shift turns with it."""
+    cv2 = import_cv2()
+    x, y, width, height = box
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    shift_x, shift_y = width * transform.shift_x, height * transform.shift_y
+    centre_x = x + width / 2 + cosine * shift_x - sine * shift_y
+    centre_y = y + height / 2 + sine * shift_x + cosine * shift_y
+    # From a pixel of the crop to one of the picture; a pixel's centre lies half a pixel in.
+    half = (side - 1) / 2
+    matrix = np.array(
+        [
+            [cosine, -sine, centre_x - 0.5 - cosine * half + sine * half],
+            [sine, cosine, centre_y - 0.5 - sine * half - cosine * half],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned = cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return _soften(np.asarray(turned, np.uint8), training_resolution_px)
 
 
 def _soften(face: Picture, training_resolution_px: int) -> Picture:

@@ -1,31 +1,138 @@
-"""Where frames come from: pictures, folders and video files. A live camera will be one more kind of source here."""
+"""Where frames come from: one name or path, one source of frames behind it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, Picture, import_cv2, read_picture
+from fer_edge.edge_runtime.camera import Camera, CameraError, Notice, camera_frames
+from fer_edge.edge_runtime.frame import Frame
+from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, import_cv2, read_picture
+from fer_edge.edge_runtime.raspberry import PiCamera, RpicamVid, find_rpicam, import_picamera2, rpicam_lists_a_camera
+from fer_edge.edge_runtime.streams import SCHEMES, NetworkStream, RawInput
+from fer_edge.edge_runtime.v4l2 import UsbCamera, video_devices
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpg", ".mjpeg")
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One picture, or one frame of a video.
+class Source(Protocol):
+    """Something that frames come from.
 
     Attributes:
-        source: The file it comes from.
-        number: Number of the frame in its video, from 0; None for a picture.
-        picture: uint8 array (height, width, 3), RGB.
-        frames_per_second: Of the video; None for a picture.
+        name: What to call it; holds no password.
+        live: Whether frames come by themselves, so that only the newest is worth anything. The others come when they are
+            asked for, in order, and none is left out.
     """
 
-    source: Path
-    number: int | None
-    picture: Picture
-    frames_per_second: float | None = None
+    name: str
+    live: bool
+
+    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
+        """Yield frames until the source or the world ends.
+
+        Args:
+            stop: Set from another thread to end.
+            notice: Called with a line about anything the user should know: a file left out, a camera lost or back.
+
+        Raises:
+            OSError: If there is nothing to open.
+            ValueError: If what is there cannot be read.
+        """
+
+
+class LiveSource:
+    """A camera, kept going."""
+
+    live = True
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        self.name = camera.name
+
+    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
+        """Yield the camera's frames; a camera that is lost is reopened."""
+        return camera_frames(self.camera, stop, notice)
+
+
+class FileSource:
+    """A picture, a folder of pictures and videos, or a video file."""
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+
+    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
+        """Yield the frames in order of their files' names."""
+        for frame in read_frames(self.path, on_skip=notice and (lambda reason: notice(f"skipped: {reason}"))):
+            if stop.is_set():
+                return
+            yield frame
+
+
+def open_source(
+    name: str | Path = "auto",
+    size: tuple[int, int] = (640, 480),
+    frames_per_second: float = 30.0,
+    pixels: str = "rgb",
+) -> Source:
+    """Return the source that a name or path stands for. Cameras are opened when their first frame is asked for.
+
+    Args:
+        name: ``auto`` (the Raspberry Pi camera, else the first USB camera); ``picamera2``; ``rpicam``; ``/dev/videoN`` or N;
+            an address such as ``rtsp://...``; ``-`` for raw frames on standard input; or the path of a picture, a folder or
+            a video.
+        size: Width and height to ask a camera for; of the frames on standard input, pixels.
+        frames_per_second: Rate to ask a camera for.
+        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420 or yuyv.
+
+    Raises:
+        CameraError: If ``auto`` finds no camera.
+        FileNotFoundError: If there is nothing at a path.
+        ValueError: If a path holds nothing that can be read, or size and order do not fit.
+    """
+    text = str(name)
+    if text == "auto":
+        return LiveSource(_first_camera(size, frames_per_second))
+    if text == "picamera2":
+        return LiveSource(PiCamera(size, frames_per_second))
+    if text == "rpicam":
+        return LiveSource(RpicamVid(size, frames_per_second))
+    if text == "-":
+        return LiveSource(RawInput(size, pixels, frames_per_second))
+    if text.startswith(SCHEMES):
+        return LiveSource(NetworkStream(text))
+    if re.fullmatch(r"\d+|/dev/video\d+", text):
+        return LiveSource(UsbCamera(f"/dev/video{text}" if text.isdigit() else text, size, frames_per_second))
+    list_files(text)  # a wrong path is told now
+    return FileSource(Path(text))
+
+
+def _first_camera(size: tuple[int, int], frames_per_second: float) -> Camera:
+    """Choose a camera: the Pi's own first, because who has one has connected it on purpose."""
+    reasons = []
+    try:
+        if import_picamera2().Picamera2.global_camera_info():
+            return PiCamera(size, frames_per_second)
+        reasons.append("picamera2 finds none")
+    except ImportError as error:
+        reasons.append("picamera2 is not installed" if "No module named 'picamera2'" in str(error) else str(error))
+        program = find_rpicam()
+        if program and rpicam_lists_a_camera(program):
+            return RpicamVid(size, frames_per_second, program)
+        reasons.append("rpicam-vid finds none" if program else "rpicam-vid is not installed")
+    usable = [device for device in video_devices() if device.captures is not False]
+    if usable:
+        return UsbCamera(usable[0].path, size, frames_per_second)
+    reasons.append("no camera at /dev/video*")
+    raise CameraError(
+        "missing",
+        f"no camera found ({'; '.join(reasons)}). Plug one in, or name a source: a file, a folder, /dev/videoN, rtsp://..., -",
+    )
 
 
 def list_files(source: str | Path) -> list[Path]:
@@ -49,7 +156,7 @@ def list_files(source: str | Path) -> list[Path]:
     return files
 
 
-def read_frames(source: str | Path, on_skip: Callable[[str], None] | None = None) -> Iterator[Frame]:
+def read_frames(source: str | Path, on_skip: Callable[[str], None] | None = None) -> Generator[Frame, None, None]:
     """Yield the frames of a picture, a folder or a video file, in order of their names.
 
     Args:
@@ -77,7 +184,7 @@ def read_frames(source: str | Path, on_skip: Callable[[str], None] | None = None
                 on_skip(str(error))
 
 
-def _video_frames(path: Path) -> Iterator[Frame]:
+def _video_frames(path: Path) -> Generator[Frame, None, None]:
     cv2 = import_cv2()
     capture = cv2.VideoCapture(str(path))
     try:
@@ -87,7 +194,7 @@ def _video_frames(path: Path) -> Iterator[Frame]:
             read, frame = capture.read()
             if not read:
                 break
-            yield Frame(path, number, np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), rate)
+            yield Frame(path, number, np.asarray(frame, np.uint8), "bgr", rate)
             number += 1
     finally:
         capture.release()

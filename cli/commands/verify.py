@@ -1,8 +1,10 @@
 """fer-edge verify: a .tflite file against the run it was made from."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -78,7 +80,7 @@ def command(
         raise RuntimeError(f"{model} is refused: {found.problems[0].cause}")
 
 
-def _report(metrics: dict) -> str:
+def _report(metrics: Mapping[str, Any]) -> str:
     rows = []
     for label, count in metrics["faces_per_class"].items():
         before, after, divergence = (metrics[key][label] for key in ("recall_before", "recall_after", "kl_per_class"))

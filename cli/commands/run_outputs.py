@@ -1,0 +1,106 @@
+"""Where fer-edge run sends its labelled frames."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from fer_edge.console import note, warn
+from fer_edge.edge_runtime.lines import CsvLines, Lines, LiveLine, LogFile
+from fer_edge.edge_runtime.mqtt import Mqtt
+from fer_edge.edge_runtime.outputs import Output, as_json_line, as_text_line
+from fer_edge.edge_runtime.pipeline import Pipeline
+from fer_edge.edge_runtime.record import AnnotatedCopies, Recording
+from fer_edge.edge_runtime.serve import Preview
+from fer_edge.edge_runtime.stats import Stats
+from fer_edge.table import text_table
+
+
+@contextmanager
+def open_outputs(
+    pipeline: Pipeline, name: str, options: dict[str, Any], interrupted: threading.Event
+) -> Iterator[list[Output]]:
+    """Open the outputs that the options ask for, and finish them however the block ends."""
+    if options["save"] and pipeline.live:
+        raise ValueError("--save copies files; to keep a live source: --record FILE.mp4")
+    if options["record"] and not pipeline.live:
+        raise ValueError("--record is for live sources; for files: --save FOLDER")
+    outputs: list[Output] = [_printed(pipeline, options["form"])]
+    if options["log"]:
+        outputs.append(LogFile(options["log"], pipeline.labels))
+    copies = AnnotatedCopies(options["save"], name) if options["save"] else None
+    if copies:
+        outputs.append(copies)
+    if options["record"]:
+        outputs.append(Recording(options["record"], warn))
+    if options["serve"]:
+        preview = Preview(options["serve"], pipeline.stats, options["token"])
+        note(f"preview: {preview.url}")
+        outputs.append(preview)
+    if options["mqtt"]:
+        outputs.append(Mqtt(options["mqtt"], options["name"], note))
+    complete = False
+    try:
+        yield outputs
+        complete = pipeline.live or not interrupted.is_set()
+    finally:
+        for output in outputs:
+            output.close(complete)
+    if copies and not options["form"]:
+        click.echo(f"{len(copies.written)} annotated under {options['save']}")
+
+
+def _printed(pipeline: Pipeline, form: str | None) -> Output:
+    if form == "csv":
+        return Lines(CsvLines(pipeline.labels), sys.stdout)
+    if form == "json":
+        return Lines(as_json_line, sys.stdout)
+    return LiveLine(sys.stdout, pipeline.stats) if pipeline.live else Lines(as_text_line, sys.stdout)
+
+
+@contextmanager
+def stopped_by_signals(pipeline: Pipeline) -> Iterator[threading.Event]:
+    """Let SIGINT and SIGTERM end the run in good order: files are finished. A second one ends it at once.
+
+    Yields:
+        What tells whether one of them came.
+    """
+    interrupted = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, before[number])
+        interrupted.set()
+        # From a thread of its own: this one may be in the middle of taking a frame.
+        threading.Thread(target=pipeline.stop).start()
+
+    before: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+    except ValueError:  # not in the main thread: whoever runs us there handles the signals
+        pass
+    try:
+        yield interrupted
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
+
+
+def profile_table(stats: Stats) -> str:
+    """Return the times of the stages and the counters as text."""
+    rows = [
+        (stage, str(times.runs), f"{times.mean_ms:.2f}", f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.cpu_ms:.2f}")
+        for stage, times in stats.stages().items()
+    ]
+    table = text_table(("stage", "runs", "mean ms", "p50 ms", "p90 ms", "CPU ms"), rows)
+    latency = "" if stats.latency_ms is None else f", newest label {stats.latency_ms:.1f} ms after its capture"
+    return (
+        f"{table}\n{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured; "
+        f"{stats.frames_per_second:.1f} frames/s{latency}; detection every {stats.detect_every}, "
+        f"{stats.threads} threads"
+    )

@@ -1,0 +1,154 @@
+"""Labelled frames as lines: on a terminal, as JSON lines, as CSV."""
+
+import csv
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from fer_edge.edge_runtime.outputs import as_json_line, as_text_line
+from fer_edge.edge_runtime.pipeline import LabelledFrame
+from fer_edge.edge_runtime.stats import Stats
+
+LOG_SUFFIXES = (".jsonl", ".csv")
+
+ToLine = Callable[[LabelledFrame], str]
+
+
+class CsvLines:
+    """One row per face, after a header row. Call it with labelled frames one after another.
+
+    Args:
+        labels: The model's labels: one column each.
+        header: Whether the header row comes first.
+    """
+
+    def __init__(self, labels: tuple[str, ...], header: bool = True) -> None:
+        self._labels = labels
+        self._header = header
+
+    def __call__(self, labelled: LabelledFrame) -> str:
+        """Return the rows of a frame; nothing where no face was found."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if self._header:
+            self._header = False
+            writer.writerow(
+                ["source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability", *self._labels]
+            )
+        frame = labelled.frame
+        for face in labelled.faces:
+            shares = [f"{face.probabilities[label]:.4f}" for label in self._labels]
+            when = "" if frame.time is None else f"{frame.time:.3f}"
+            writer.writerow(
+                [frame.source, frame.number, when, face.number, *face.box_px, face.label, f"{face.probability:.4f}", *shares]
+            )
+        return text.getvalue().rstrip("\n")
+
+
+class Lines:
+    """Prints each frame.
+
+    Args:
+        to_line: Turns a frame into text; an empty one is not printed.
+        file: Where to.
+    """
+
+    def __init__(self, to_line: ToLine, file: IO[str]) -> None:
+        self._to_line = to_line
+        self._file = file
+
+    def write(self, labelled: LabelledFrame) -> None:
+        """Print one frame, at once: who reads along wants it now, and a kill must not cost more than a line."""
+        line = self._to_line(labelled)
+        if line:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def close(self, complete: bool) -> None:
+        """Leave the file to its owner."""
+
+
+class LogFile:
+    """Appends each frame to a .jsonl or .csv file, one write a frame.
+
+    Args:
+        path: The file; what it holds already stays.
+        labels: The model's labels.
+
+    Raises:
+        ValueError: If it is neither .jsonl nor .csv.
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, labels: tuple[str, ...]) -> None:
+        target = Path(path)
+        if target.suffix.lower() not in LOG_SUFFIXES:
+            raise ValueError(f"a log is a file ending in {' or '.join(LOG_SUFFIXES)}. Received: '{path}'")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        empty = not target.exists() or target.stat().st_size == 0
+        self._file = target.open("a", encoding="utf-8", newline="")
+        if not empty and not _ends_with_newline(target):
+            self._file.write("\n")  # a process was killed in the middle of the last line
+        to_line: ToLine = as_json_line if target.suffix.lower() == ".jsonl" else CsvLines(labels, header=empty)
+        self._lines = Lines(to_line, self._file)
+
+    def write(self, labelled: LabelledFrame) -> None:
+        """Append one frame.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        self._lines.write(labelled)
+
+    def close(self, complete: bool) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class LiveLine:
+    """What the camera shows now: one line that is written over on a terminal, a line at each change elsewhere.
+
+    Args:
+        file: Where to.
+        stats: The pipeline's counters, shown on a terminal.
+        every_s: Least time between two updates on a terminal, seconds.
+    """
+
+    def __init__(self, file: IO[str], stats: Stats, every_s: float = 0.1) -> None:
+        self._file = file
+        self._stats = stats
+        self._every_s = every_s
+        self._terminal = file.isatty()
+        self._last: tuple[tuple[int | None, str], ...] | None = None
+        self._shown_s = float("-inf")
+
+    def write(self, labelled: LabelledFrame) -> None:
+        """Show one frame."""
+        shown = tuple(sorted((face.number, face.label) for face in labelled.faces))
+        now = labelled.frame.captured_s or 0.0
+        changed = shown != self._last
+        if not changed and (not self._terminal or now - self._shown_s < self._every_s):
+            return
+        self._last, self._shown_s = shown, now
+        if not self._terminal:
+            self._file.write(as_text_line(labelled) + "\n")
+        else:
+            told = ", ".join(f"{face.label} {face.probability:.0%}" for face in labelled.faces) or "no face"
+            text = f"{self._stats.frames_per_second:5.1f} frames/s  {told}"
+            width = shutil.get_terminal_size().columns - 1
+            self._file.write("\r" + text[:width].ljust(width))
+        self._file.flush()
+
+    def close(self, complete: bool) -> None:
+        """Leave the last line standing."""
+        if self._terminal and self._last is not None:
+            self._file.write("\n")
+            self._file.flush()
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"

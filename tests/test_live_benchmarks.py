@@ -1,0 +1,109 @@
+import zipfile
+
+import numpy as np
+import pytest
+from live import FakeClassifier, FakeDetector
+
+from fer_edge.benchmarks import flicker, full_pictures, scenes
+from fer_edge.benchmarks.soak import LOST_EVERY, LoopedClip
+from fer_edge.edge_runtime.camera import CameraError
+from fer_edge.edge_runtime.detect import Detection
+from fer_edge.edge_runtime.pictures import write_picture
+from fer_edge.edge_runtime.sources import read_frames
+
+
+def bright(value=255):
+    return np.full((48, 48), value, np.uint8)
+
+
+@pytest.fixture
+def data(tmp_path):
+    for part in ("train", "test"):
+        for label, value in (("happy", 250), ("sad", 20), ("other", 90)):
+            write_picture(tmp_path / "d" / part / label / f"{part}.png", bright(value))
+    return tmp_path / "d"
+
+
+def test_crops_come_from_one_part_of_a_folder_or_a_zip_and_only_of_known_labels(data, tmp_path):
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        for file in data.rglob("*.png"):
+            archive.write(file, file.relative_to(data))
+    for path in (data, tmp_path / "d.zip"):
+        crops = scenes.read_crops(path, "test", ("happy", "sad"))
+        assert [(crop.label, int(crop.face[0, 0])) for crop in crops] == [("happy", 250), ("sad", 20)]
+    with pytest.raises(ValueError, match="no pictures in folders named happy"):
+        scenes.read_crops(data, "validation", ("happy",))
+
+
+def test_a_pasted_face_stands_where_its_box_is():
+    scene = np.zeros((200, 300), np.uint8)
+    pasted = scenes.paste(scene, bright(), (120, 90), 60, 0)
+    x, y, width, height = scenes.box_of((120, 90), 60)
+    assert (x, y, width, height) == (90, 60, 60, 60)
+    assert pasted[y + 4 : y + height - 4, x + 4 : x + width - 4].min() > 250
+    rows, columns = np.nonzero(pasted > 128)
+    assert abs((columns.min() + columns.max()) / 2 - 119.5) <= 1
+    assert abs(rows.max() - rows.min() - 58) <= 4
+    assert scene.max() == 0  # the scene itself is not changed
+
+
+def test_the_same_seed_gives_the_same_scenes():
+    crops = [scenes.LabelledCrop(str(k), "happy", bright(k)) for k in range(5)]
+    first, second = (full_pictures.make_scenes(crops, 3, seed=4) for _ in range(2))
+    assert [scene.crop.name for scene in first] == [scene.crop.name for scene in second]
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(first, second, strict=True))
+    assert all(scene.box[0] >= 0 and scene.box[0] + scene.box[2] <= 640 for scene in first)
+
+
+def test_full_pictures_count_what_was_found_and_what_was_not_there():
+    crops = [scenes.LabelledCrop("a", "happy", bright())] * 4
+
+    class Detector(FakeDetector):
+        def detect(self, picture, min_face_px=32, known=None):
+            self.calls += 1
+            own, other = Detection(made[self.calls - 1].box), Detection((0, 0, 9, 9))
+            return [other] if self.calls == 4 else [own, other]
+
+    made = full_pictures.make_scenes(crops, 4)
+    row = full_pictures.measure_detector(Detector(), FakeClassifier(), made)
+    assert (row["pictures"], row["found"], row["detection_rate"]) == (4, 3, 0.75)
+    assert row["false_per_picture"] == 1.0
+    assert row["accuracy"]["original"] == 1.0
+
+
+class Flickering(FakeClassifier):
+    """Changes its mind at every frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def predict(self, face):
+        self.calls += 1
+        return super().predict(np.full((2, 2), 160 if self.calls % 2 else 70, np.uint8))
+
+
+def test_flicker_is_counted_in_changes_a_second():
+    crops = [scenes.LabelledCrop("a", "happy", bright())]
+    found = flicker.measure_flicker(crops, FakeDetector((235, 155, 170, 170)), Flickering())
+    assert found["faces"] == 1
+    assert found["raw"]["changes_per_second"] > 25
+    assert found["smooth"]["changes_per_second"] < 2
+
+
+def test_lag_is_counted_from_the_first_frame_of_the_new_face():
+    crops = [scenes.LabelledCrop("a", "happy", bright(255)), scenes.LabelledCrop("b", "angry", bright(10))]
+    found = flicker.measure_lag(crops, FakeDetector((245, 165, 150, 150)), FakeClassifier())
+    assert found["pairs"] == 1
+    assert found["raw"]["p50_frames"] == 1
+    assert 3 < found["smooth"]["p50_frames"] < 20
+
+
+def test_a_clip_has_as_many_frames_as_it_was_asked_for_and_the_looped_one_is_lost_now_and_then(tmp_path):
+    scenes.write_clip(tmp_path / "c.avi", bright(), 6)
+    assert len(list(read_frames(tmp_path / "c.avi"))) == 6
+    camera = LoopedClip(tmp_path / "c.avi", 2 * LOST_EVERY)
+    given = [camera.read() is not None for _ in range(LOST_EVERY)]
+    assert given.count(False) == 1
+    with pytest.raises(CameraError):
+        camera.open()

@@ -1,0 +1,225 @@
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import json_lines
+from live import LABELS, labelled
+
+from fer_edge.edge_runtime import record
+from fer_edge.edge_runtime.lines import CsvLines, Lines, LiveLine, LogFile
+from fer_edge.edge_runtime.outputs import as_json_line
+from fer_edge.edge_runtime.pictures import import_cv2, write_picture
+from fer_edge.edge_runtime.record import Recording
+from fer_edge.edge_runtime.sources import read_frames
+from fer_edge.edge_runtime.stats import Stats
+from fer_edge.train.synthetic import synthetic_picture
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_live_frame_s_json_has_its_time_and_its_faces_numbers():
+    (line,) = json_lines(as_json_line(labelled(7, captured_s=12.3456)))
+    assert (line["frame"], line["time"]) == (7, 12.346)
+    assert line["faces"][0]["face"] == 1
+    assert line["faces"][0]["label"] == "happy"
+
+
+def test_csv_has_one_header_and_one_row_a_face():
+    lines = CsvLines(LABELS)
+    text = "\n".join([lines(labelled(0)), lines(labelled(1, captured_s=5.0))])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["frame"] for row in rows] == ["0", "1"]
+    assert [row["time"] for row in rows] == ["", "5.000"]
+    assert float(rows[0]["happy"]) == pytest.approx(0.9)
+
+
+def test_a_terminal_shows_one_line_that_is_written_over():
+    file = Terminal()
+    line = LiveLine(file, Stats())
+    for number in range(3):
+        line.write(labelled(number, captured_s=float(number)))
+    line.close(True)
+    assert file.getvalue().count("\r") == 3
+    assert file.getvalue().count("\n") == 1
+    assert "happy 90%" in file.getvalue()
+
+
+def test_a_terminal_is_not_written_to_for_every_frame():
+    file = Terminal()
+    line = LiveLine(file, Stats())
+    for number in range(100):
+        line.write(labelled(number, captured_s=number / 100))
+    assert file.getvalue().count("\r") <= 11
+
+
+def test_elsewhere_a_live_line_comes_when_the_label_changes():
+    file = io.StringIO()
+    line = LiveLine(file, Stats())
+    for number, happy in enumerate((0.9, 0.8, 0.1, 0.1, 0.9)):
+        line.write(labelled(number, happy=happy, captured_s=float(number)))
+    assert len(file.getvalue().splitlines()) == 3
+
+
+def test_a_log_goes_on_after_a_line_that_a_kill_cut_short(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = LogFile(path, LABELS)
+    log.write(labelled(0))
+    log.close(True)
+    path.write_text(path.read_text() + '{"source": "fa')
+    log = LogFile(path, LABELS)
+    log.write(labelled(1))
+    log.close(True)
+    first, cut, second = path.read_text().splitlines()
+    assert json.loads(first)["frame"] == 0
+    assert cut == '{"source": "fa'
+    assert json.loads(second)["frame"] == 1
+
+
+def test_a_csv_log_gets_its_header_once(tmp_path):
+    for number in range(2):
+        log = LogFile(tmp_path / "log.csv", LABELS)
+        log.write(labelled(number))
+        log.close(True)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [row["frame"] for row in rows] == ["0", "1"]
+    with pytest.raises(ValueError, match=r"ending in .jsonl or .csv. Received: 'log.txt'"):
+        LogFile("log.txt", LABELS)
+
+
+def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(tmp_path):
+    path = tmp_path / "log.jsonl"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from live import LABELS, labelled\n"
+        "from fer_edge.edge_runtime.lines import LogFile\n"
+        "log = LogFile(sys.argv[2], LABELS)\n"
+        "for number in range(10**9):\n"
+        "    log.write(labelled(number))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), str(path)])
+    while not path.exists() or path.stat().st_size < 100_000:
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    *whole, last = path.read_text().split("\n")
+    assert [json.loads(line)["frame"] for line in whole] == list(range(len(whole)))
+    assert "\n" not in last
+
+
+def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
+    path = tmp_path / "r.mp4"
+    recording = Recording(path)
+    for number in (0, 1, 2, 10, 11, 500):  # at 10 frames a second: a gap of 0.8 s, and one that is cut to 2 s
+        recording.write(labelled(number, captured_s=number / 10))
+    assert not path.exists()
+    recording.close(True)
+    assert len(list(read_frames(path))) == 12 + 20
+    assert [file.name for file in tmp_path.iterdir()] == ["r.mp4"]
+
+
+def test_a_recording_takes_frames_of_changing_size(tmp_path):
+    recording = Recording(tmp_path / "r.mp4")
+    for number, side in enumerate((64, 200, 31)):
+        recording.write(labelled(number, captured_s=number / 10, width=side, height=side))
+    recording.close(True)
+    assert {frame.pixels.shape for frame in read_frames(tmp_path / "r.mp4")} == {(64, 64, 3)}
+
+
+def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
+    told = []
+    recording = Recording(tmp_path / "r.mp4", told.append)
+    for number in range(20):
+        recording.write(labelled(number, captured_s=number / 10))
+    monkeypatch.setattr(record.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
+    for number in range(20, 60):
+        recording.write(labelled(number, captured_s=number / 10))
+    recording.close(True)
+    assert len(told) == 1
+    assert "the disk is nearly full" in told[0]
+    assert len(list(read_frames(tmp_path / "r.mp4"))) == 30  # the frame at which it was noticed
+
+
+def test_lines_are_out_at_once(tmp_path):
+    with (tmp_path / "out").open("w") as file:
+        Lines(as_json_line, file).write(labelled())
+        assert json_lines((tmp_path / "out").read_text())[0]["frame"] == 0
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Five raw frames of a face, 320 x 240."""
+    cv2 = import_cv2()
+    scene = cv2.resize(synthetic_picture("happy", seed=1), (320, 240))
+    path = tmp_path_factory.mktemp("raw") / "face.rgb"
+    path.write_bytes(scene.tobytes() * 5)
+    return path
+
+
+def command(models, *arguments):
+    code = "from fer_edge.main import main; main()"
+    model = ("--model", str(models["int8"]), "--detector", "haar", "--size", "320x240", "--threads", "1")
+    return [sys.executable, "-c", code, "run", "-", *model, *map(str, arguments)]
+
+
+def test_raw_frames_are_labelled_from_standard_input(models, clip):
+    with clip.open("rb") as file:
+        done = subprocess.run(command(models, "--json", "--every-frame"), stdin=file, capture_output=True, check=True)
+    lines = json_lines(done.stdout.decode())
+    assert [line["frame"] for line in lines] == [0, 1, 2, 3, 4]
+    assert all(line["source"] == "standard input" and len(line["faces"]) == 1 for line in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path, number):
+    outputs = ("--every-frame", "--json", "--log", tmp_path / "l.jsonl", "--record", tmp_path / "r.mp4", "--profile")
+    with subprocess.Popen(
+        command(models, *outputs), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdin.write(clip.read_bytes())
+        process.stdin.flush()
+        for _ in range(5):
+            process.stdout.readline()
+        process.send_signal(number)  # standard input stays open: only the signal can end it
+        rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert rest == b""
+    assert len(json_lines((tmp_path / "l.jsonl").read_text())) == 5
+    assert len(list(read_frames(tmp_path / "r.mp4"))) >= 1  # as long as it really took, so it may be one
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["l.jsonl", "r.mp4"]
+    profile = json.loads(errors.decode().splitlines()[-1])
+    assert (profile["captured"], profile["processed"], profile["dropped"]) == (5, 5, 0)
+    assert profile["stages"]["classify"]["runs"] == 5
+
+
+def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
+    write_picture(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    common = ("--model", models["int8"], "--detector", "haar")
+    assert "two sources" in error_of("run", "a", "--source", "b", *common)
+    assert "--save copies files" in error_of("run", "-", "--save", tmp_path / "x", *common)
+    assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
+    assert "a recording is an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
+    assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
+    assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
+
+
+def test_the_python_api_is_three_lines(models, tmp_path):
+    import fer_edge
+
+    write_picture(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    labels = []
+    for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
+        labels += [face.label for face in frame.faces]
+    assert len(labels) == 1
+    with pytest.raises(ValueError, match="raw=True switches smoothing off"):
+        fer_edge.stream(tmp_path, models["int8"], raw=True, smoothing=fer_edge.Smoothing())

@@ -1,0 +1,138 @@
+import json
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+from live import labelled
+
+from fer_edge.edge_runtime.mqtt import Mqtt
+
+paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed: pip install 'fer-edge[mqtt]'")
+PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+needs_broker = pytest.mark.skipif(PROGRAM is None, reason="no mosquitto on this machine: sudo apt install mosquitto")
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_broker(port):
+    broker = subprocess.Popen([PROGRAM, "-p", str(port)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: socket.create_connection(("127.0.0.1", port), timeout=1).close() is None)
+    return broker
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    pytest.fail("it did not happen in time")
+
+
+class Listener:
+    """Keeps the newest message of each topic."""
+
+    def __init__(self, port):
+        self.messages = {}
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self.client.on_connect = lambda client, *rest: client.subscribe("#")
+        self.client.on_message = lambda client, data, message: self.messages.update({message.topic: message.payload})
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@needs_broker
+def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
+    broker, listener = start_broker(port), None
+    try:
+        listener = Listener(port)
+        mqtt = Mqtt(f"127.0.0.1:{port}", "Living Room")
+        wait_for(mqtt._client.is_connected)
+        mqtt.write(labelled(1, captured_s=5.0))
+        wait_for(lambda: "fer_edge/Living_Room/state" in listener.messages)
+        state = json.loads(listener.messages["fer_edge/Living_Room/state"])
+        assert (state["label"], state["faces"], state["probability"]) == ("happy", 1, 0.9)
+        topic = "homeassistant/sensor/fer_edge_Living_Room/expression/config"
+        wait_for(lambda: topic in listener.messages)
+        config = json.loads(listener.messages[topic])
+        assert config["state_topic"] == "fer_edge/Living_Room/state"
+        assert config["unique_id"] == "fer_edge_Living_Room_expression"
+        alive = config["availability_topic"]
+        assert listener.messages[alive] == b"online"
+        mqtt.close(True)
+        wait_for(lambda: listener.messages[alive] == b"offline")
+    finally:
+        if listener:
+            listener.close()
+        broker.kill()
+        broker.wait()
+
+
+@needs_broker
+def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_it(port):
+    told = []
+    broker = start_broker(port)
+    mqtt = Mqtt(f"mqtt://127.0.0.1:{port}", "board", told.append)
+    wait_for(mqtt._client.is_connected)
+    broker.kill()
+    broker.wait()
+    wait_for(lambda: any("is gone" in line for line in told))
+    for number in range(1000):
+        mqtt.write(labelled(number, happy=number % 2))
+    assert len(mqtt._client._out_messages) == 0  # nothing piles up
+    broker = start_broker(port)
+    listener = Listener(port)
+    try:
+        wait_for(mqtt._client.is_connected)
+        mqtt.write(labelled(1, happy=0.9))
+        wait_for(lambda: "fer_edge/board/state" in listener.messages)
+    finally:
+        mqtt.close(True)
+        listener.close()
+        broker.kill()
+        broker.wait()
+
+
+def test_a_broker_that_was_never_there_is_told_and_costs_nothing(port):
+    told = []
+    mqtt = Mqtt(f"127.0.0.1:{port}", "board", told.append)
+    mqtt.write(labelled(1))
+    wait_for(lambda: any(f"no MQTT broker at 127.0.0.1:{port}" in line for line in told))
+    mqtt.close(True)
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"mqtt://HOST:PORT or mqtts://HOST:PORT. Received: 'http://x'"):
+        Mqtt("http://x")
+
+
+@needs_broker
+def test_messages_with_the_same_labels_come_once_a_second(port):
+    broker = start_broker(port)
+    mqtt = Mqtt(f"127.0.0.1:{port}", "board")
+    try:
+        wait_for(mqtt._client.is_connected)
+        sent = []
+        mqtt._client.publish = lambda topic, *rest, **named: sent.append(topic)
+        for number, happy in enumerate([0.9] * 50 + [0.1] * 50):
+            mqtt.write(labelled(number, happy=happy))
+        assert len(sent) == 2
+    finally:
+        del mqtt._client.publish
+        mqtt.close(True)
+        broker.kill()
+        broker.wait()

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from fer_edge.edge_runtime import yunet
+from fer_edge.edge_runtime.detect import open_detector
+from fer_edge.edge_runtime.yunet import yunet_model
+
+
+class FakeNetwork:
+    """Answers as OpenCV's FaceDetectorYN does: box, right eye, left eye, nose, mouth corners, score."""
+
+    def __init__(self, *settings):
+        self.settings = settings
+        self.sizes = []
+
+    def setInputSize(self, size):  # noqa: N802
+        self.sizes.append(size)
+
+    def detect(self, picture):
+        assert (picture.shape[1], picture.shape[0]) == self.sizes[-1]
+        self.colour = picture[0, 0].tolist()
+        small = [1, 1, 4, 4, 2, 2, 4, 2, *[0] * 6, 0.9]
+        large = [10, 20, 30, 40, 32, 30, 18, 31, *[0] * 6, 0.8]
+        return 1, np.array([small, large], np.float32)
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    import cv2
+
+    made = []
+
+    class Maker:
+        @staticmethod
+        def create(*settings):
+            made.append(FakeNetwork(*settings))
+            return made[-1]
+
+    monkeypatch.setattr(cv2, "FaceDetectorYN", Maker)
+    model = tmp_path / "yunet.onnx"
+    model.touch()
+    return str(model), made
+
+
+def test_yunet_s_boxes_and_eyes_are_in_pixels_of_the_frame(network):
+    model, made = network
+    detector = open_detector(model)
+    picture = np.full((480, 640, 3), (10, 20, 30), np.uint8)
+    (found,) = detector.detect(picture, min_face_px=60)  # the small one is below that
+    assert made[0].settings[0] == model
+    assert made[0].sizes == [(213, 160)]  # a third: as large as faces of 60 pixels need
+    assert found.box_px == (30, 60, 90, 120)
+    assert found.eyes_px == ((54.0, 93.0), (96.0, 90.0))  # the one further left first
+    assert made[0].colour == [30, 20, 10]  # it wants BGR
+    assert len(detector.detect(picture[:, :, 0], min_face_px=1)) == 2  # grey will do
+
+
+def test_yunet_sees_large_frames_no_larger_than_it_was_trained_for(network):
+    detector = open_detector(network[0])
+    detector.detect(np.zeros((4320, 7680, 3), np.uint8), min_face_px=1)
+    assert network[1][0].sizes == [(640, 360)]
+
+
+def test_yunet_s_model_is_found_by_its_variable_and_missed_with_a_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv(yunet.MODEL_VARIABLE, str(tmp_path / "none.onnx"))
+    assert yunet_model() == tmp_path / "none.onnx"
+    with pytest.raises(ImportError, match=r"YuNet's model is not there: no file .*none.onnx.*--detector FILE.onnx"):
+        open_detector("yunet")
+    monkeypatch.delenv(yunet.MODEL_VARIABLE)
+    monkeypatch.setattr(yunet, "PLACES", (tmp_path,))
+    monkeypatch.setattr(yunet, "PACKAGES", ())
+    assert yunet_model() is None
+    (tmp_path / yunet.MODEL_FILES[0]).touch()
+    assert yunet_model() == tmp_path / yunet.MODEL_FILES[0]
+
+
+def test_a_file_that_is_no_network_is_told(tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(ImportError, match="as YuNet"):
+        open_detector(str(tmp_path / "bad.onnx"))
