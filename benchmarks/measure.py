@@ -13,7 +13,7 @@ import numpy as np
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.protocol import Protocol, time_runs
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
+from fer_edge.edge_runtime.contract import Contract, ModelError, check_tflite, read_contract
 from fer_edge.edge_runtime.interpreter import find_interpreter
 
 STATUS = Path("/proc/self/status")
@@ -58,7 +58,8 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
     Returns:
         A record: ``samples_ms`` (raw, in order), ``load_ms`` (file to allocated tensors), ``first_inference_ms``,
         ``peak_memory_bytes`` and ``memory_before_bytes`` (of the process; None where the system does not say),
-        ``file_bytes``, the contract's facts, ``environment``, ``state_before``, ``state_after``, ``protocol``.
+        ``file_bytes``, the contract's facts, what ``conversion`` cost,
+        ``environment``, ``state_before``, ``state_after``, ``protocol``.
     """
     find_interpreter()  # its own import does not count as loading the model
     state_before = read_state()
@@ -89,6 +90,7 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
         "leaky": contract.split["leakage"]["leaky"],
         "parameters": contract.parameters,
         "source_digest": contract.source_digest,
+        "conversion": _conversion(contract),
         "num_threads": num_threads,
         "load_ms": load_ms,
         "first_inference_ms": first_ms,
@@ -99,6 +101,19 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
         "state_before": state_before,
         "state_after": read_state(),
         "protocol": asdict(protocol),
+    }
+
+
+def _conversion(contract: Contract) -> dict[str, Any]:
+    """Return what the contract says that conversion cost."""
+    metrics = contract.metrics
+    recalls = [(metrics["recall_before"][label], after) for label, after in metrics["recall_after"].items()]
+    return {
+        "accuracy_before": metrics["accuracy_before"],
+        "accuracy_after": metrics["accuracy_after"],
+        "agreement": metrics["agreement"],
+        "worst_recall_change": min((after - before for before, after in recalls if after is not None), default=None),
+        "conversion_s": contract.quantization.get("conversion_s"),
     }
 
 

@@ -35,6 +35,11 @@ class Row:
         peak_memory_bytes: Peak memory of the process that ran it.
         stage: What was timed.
         board: Where.
+        accuracy_before: Of the Keras model, on the run's test faces, 0..1.
+        accuracy_after: Of the file, on the same.
+        agreement: Share of these faces with the Keras model's label, 0..1.
+        worst_recall_change: Largest fall of a class's recall in conversion, -1..1; positive where every class gains.
+        conversion_s: What the quantisation took.
     """
 
     network: str
@@ -54,6 +59,11 @@ class Row:
     peak_memory_bytes: int | None
     stage: str
     board: str
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    agreement: float | None = None
+    worst_recall_change: float | None = None
+    conversion_s: float | None = None
 
 
 def derive_row(record: Record) -> Row:
@@ -78,6 +88,7 @@ def derive_row(record: Record) -> Row:
         peak_memory_bytes=record["peak_memory_bytes"],
         stage=record["protocol"]["stage"],
         board=str(environment["board"] or environment["cpu"] or environment["machine"]),
+        **record.get("conversion", {}),
     )
 
 

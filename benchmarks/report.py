@@ -18,6 +18,33 @@ HEADER = (
 )  # fmt: skip
 
 
+CONVERSION_HEADER = (
+    "network", "precision", "data", "split", "accuracy in Keras", "here", "agreement", "worst recall, points", "MB", "p50 ms",
+    "conversion s",
+)  # fmt: skip
+
+
+def conversion_cells(row: Row) -> tuple[str, ...]:
+    """Return what conversion cost as texts in the order of CONVERSION_HEADER, measured on the run's own test faces."""
+
+    def told(value: float | None, form: str, factor: float = 1.0) -> str:
+        return NOT_MEASURED if value is None else format(factor * value, form)
+
+    return (
+        row.network,
+        row.precision,
+        row.data,
+        row.split,
+        told(row.accuracy_before, ".4f"),
+        told(row.accuracy_after, ".4f"),
+        told(row.agreement, ".4f"),
+        told(row.worst_recall_change, "+.1f", 100),
+        f"{row.file_bytes / 1e6:.2f}",
+        f"{row.p50_ms:.2f}",
+        told(row.conversion_s, ".1f"),
+    )
+
+
 def cells(row: Row) -> tuple[str, ...]:
     """Return a row as texts in the order of HEADER."""
 
@@ -44,10 +71,10 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """Return a markdown table."""
-    align = [*["---"] * 4, *["---:"] * (len(HEADER) - 5), "---"]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [HEADER, align, *map(cells, rows)])
+def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table whose first four columns are names."""
+    align = ["---" if k < 4 or title == "board" else "---:" for k, title in enumerate(header)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *lines])
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -1,5 +1,6 @@
 """Convert a run to .tflite files, each with its contract inside, measured against the Keras model and judged by the gate."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,9 +160,11 @@ def convert_run(
     for done, (recipe, target) in enumerate(zip(recipes, targets, strict=True)):
         if progress:
             progress(done, len(recipes))
+        started = time.perf_counter()
         if recipe.quantizer == "ai-edge" and float_model is None:
             float_model = float_flatbuffer(source)
         flatbuffer, details = quantize(source, recipe, float_model)
+        details["conversion_s"] = round(time.perf_counter() - started, 2)
         made.append(finish(source, recipe, flatbuffer, details, target, bounds or Bounds()))
     if progress:
         progress(len(recipes), len(recipes))

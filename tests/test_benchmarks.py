@@ -6,7 +6,7 @@ from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
 from fer_edge.benchmarks.protocol import Protocol, time_runs
 from fer_edge.benchmarks.record import append_records, derive_row, read_records
-from fer_edge.benchmarks.report import as_csv, as_json, as_markdown, pareto_front, plot_rows
+from fer_edge.benchmarks.report import HEADER, as_csv, as_json, as_markdown, cells, conversion_cells, pareto_front, plot_rows
 
 
 class FakeBoard:
@@ -67,7 +67,8 @@ def test_what_was_not_measured_is_null_and_printed_as_such():
     row = derive_row(record(accuracy=None))
     assert json.loads(as_json([row]))[0]["accuracy"] is None
     assert as_csv([row]).splitlines()[1].split(",")[4] == ""
-    assert as_markdown([row]).splitlines()[2].count("not measured") == 3
+    assert as_markdown(HEADER, [cells(row)]).splitlines()[2].count("not measured") == 3
+    assert conversion_cells(row)[4:8] == ("not measured",) * 4
 
 
 def test_records_are_appended_and_read_back(tmp_path):

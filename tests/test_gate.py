@@ -1,9 +1,12 @@
 """Planted faults: each is caught, and the message names its cause."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import write_class_folders
 
 from fer_edge.convert.calibrate import check_calibration, describe_calibration
 from fer_edge.convert.compare import compare, interval, kl_divergence
@@ -12,7 +15,8 @@ from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.gate import Bounds, judge, notes, permutation
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.recipes import RECIPES, find_recipe
-from fer_edge.convert.verify import verify
+from fer_edge.convert.verify import verify, write_sheet
+from fer_edge.edge_runtime.pictures import read_picture, write_picture
 
 LABELS = ("happy", "sad", "fear")
 PLAIN = Inspection({"CONV_2D": 3}, {}, {}, 1, 1000, 900)
@@ -192,3 +196,56 @@ def test_a_file_of_another_run_is_not_overwritten(source):
     with pytest.raises(ValueError, match="was made from another run of cnn"):
         convert_run(other, [find_recipe("float16")])
     assert made[0].path.is_file()
+
+
+def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bounds(
+    invoke, error_of, models, run_folder, tmp_path
+):
+    result = invoke("verify", models["float32"], "--against", run_folder)
+    assert result.exit_code == 0
+    assert "agreement 1.0000" in result.stdout
+    assert "XNNPACK partitions: 1" in result.stdout
+    assert "operators:" in result.stdout
+    facts = json.loads((run_folder / "run.json").read_text())
+    turned = tmp_path / "turned"
+    shutil.copytree(run_folder, turned)
+    (turned / "run.json").write_text(json.dumps({**facts, "labels": facts["labels"][::-1]}))
+    assert "is refused: the labels inside the file are permuted or others" in error_of(
+        "verify", models["float32"], "--against", turned
+    )
+
+
+def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, models, tmp_path):
+    held_out = source.run.held_out
+    found = verify(models["float32"], source.run, held_out.images, held_out.targets, Bounds())
+    with pytest.raises(ValueError, match="nothing to draw"):
+        write_sheet(tmp_path / "sheet.png", found, held_out.images, held_out.targets, source.run)
+    write_sheet(tmp_path / "sheet.png", replace(found, worst=np.arange(7)), held_out.images, held_out.targets, source.run)
+    assert read_picture(tmp_path / "sheet.png").shape == (2 * (160 + 44), 6 * 160, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--min-agreement", "101"), "the bound agreement_percent must be a number between 0 and 100. Received: 101.0"),
+        (("--keep-float", "conv9"), "no layer with weights is called conv9; choose among: block1_conv_a"),
+        (("--qat",), "fine-tuning (qat) needs the training data: --data DATA"),
+        (("--qat", "--float16", "--data", "synthetic"), "--qat is for int8. Received: float16"),
+        (("--quantizer", "magic"), "unknown quantizer 'magic'; choose one of: ai-edge, tflite"),
+        (("--quantizer", "tflite", "--keep-float", "fc"), "--keep-float needs ai-edge-quantizer"),
+        (("--calibrate-from", "nowhere"), "no picture, folder or video at 'nowhere'"),
+    ],
+)
+def test_the_convert_command_refuses_what_cannot_be(error_of, run_folder, tmp_path, arguments, message):
+    assert message in error_of("convert", run_folder, "--out", tmp_path, *arguments)
+    assert not list(tmp_path.glob("*.tflite*"))
+
+
+def test_pictures_without_faces_cannot_calibrate(error_of, run_folder, tmp_path):
+    write_picture(tmp_path / "grey.png", np.full((64, 64), 128, np.uint8))
+    assert "no face found in" in error_of("convert", run_folder, "--calibrate-from", tmp_path)
+
+
+def test_other_data_than_the_run_s_is_refused_for_fine_tuning(error_of, run_folder, tmp_path):
+    write_class_folders(tmp_path, ("happy", "sad"))
+    assert "is not the data that" in error_of("convert", run_folder, "--qat", "--data", tmp_path)

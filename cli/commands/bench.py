@@ -19,6 +19,7 @@ from fer_edge.table import text_table
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a markdown table.")
+@click.option("--conversion", is_flag=True, help="Show what conversion cost instead: agreement, worst recall, time.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the raw records to this JSON-lines file.")
 @click.option("--from", "stored", type=click.Path(path_type=Path), help="Make the table from stored records; measure nothing.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy, latency and size into this picture file.")
@@ -33,6 +34,7 @@ def command(
     maps: tuple[str, ...],
     threads: str,
     form: str | None,
+    conversion: bool,
     record: Path | None,
     stored: Path | None,
     plot: Path | None,
@@ -43,7 +45,16 @@ def command(
     from fer_edge.benchmarks.measure import measure_model
     from fer_edge.benchmarks.protocol import Protocol
     from fer_edge.benchmarks.record import Record, append_records, derive_row, read_records
-    from fer_edge.benchmarks.report import HEADER, as_csv, as_json, as_markdown, cells, plot_rows
+    from fer_edge.benchmarks.report import (
+        CONVERSION_HEADER,
+        HEADER,
+        as_csv,
+        as_json,
+        as_markdown,
+        cells,
+        conversion_cells,
+        plot_rows,
+    )
 
     if stored and record:
         raise ValueError("--from measures nothing, so there is nothing to --record")
@@ -60,8 +71,11 @@ def command(
                 if record:
                     append_records(record, records[-1:])
     rows = [derive_row(entry) for entry in records]
-    printers = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
-    click.echo(printers[form](rows) if form else text_table(HEADER, [cells(row) for row in rows]))
+    if form in ("json", "csv"):
+        click.echo(as_json(rows) if form == "json" else as_csv(rows))
+    else:
+        header, lines = (CONVERSION_HEADER, map(conversion_cells, rows)) if conversion else (HEADER, map(cells, rows))
+        click.echo((as_markdown if form else text_table)(header, list(lines)))
     if not form:
         note(f"stage {_joined(row.stage for row in rows)}; measured on {_joined(row.board for row in rows)}")
     if plot:
