@@ -90,7 +90,8 @@ def measure_lag(crops: Sequence[LabelledCrop], detector: Detector, classifier: C
     Takes pairs of faces that the model tells apart: both labelled rightly as crops, with different labels.
 
     Returns:
-        pairs, and for each way p50_frames and p90_frames from the first new frame (1: shown at once), and never_shown.
+        pairs, and for each way p50_frames and p90_frames from the first new frame (1: shown at once; None: not within
+        two seconds), and never_shown.
     """
     rng = np.random.default_rng(seed)
     sure = [crop for crop in crops if classifier.predict(crop.face)[0].label == crop.label]
@@ -108,14 +109,20 @@ def measure_lag(crops: Sequence[LabelledCrop], detector: Detector, classifier: C
         "pairs": len(waits["raw"]),
         **{
             way: {
-                "p50_frames": float(np.percentile(values, 50, method="higher")),
-                "p90_frames": float(np.percentile(values, 90, method="higher")),
+                "p50_frames": _percentile(values, 50),
+                "p90_frames": _percentile(values, 90),
                 "never_shown": int(np.isinf(values).sum()),
             }
             for way, values in waits.items()
             if values
         },
     }
+
+
+def _percentile(values: list[float], share: float) -> float | None:
+    """Return a percentile; None where it falls on a label that was never shown, for which JSON has no number."""
+    value = float(np.percentile(values, share, method="higher"))
+    return None if np.isinf(value) else value
 
 
 def main() -> None:

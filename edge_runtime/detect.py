@@ -18,7 +18,8 @@ HAAR_SCALE_STEP = 1.1
 HAAR_NEIGHBOURS = 5
 HAAR_SMALLEST_PX = 32  # below, it finds faces in curtains
 SAME_FACE_OVERLAP = 0.3
-KNOWN_SHRINKS = 0.75  # a known face is not looked for below this share of its size
+KNOWN_PX = 64  # a known face is brought to this size: with fewer pixels the cascade misses some that it found before
+KNOWN_SHRINKS = 0.75  # and is not looked for below this share of it
 MIN_FACE_PX = 32
 
 
@@ -92,20 +93,22 @@ class HaarDetector:
         parts = self._parts.choose(width, height, min_face_px, known)
         sizes = [KNOWN_SHRINKS * max(box[2:]) for box in known] if len(parts) > len(known) else []
         for number, (left, top, w, h) in enumerate(parts):
-            smallest = max(min_face_px, round(sizes[number] if number < len(sizes) else SMALLEST_SHARE * max(w, h)))
-            for x, y, side, _ in self._look(grey[top : top + h, left : left + w], smallest):
+            again = number < len(sizes)
+            smallest = max(min_face_px, round(sizes[number] if again else SMALLEST_SHARE * max(w, h)))
+            seen_px = round(KNOWN_PX * KNOWN_SHRINKS) if again else HAAR_SMALLEST_PX
+            for x, y, side, _ in self._look(grey[top : top + h, left : left + w], smallest, seen_px):
                 box = (x + left, y + top, side, side)
                 if all(overlap(box, other) < SAME_FACE_OVERLAP for other in found):
                     found.append(box)
         return _largest_first([Detection(box) for box in found])
 
-    def _look(self, grey: Picture, min_face_px: int) -> list[Box]:
-        # The smallest face that is looked for is made as large as the cascade wants it: nothing finer has to be searched.
-        scale = min(1.0, HAAR_SMALLEST_PX / min_face_px)
+    def _look(self, grey: Picture, min_face_px: int, seen_px: int = HAAR_SMALLEST_PX) -> list[Box]:
+        # The smallest face that is looked for is shrunk to what the cascade needs: nothing finer has to be searched.
+        scale = min(1.0, seen_px / min_face_px)
         if scale < 1:
             size = max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))
             grey = self._cv2.resize(grey, size, interpolation=self._cv2.INTER_AREA)
-        least = min(HAAR_SMALLEST_PX, min_face_px)
+        least = min(seen_px, min_face_px)
         found = self._cascade.detectMultiScale(grey, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
         return [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in found]
 
