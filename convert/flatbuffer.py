@@ -11,6 +11,7 @@ import numpy as np
 from fer_edge.edge_runtime.contract import TFLITE_IDENTIFIER
 
 SIGNATURE = "serving_default"
+BUFFER_ALIGNMENT = 16  # bytes
 INPUT_NAME, OUTPUT_NAME = "face", "probability"
 
 
@@ -35,9 +36,13 @@ def write_flatbuffer(model: Any) -> bytes:
     written: dict[tuple[str, bytes], int] = {}
 
     class SharingBuilder(flatbuffers.Builder):
-        """Writes equal arrays once: the zero points of an int8 file are all zero, and 16 bytes a channel."""
+        """Aligns the weights, and writes equal arrays once: the zero points of an int8 file are all zero, 16 bytes a channel."""
 
-        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802 - the name is flatbuffers'
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - the names are flatbuffers'
+            # The schema asks for 16 bytes where the weights lie; the package aligns bytes to 1.
+            return super().StartVector(elemSize, numElems, BUFFER_ALIGNMENT if alignment == 1 else alignment)
+
+        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802
             key = (x.dtype.str, x.tobytes())
             if key not in written:
                 written[key] = super().CreateNumpyVector(x)

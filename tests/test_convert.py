@@ -60,6 +60,18 @@ def test_the_file_carries_labels_contract_and_standard_metadata(models, run_fold
         assert Contract.from_json(contract.to_json()) == contract
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_weights_lie_at_multiples_of_16_bytes(models, precision):
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    content = models[precision].read_bytes()
+    start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+    model = schema.Model.GetRootAs(content, 0)
+    buffers = [model.Buffers(k).DataAsNumpy() for k in range(model.BuffersLength()) if model.Buffers(k).DataLength()]
+    assert len(buffers) > 8
+    assert {(buffer.__array_interface__["data"][0] - start) % 16 for buffer in buffers} == {0}
+
+
 def test_float32_agrees_with_keras_and_metrics_are_those_of_the_held_out_faces(models, run_folder):
     metrics = read_contract(models["float32"]).metrics
     run = json.loads((run_folder / "run.json").read_text())
