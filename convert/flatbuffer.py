@@ -36,7 +36,7 @@ def write_flatbuffer(model: Any) -> bytes:
     written: dict[tuple[str, bytes], int] = {}
 
     class SharingBuilder(flatbuffers.Builder):
-        """Aligns the weights, and writes equal arrays once: the zero points of an int8 file are all zero, 16 bytes a channel."""
+        """Aligns the weights, and writes equal arrays once, as the zero points of int8: all zero, 16 bytes a channel."""
 
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - the names are flatbuffers'
             # The schema asks for 16 bytes where the weights lie; the package aligns bytes to 1.
