@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Share of the faces, in percent, whose own extremes a range covers. One odd face can stretch a range 188 times (measured,
 # InceptionV3 on CK+48) and make the steps too coarse for all others; which share is best differs per network.
 COVERED_PERCENT = (100.0, 99.5, 98.0, 95.0, 90.0, 80.0)
+USUAL_PERCENT = 98.0
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,24 @@ class Ranges:
         ranks: Number of dimensions of each.
         low: float32 array (faces, tensors), the smallest value of the tensor on that face.
         high: float32 array (faces, tensors), the largest.
+        logits: Columns of the tensors before and behind the softmax.
     """
 
     names: tuple[str, ...]
     ranks: tuple[int, ...]
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
+    logits: tuple[int, ...]
 
-    def covering(self, percent: float) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-        """Return the range of each tensor that covers ``percent`` of the faces' own lows and highs."""
+    def covering(self, percent: float, logits_percent: float) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+        """Return the range of each tensor that covers this share of the faces' own lows and highs, in percent.
+
+        The logits have a share of their own: cut too far they flatten sure answers, too wide they blur close ones.
+        """
         low, high = np.percentile(self.low, 100 - percent, axis=0), np.percentile(self.high, percent, axis=0)
+        for column in self.logits:
+            low[column] = np.percentile(self.low[:, column], 100 - logits_percent)
+            high[column] = np.percentile(self.high[:, column], logits_percent)
         return {
             name: {
                 "min": np.full((1,) * rank, low[k], np.float32),
@@ -90,13 +99,15 @@ def measure_ranges(float_model: bytes, faces: npt.NDArray[np.uint8]) -> Ranges:
     # The camera's bytes go in unchanged: the input's range is 0..255, whatever the faces hold.
     low[:, made.index(graph.inputs[0])], high[:, made.index(graph.inputs[0])] = 0, 255
     tensors = [graph.tensors[index] for index in made]
-    return Ranges(tuple(t.name.decode() for t in tensors), tuple(len(t.shape) for t in tensors), low, high)
+    last = graph.operators[-1]
+    logits = tuple(made.index(int(index)) for index in (*last.inputs, *last.outputs) if int(index) in made)
+    return Ranges(tuple(t.name.decode() for t in tensors), tuple(len(t.shape) for t in tensors), low, high, logits)
 
 
 def quantize_int8(
     float_model: bytes,
     ranges: Ranges,
-    covered_percent: float,
+    covered_percent: tuple[float, float],
     keep_float: Sequence[str] = (),
     only: str | None = None,
 ) -> bytes:
@@ -105,7 +116,7 @@ def quantize_int8(
     Args:
         float_model: The float32 .tflite file.
         ranges: Ranges of its activations.
-        covered_percent: See Ranges.covering.
+        covered_percent: Of the activations and of the logits, see Ranges.covering.
         keep_float: Names of layers that stay in float.
         only: Name of the one layer to quantise; all of them by default.
 
@@ -119,7 +130,7 @@ def quantize_int8(
     quantizer.add_static_config(".*" if only is None else scope_of(only), every, activation_num_bits=8, weight_num_bits=8)
     for layer in keep_float:
         quantizer.update_quantization_recipe(scope_of(layer), every, algorithm_key="no_quantize")
-    model = read_flatbuffer(_quantize(quantizer, ranges.covering(covered_percent)))
+    model = read_flatbuffer(_quantize(quantizer, ranges.covering(*covered_percent)))
     make_uint8_interface(model)
     return write_flatbuffer(model)
 
@@ -148,4 +159,5 @@ def _quantize(quantizer: Any, ranges: Any) -> bytes:
 
 def scope_of(layer: str) -> str:
     """Return the regular expression that finds a layer in the tensor names of a converted model."""
-    return rf"(.*[/;])?{re.escape(layer)}(_\d+)?/.*"  # keras appends a number to a layer that is called again
+    # Keras appends a number to a layer that is called again, as every layer of a folded model is.
+    return rf"(^|[/;]){re.escape(layer)}_1/"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ def open_source(
     faces = run.calibration.images if calibration is None else calibration
     targets = run.calibration.targets if calibration is None else None
     source = "the run folder" if calibration is None else calibrated_from
+    description = describe_calibration(faces, targets, run.labels, source)
     held_out = face_batch(run, run.held_out.images)
     return Source(
         run=run,
@@ -117,13 +119,10 @@ def open_source(
         folded=fold_model(model),
         pictures=faces,
         calibration=face_batch(run, faces),
-        description=describe_calibration(faces, targets, run.labels, source),
+        description=description,
         held_out=held_out,
         before=predict(model, held_out),
-        crop=CropConvention(
-            training_resolution_px=run.facts["data"]["resolution_px"],
-            box_transforms=derive_box_transforms(run.calibration.images),
-        ),
+        crop=crop_convention(run),
         out=out or run.folder,
     )
 
@@ -150,11 +149,8 @@ def convert_run(
         ValueError: If the calibration faces will not do, or a file of another run would be overwritten.
         RuntimeError: If a converter fails.
     """
+    check_conversion(source, recipes)
     targets = [source.out / file_name(source.run, recipe) for recipe in recipes]
-    for target in targets:
-        _check_same_run(target, source.run)
-    if any(recipe.calibrated for recipe in recipes):
-        check_calibration(source.description, source.pictures, source.run.held_out.images)
     made = []
     float_model = None
     for done, (recipe, target) in enumerate(zip(recipes, targets, strict=True)):
@@ -169,6 +165,20 @@ def convert_run(
     if progress:
         progress(len(recipes), len(recipes))
     return made
+
+
+def check_conversion(source: Source, recipes: Sequence[Quantization]) -> None:
+    """Refuse at once what conversion would refuse at its end.
+
+    Raises:
+        ValueError: If the calibration faces will not do, or a file of another run would be overwritten.
+    """
+    for recipe in recipes:
+        target = source.out / file_name(source.run, recipe)
+        _check_same_run(target, source.run)
+        _check_same_run(target.with_name(target.name + REJECTED_SUFFIX), source.run)
+    if any(recipe.calibrated for recipe in recipes):
+        check_calibration(source.description, source.pictures, source.run.held_out.images)
 
 
 def file_name(run: Run, recipe: Quantization) -> str:
@@ -189,32 +199,73 @@ def quantize(source: Source, recipe: Quantization, float_model: bytes | None) ->
     Args:
         source: The run.
         recipe: The recipe.
-        float_model: From float_flatbuffer, for recipes that ai-edge-quantizer carries out.
+        float_model: From float_flatbuffer, for recipes that ai-edge-quantizer carries out; made here where it is None.
 
     Returns:
         The flatbuffer, and what was chosen for it.
     """
+    if recipe.quantizer != "ai-edge":
+        float_model = None
+    elif float_model is None:
+        float_model = float_flatbuffer(source)
     if not recipe.calibrated:
-        if float_model is not None and recipe.quantizer == "ai-edge":
+        if float_model is not None:
             return ai_edge.quantize_weights(float_model), {}
         return convert_keras(source.folded, recipe, source.calibration[:0], source.log), {}
-    candidates = _by_percentile(source, recipe, float_model) if float_model else _by_share(source, recipe)
+    if float_model is not None:
+        return _best_ranges(source, recipe, float_model)
     before = predict(source.folded, source.calibration)
     measured = []
-    for flatbuffer, details in candidates:
-        after = run_flatbuffer(source, recipe, flatbuffer, source.calibration)
-        agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-        measured.append((float(kl_divergence(before, after).mean()), agreement, flatbuffer, details))
-        if not float_model and agreement >= GOOD_AGREEMENT:
+    for flatbuffer, details in _by_share(source, recipe):
+        measured.append((measure_candidate(source, recipe, flatbuffer, before), flatbuffer, details))
+        if measured[-1][0].agreement >= GOOD_AGREEMENT:
             break  # each further candidate is a conversion of up to a minute
-    _, agreement, flatbuffer, details = min(measured, key=lambda candidate: candidate[0])
-    return flatbuffer, {**details, "agreement_on_calibration": agreement}
+    score, flatbuffer, details = max(measured, key=lambda candidate: candidate[0].value)
+    return flatbuffer, {**details, "agreement_on_calibration": score.agreement}
 
 
-def _by_percentile(source: Source, recipe: Quantization, float_model: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+@dataclass(frozen=True)
+class Score:
+    """How near an int8 candidate is to the float model, on the calibration faces.
+
+    Attributes:
+        agreement: Share of the faces with the float model's label, 0..1.
+        divergence: Mean Kullback-Leibler divergence, nats.
+    """
+
+    agreement: float
+    divergence: float
+
+    @property
+    def value(self) -> float:
+        """Return what to choose by: labels first, but not at any price in probabilities."""
+        return self.agreement - self.divergence
+
+
+def measure_candidate(source: Source, recipe: Quantization, flatbuffer: bytes, before: npt.NDArray[np.float32]) -> Score:
+    """Measure an int8 candidate on the calibration faces; ``before`` is what the float model says of them."""
+    after = run_flatbuffer(source, recipe, flatbuffer, source.calibration)
+    agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
+    return Score(agreement, float(kl_divergence(before, after).mean()))
+
+
+def _best_ranges(source: Source, recipe: Quantization, float_model: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Quantise with the ranges that score best: those of the logits first, they decide most, then all others."""
     ranges = ai_edge.measure_ranges(float_model, source.calibration)
-    for percent in ai_edge.COVERED_PERCENT:
-        yield ai_edge.quantize_int8(float_model, ranges, percent, recipe.keep_float), {"ranges_cover_percent": percent}
+    before = predict(source.folded, source.calibration)
+    tried: dict[tuple[float, float], tuple[Score, bytes]] = {}
+
+    def best(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+        for pair in pairs:
+            if pair not in tried:
+                flatbuffer = ai_edge.quantize_int8(float_model, ranges, pair, recipe.keep_float)
+                tried[pair] = measure_candidate(source, recipe, flatbuffer, before), flatbuffer
+        return max(pairs, key=lambda pair: tried[pair][0].value)
+
+    _, logits = best([(ai_edge.USUAL_PERCENT, percent) for percent in ai_edge.COVERED_PERCENT])
+    chosen = best([(percent, logits) for percent in ai_edge.COVERED_PERCENT])
+    score, flatbuffer = tried[chosen]
+    return flatbuffer, {"ranges_cover_percent": list(chosen), "agreement_on_calibration": score.agreement}
 
 
 def _by_share(source: Source, recipe: Quantization) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -245,8 +296,8 @@ def finish(
     path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
     with whole_file(path) as temporary:
         temporary.write_bytes(attach(flatbuffer, contract))
-    # What an earlier conversion left under the other name is not this model's any more.
-    (target if problems else target.with_name(target.name + REJECTED_SUFFIX)).unlink(missing_ok=True)
+    if not problems:
+        target.with_name(target.name + REJECTED_SUFFIX).unlink(missing_ok=True)
     return Converted(path, contract, inspection, tuple(problems), () if problems else tuple(found))
 
 
@@ -259,6 +310,14 @@ def _check_same_run(target: Path, run: Run) -> None:
         return  # nothing of ours, or damaged: made anew
     if digest != run.facts["model_digest"] and target.parent != run.folder:
         raise ValueError(f"{target} was made from another run of {run.facts['network']}. Choose another folder: --out DIR")
+
+
+def crop_convention(run: Run) -> CropConvention:
+    """Return how faces are cut for a run's model; the box transforms are derived from its own calibration faces."""
+    return CropConvention(
+        training_resolution_px=run.facts["data"]["resolution_px"],
+        box_transforms=derive_box_transforms(run.calibration.images),
+    )
 
 
 def load_model(run: Run) -> "keras.Model":
@@ -307,6 +366,10 @@ def run_flatbuffer(
         return probabilities(Classifier(path), faces)
 
 
+def _quantizer_version(recipe: Quantization) -> dict[str, str]:
+    return {"quantizer": f"ai-edge-quantizer {version('ai-edge-quantizer')}"} if recipe.quantizer == "ai-edge" else {}
+
+
 def _contract(source: Source, recipe: Quantization, details: dict[str, Any]) -> Contract:
     import tensorflow as tf
 
@@ -324,7 +387,7 @@ def _contract(source: Source, recipe: Quantization, details: dict[str, Any]) -> 
         split={key: value for key, value in facts["split"].items() if key != "ids"},
         recipe=facts["recipe"]["name"],
         metrics={},
-        versions={**facts["versions"], "converter": f"tensorflow {tf.__version__}"},
+        versions={**facts["versions"], "converter": f"tensorflow {tf.__version__}", **_quantizer_version(recipe)},
         source_digest=facts["model_digest"],
         temperature=facts.get("temperature"),
     )

@@ -90,8 +90,9 @@ def _printing_to(log: Path) -> Iterator[None]:
             os.dup2(file.fileno(), 2)
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # a full disk: what counts is that the terminal comes back
+                sys.stdout.flush()
+                sys.stderr.flush()
             os.dup2(kept[0], 1)
             os.dup2(kept[1], 2)
             for descriptor in kept:

@@ -99,6 +99,7 @@ def fine_tune(
     """
     tf_keras = import_tf_keras()
     optimization = _import_optimization()
+    tf_keras.utils.set_random_seed(plan.seed)
     twin = make_twin(folded)
     student, callbacks = _student(optimization, twin, plan, faces)
     steps = -(-len(faces) // plan.batch)
@@ -132,7 +133,7 @@ def _student(optimization: Any, twin: Any, plan: FineTuning, faces: npt.NDArray[
     """Return the twin made ready for its fine-tuning, and the callbacks that this needs."""
     if plan.kind == "qat":
         student = optimization.quantization.keras.quantize_model(twin)
-        _start_ranges(student, twin, faces[:RANGE_FACES])
+        _start_ranges(student, twin, _spread(faces, RANGE_FACES))
         return student, []
     if plan.kind == "pruned":
         steps = -(-len(faces) // plan.batch) * plan.epochs
@@ -148,7 +149,7 @@ def _student(optimization: Any, twin: Any, plan: FineTuning, faces: npt.NDArray[
 
 
 def _start_ranges(student: Any, twin: Any, faces: npt.NDArray[np.uint8]) -> None:
-    """Begin with the ranges that the activations have, and the input's at 0..255 for good.
+    """Begin with the ranges that the activations have, and the input's at 0..255.
 
     Simulated quantisation begins at -6..6 and follows a moving average so slowly that a short training ends before it
     has arrived.
@@ -190,13 +191,18 @@ def _taught(teacher: "keras.Model", faces: npt.NDArray[np.uint8], plan: FineTuni
         return tf.image.random_crop(face, (size, size, 3))
 
     order = tf.data.Dataset.from_tensor_slices(faces).shuffle(len(faces), seed=plan.seed)
-    batches = order.map(change, num_parallel_calls=2).batch(plan.batch)
+    batches = order.map(change, num_parallel_calls=2, deterministic=True).batch(plan.batch)
     return batches.map(lambda batch: (batch, teacher(batch, training=False))).prefetch(2)
+
+
+def _spread(faces: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
+    """Return faces from all over: datasets stand sorted by class."""
+    return faces[np.linspace(0, len(faces) - 1, min(count, len(faces))).astype(int)]
 
 
 def _ignorance(teacher: "keras.Model", faces: npt.NDArray[np.uint8]) -> float:
     """Return the loss of always giving the teacher's mean probabilities, whatever the face."""
-    sample = faces[:256].astype(np.float32)
+    sample = _spread(faces, RANGE_FACES).astype(np.float32)
     told = np.asarray(teacher.predict(sample, verbose=0), np.float32)
     return float(kl_divergence(told, np.broadcast_to(told.mean(axis=0), told.shape)).mean())
 

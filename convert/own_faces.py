@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from fer_edge.convert.convert_run import crop_convention
 from fer_edge.convert.run_folder import Run
-from fer_edge.edge_runtime.contract import CropConvention
 from fer_edge.edge_runtime.crop import crop_face
 from fer_edge.edge_runtime.detect import open_detector
 from fer_edge.edge_runtime.pictures import Picture
@@ -34,7 +34,7 @@ def own_faces(source: str | Path, run: Run, detector: str = "auto", progress: Pr
         ValueError: If nothing there can be read, or holds no face.
     """
     finder = open_detector(detector)
-    crop = CropConvention(training_resolution_px=run.facts["data"]["resolution_px"])
+    crop = crop_convention(run)
     faces: list[Picture] = []
     for frame in read_frames(source, on_skip=lambda reason: None):
         if frame.number is not None and frame.number % FRAMES_APART:

@@ -1,6 +1,6 @@
 """Quantisation recipes as plain data, kept in the contract of each file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -51,7 +51,7 @@ RECIPES: dict[str, Quantization] = {
 def find_recipe(
     precision: str,
     quantizer: str | None = None,
-    keep_float: Sequence[str] = (),
+    keep_float: Iterable[str] = (),
     fine_tuning: dict[str, Any] | None = None,
 ) -> Quantization:
     """Return the recipe of a precision, int8 with what the user asks for beside it.
@@ -69,9 +69,10 @@ def find_recipe(
         raise ValueError(f"unknown precision '{precision}'; choose one of: {', '.join(RECIPES)}")
     if quantizer is not None and quantizer not in QUANTIZERS:
         raise ValueError(f"unknown quantizer '{quantizer}'; choose one of: {', '.join(QUANTIZERS)}")
-    recipe = RECIPES[precision]
+    recipe, keep_float = RECIPES[precision], tuple(keep_float)
     if fine_tuning is not None:
-        recipe = replace(recipe, precision=f"{precision}-{fine_tuning['kind']}", fine_tuning=fine_tuning)
+        amount = "" if fine_tuning["amount"] is None else f"{fine_tuning['amount']:g}"
+        recipe = replace(recipe, precision=f"{precision}-{fine_tuning['kind']}{amount}", fine_tuning=fine_tuning)
     if not recipe.calibrated:
         if fine_tuning is not None and fine_tuning["kind"] == "qat":
             raise ValueError(f"--qat is for int8. Received: {precision}. Leave one of the two out")
@@ -81,5 +82,5 @@ def find_recipe(
     if quantizer is not None and quantizer != recipe.quantizer:
         recipe = replace(recipe, precision=f"{recipe.precision}-{quantizer}", quantizer=quantizer)
     if keep_float:
-        recipe = replace(recipe, precision=f"{recipe.precision}-mixed", keep_float=tuple(keep_float))
+        recipe = replace(recipe, precision=f"{recipe.precision}-mixed", keep_float=keep_float)
     return recipe

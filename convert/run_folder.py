@@ -83,13 +83,13 @@ def read_run(folder: str | Path) -> Run:
         raise FileNotFoundError(f"'{path}' is no run folder: it has no {RUN_FILE}. Train one: fer-edge train")
     try:
         facts = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        finished = bool(facts["finished"])
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        finished, expected = bool(facts["finished"]), facts.get("model_digest")
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path / RUN_FILE} is damaged ({error!r}). Train again") from error
     if not finished or not (path / MODEL_FILE).is_file():
         raise FileNotFoundError(f"the run in '{path}' has no finished model. Finish it: fer-edge train ... --resume")
     digest = hashlib.sha256((path / MODEL_FILE).read_bytes()).hexdigest()
-    if digest != facts["model_digest"]:
+    if digest != expected:
         raise ValueError(
             f"{path / MODEL_FILE} is not the model this run finished with: it is damaged or was replaced. Train again"
         )

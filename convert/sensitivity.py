@@ -40,7 +40,7 @@ def layer_damages(source: Source, recipe: Quantization, progress: Progress | Non
     every = np.linspace(0, len(source.calibration) - 1, min(PROBE_FACES, len(source.calibration))).astype(int)
     faces = source.calibration[every]
     before = predict(source.folded, faces)
-    covered = quantize(source, recipe, float_model)[1]["ranges_cover_percent"]
+    covered = tuple(quantize(source, recipe, float_model)[1]["ranges_cover_percent"])
     damages, layers = {}, weighted_layers(source.folded)
     for done, layer in enumerate(layers):
         if progress:

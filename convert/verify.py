@@ -73,7 +73,7 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     before, after = predict(keras_model, pixels), probabilities(classifier, pixels)
     inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
     problems = judge(metrics, bounds, inspection, contract.labels, run.labels)
-    integer = contract.quantization["interface"] == "uint8" and not contract.quantization["keep_float"]
+    integer = contract.quantization["interface"] == "uint8" and not contract.quantization.get("keep_float")
     found = notes(inspection, integer, outstanding_layers(fold_model(keras_model)))
     if problems:
         order = permutation(before, after, run.labels)

@@ -1,14 +1,18 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fer_edge.convert import fine_tune as module
+from fer_edge.convert.ai_edge import scope_of
 from fer_edge.convert.convert_run import convert_run, float_flatbuffer, predict, quantize
+from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.fine_tune import FineTuning, fine_tune, plan_fine_tuning
 from fer_edge.convert.flatbuffer import operators, read_flatbuffer
+from fer_edge.convert.fold import fold_model
 from fer_edge.convert.gate import Bounds
-from fer_edge.convert.recipes import find_recipe
+from fer_edge.convert.recipes import RECIPES, find_recipe
 from fer_edge.convert.sensitivity import check_layers, find_keep_float, weighted_layers
 from fer_edge.convert.tf_keras_twin import make_twin
 from fer_edge.edge_runtime.classify import Classifier
@@ -18,8 +22,6 @@ from fer_edge.train.networks import NETWORKS, build_network
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_the_tf_keras_twin_of_every_folded_network_gives_the_same_answers(name):
-    from fer_edge.convert.fold import fold_model
-
     model = build_network(name, NETWORKS[name].min_image_size, 4)
     faces = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
     folded = fold_model(model)
@@ -99,6 +101,16 @@ def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(sou
     assert (face["dtype"], face["quantization"]) == (np.uint8, (1.0, 0))
     after = np.stack([Classifier(made.path).probabilities(face) for face in source.held_out])
     assert np.abs(after - source.before).max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["cnn", "inception_v3", "densenet121"])
+def test_a_layer_s_pattern_finds_its_own_operator_alone(name, tmp_path):
+    model = fold_model(build_network(name, NETWORKS[name].min_image_size, 4))
+    faces = np.empty((0, *model.input_shape[1:]), np.uint8)
+    graph = read_flatbuffer(convert_keras(model, RECIPES["float32"], faces, tmp_path / "log")).subgraphs[0]
+    names = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
+    hits = {layer: [n for n in names if re.search(scope_of(layer), n)] for layer in weighted_layers(model)}
+    assert {layer: len(found) for layer, found in hits.items()} == dict.fromkeys(hits, 1)
 
 
 def test_unknown_layers_are_refused_with_those_that_exist(source):

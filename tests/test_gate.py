@@ -190,6 +190,29 @@ def test_verify_finds_a_good_file_right_and_another_run_s_labels_wrong(models, s
     assert "permuted" in turned.problems[0].cause
 
 
+def test_both_quantisers_in_one_call_make_files_of_their_own(source):
+    recipes = [find_recipe("weight_only"), find_recipe("int8"), find_recipe("int8", "tflite")]
+    weights, ours, theirs = convert_run(source, recipes, Bounds(100, 100, 0))
+    assert [file.path.name for file in (weights, ours, theirs)] == [
+        f"cnn_synthetic_{name}.tflite" for name in ("weight_only", "int8", "int8-tflite")
+    ]
+    assert "ranges_cover_percent" in ours.contract.quantization
+    assert "calibration_faces" in theirs.contract.quantization
+    assert weights.contract.metrics["agreement"] == 1.0
+    assert weights.inspection.file_bytes < 0.4 * (source.run.facts["parameters"] * 4)
+    assert ours.contract.versions["quantizer"].startswith("ai-edge-quantizer 0.8")
+    assert "quantizer" not in theirs.contract.versions
+
+
+def test_a_refused_conversion_leaves_the_earlier_file(source):
+    (good,) = convert_run(source, [find_recipe("dynamic")], Bounds(100, 100, 0))
+    earlier = good.path.read_bytes()
+    broken = scaled(source, "block2_conv_a", -1)
+    (refused_file,) = convert_run(broken, [find_recipe("dynamic")], Bounds(0, 0, 100))
+    assert refused_file.path.name.endswith(REJECTED_SUFFIX)
+    assert good.path.read_bytes() == earlier
+
+
 def test_a_file_of_another_run_is_not_overwritten(source):
     made = convert_run(source, [find_recipe("float16")], Bounds(100, 100, 0))
     other = replace(source, run=replace(source.run, facts={**source.run.facts, "model_digest": "other"}))

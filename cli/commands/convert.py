@@ -73,7 +73,7 @@ def command(
 
     A file that costs more than the gate allows is kept under a name that ends in .rejected, and the exit code is 1.
     """
-    from fer_edge.convert.convert_run import convert_run, face_batch, open_source
+    from fer_edge.convert.convert_run import check_conversion, convert_run, face_batch, open_source
     from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
     from fer_edge.convert.gate import Bounds
     from fer_edge.convert.own_faces import own_faces
@@ -96,17 +96,19 @@ def command(
     if calibrate_from is not None:
         with progress_bar("finding faces") as progress:
             own = own_faces(calibrate_from, opened, progress=progress)
-    source = open_source(opened, out, own, str(calibrate_from))
+    source = open_source(opened, out, own, calibrate_from.name if calibrate_from else "")
     check_layers(source.folded, named)
+    check_conversion(source, recipes)
     if plan is not None and data is not None:
         faces = _training_faces(opened, data)
         with progress_bar(f"fine-tuning {opened.facts['network']} ({plan.kind})") as progress:
             source = replace(source, folded=fine_tune(source.folded, face_batch(opened, faces), plan, progress))
-    if automatic:
+    if automatic and any(recipe.calibrated for recipe in recipes):
         with progress_bar("measuring each layer in float") as progress:
             found, damages = find_keep_float(source, RECIPES["int8"], bounds, progress)
         _tell_sensitivity(found, damages)
-        recipes = [find_recipe(precision, quantizer, found, plan.as_data() if plan else None) for precision in wanted]
+        kept = tuple(dict.fromkeys((*named, *found)))
+        recipes = [find_recipe(precision, quantizer, kept, plan.as_data() if plan else None) for precision in wanted]
     with progress_bar(f"converting {opened.facts['network']}") as progress:
         made = convert_run(source, recipes, bounds, progress)
     for file in made:
