@@ -11,7 +11,7 @@ COMMANDS = {
     "evaluate": "Measure a run or a .tflite file on a dataset.",
     "convert": "Turn a run into .tflite files, each right or refused.",
     "verify": "Measure a .tflite file against the run it was made from.",
-    "run": "Find and label faces in pictures, folders and videos.",
+    "run": "Find and label faces: cameras, streams, pictures, folders, videos.",
     "bench": "Compare models: accuracy, latency, size, memory.",
     "report": "Make the published tables again, with ours beside them, and model cards.",
     "info": "Print the contract inside a .tflite file.",

@@ -12,8 +12,16 @@ from fer_edge.edge_runtime.pipeline import LabelledFrame
 from fer_edge.edge_runtime.stats import Stats
 
 LOG_SUFFIXES = (".jsonl", ".csv")
+COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability")
 
 ToLine = Callable[[LabelledFrame], str]
+
+
+def csv_header(labels: tuple[str, ...]) -> str:
+    """Return the header row for a model's labels, without an end of line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([*COLUMNS, *labels])
+    return text.getvalue()
 
 
 class CsvLines:
@@ -34,9 +42,7 @@ class CsvLines:
         writer = csv.writer(text, lineterminator="\n")
         if self._header:
             self._header = False
-            writer.writerow(
-                ["source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability", *self._labels]
-            )
+            text.write(csv_header(self._labels) + "\n")
         frame = labelled.frame
         for face in labelled.faces:
             shares = [f"{face.probabilities[label]:.4f}" for label in self._labels]
@@ -78,7 +84,7 @@ class LogFile:
         labels: The model's labels.
 
     Raises:
-        ValueError: If it is neither .jsonl nor .csv.
+        ValueError: If it is neither .jsonl nor .csv, or a .csv with other columns.
         OSError: If it cannot be written.
     """
 
@@ -88,10 +94,13 @@ class LogFile:
             raise ValueError(f"a log is a file ending in {' or '.join(LOG_SUFFIXES)}. Received: '{path}'")
         target.parent.mkdir(parents=True, exist_ok=True)
         empty = not target.exists() or target.stat().st_size == 0
+        rows = target.suffix.lower() == ".csv"
+        if rows and not empty:
+            _check_header(target, csv_header(labels))
         self._file = target.open("a", encoding="utf-8", newline="")
         if not empty and not _ends_with_newline(target):
             self._file.write("\n")  # a process was killed in the middle of the last line
-        to_line: ToLine = as_json_line if target.suffix.lower() == ".jsonl" else CsvLines(labels, header=empty)
+        to_line: ToLine = CsvLines(labels, header=empty) if rows else as_json_line
         self._lines = Lines(to_line, self._file)
 
     def write(self, labelled: LabelledFrame) -> None:
@@ -146,6 +155,16 @@ class LiveLine:
         if self._terminal and self._last is not None:
             self._file.write("\n")
             self._file.flush()
+
+
+def _check_header(path: Path, wanted: str) -> None:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        found = file.readline().rstrip("\n")
+    if found != wanted:
+        raise ValueError(
+            f"the log '{path}' has other columns, as of a model with other labels: '{found}' instead of '{wanted}'. "
+            "Choose another file"
+        )
 
 
 def _ends_with_newline(path: Path) -> bool:

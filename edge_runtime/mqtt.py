@@ -1,10 +1,12 @@
 """Labels to an MQTT broker, with Home Assistant's discovery."""
 
+import hashlib
 import json
 import os
 import re
 import socket
 import time
+import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,7 +60,7 @@ class Mqtt:
         self._alive_topic = f"fer_edge/{self.name}/availability"
         self._last: tuple[str | None, int] | None = None
         self._sent_s = float("-inf")
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"fer_edge_{self.name}")
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"fer_edge_{self.name}_{_board()}")
         if parts.username:
             self._client.username_pw_set(parts.username, parts.password or os.environ.get(PASSWORD_VARIABLE))
         if parts.scheme == "mqtts":
@@ -118,3 +120,12 @@ class Mqtt:
             "device": {"identifiers": [f"fer_edge_{self.name}"], "name": f"fer-edge {self.name}", "model": "fer-edge"},
         }
         return {**data, "json_attributes_topic": self._state_topic} if sensor == "expression" else data
+
+
+def _board() -> str:
+    """Return what tells this board from another of its name, without giving its network address away.
+
+    A broker throws out the first of two clients with the same id. One made up at each start would do for that, but then a
+    board that comes back after a power cut is told "offline" when the broker gives up on the connection it had before.
+    """
+    return hashlib.sha256(str(uuid.getnode()).encode()).hexdigest()[:8]

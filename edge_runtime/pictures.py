@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from fer_edge.edge_runtime.whole_file import write_whole
 Picture = npt.NDArray[np.uint8]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
+MOST_FRAMES_A_SECOND = 240.0
 
 
 def decode_picture(data: bytes, name: str) -> Picture:
@@ -36,6 +38,15 @@ def decode_picture(data: bytes, name: str) -> Picture:
     if picture is None:
         raise ValueError(f"cannot decode the picture '{name}' ({len(data)} bytes): it is damaged or of an unknown format")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def reported_rate(capture: Any) -> float | None:
+    """Return the frames per second that an OpenCV capture reports, None where no camera or film could mean it.
+
+    Streams often report the ticks of their clock (90000) or not a number.
+    """
+    rate = float(capture.get(import_cv2().CAP_PROP_FPS))
+    return rate if 1 <= rate <= MOST_FRAMES_A_SECOND else None
 
 
 def read_picture(path: str | Path) -> Picture:

@@ -14,6 +14,7 @@ from fer_edge.edge_runtime.frame import frame_bytes, unpack
 from fer_edge.edge_runtime.pictures import Picture
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the second is its name before Raspberry Pi OS Bookworm
+ANSWER_S = 10.0  # how long rpicam-vid may take to list the cameras
 STRIDE = 64  # pixels; rpicam-vid pads rows to it and says nothing
 NUMPY_HINT = (
     "picamera2 breaks beside numpy 2: pip install 'numpy<2', or -c constraints-raspberry.txt from fer-edge's repository"
@@ -43,8 +44,16 @@ def find_rpicam() -> str | None:
 
 
 def rpicam_lists_a_camera(program: str) -> bool:
-    """Ask rpicam-vid whether a camera is connected."""
-    done = subprocess.run([program, "--list-cameras"], capture_output=True, text=True, timeout=10, check=False)
+    """Ask rpicam-vid whether a camera is connected.
+
+    Raises:
+        CameraError: If it does not answer.
+    """
+    command = [program, "--list-cameras"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CameraError("failed", f"rpicam-vid lists no cameras within {ANSWER_S:g} s") from error
     return "0 :" in done.stdout + done.stderr
 
 

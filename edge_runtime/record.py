@@ -1,5 +1,6 @@
 """Annotated videos and pictures on the disk. A file gets its name when it is whole."""
 
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -55,19 +56,30 @@ class VideoFile:
         self._writer.write(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
         self.frames += 1
 
-    def finish(self) -> None:
+    def finish(self, keep_short: bool = False) -> None:
         """Close it and give it its name.
 
+        Args:
+            keep_short: Whether it gets its name although frames are missing in it, if any can be read.
+
         Raises:
-            OSError: If frames are missing in it.
+            OSError: If frames are missing in it, kept or not.
         """
         self._writer.release()
         try:
-            if _count_frames(self._temporary) != self.frames:
-                raise OSError(f"the video '{self.path}' could not be written whole: is the disk full?")
-            self._temporary.replace(self.path)
+            held = _count_frames(self._temporary)
+            kept = held == self.frames or (keep_short and held > 0)
+            if kept:
+                # Without the sync a power cut just after the rename can leave an empty file under the final name.
+                with self._temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
+        if not kept:
+            raise OSError(f"the video '{self.path}' could not be written whole: is the disk full?")
+        if held != self.frames:
+            raise OSError(f"the video '{self.path}' holds {held} of {self.frames} frames: is the disk full?")
 
     def discard(self) -> None:
         """Throw it away."""
@@ -118,19 +130,23 @@ class Recording:
                 self._video.write(picture)
         except OSError as error:
             self._ended = True
-            self._video.finish()
+            told = str(error)
+            try:
+                self._video.finish(keep_short=True)
+            except OSError as short:
+                told += f"; {short}"
             if self._notice:
-                self._notice(str(error))
+                self._notice(told)
 
     def close(self, complete: bool) -> None:
-        """Finish the file; it is worth having however the run ended.
+        """Finish the file; it is worth having however the run ended, and short as well: it cannot be made again.
 
         Raises:
             OSError: If it could not be written whole.
         """
         if self._video is not None and not self._ended:
             self._ended = True
-            self._video.finish()
+            self._video.finish(keep_short=True)
 
 
 class AnnotatedCopies:

@@ -10,6 +10,7 @@ import ipaddress
 import json
 import re
 import secrets
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ DEFAULT_PORT = 8080
 FRAMES_A_SECOND = 15.0  # of the preview; the pipeline is not slowed by it
 LONGEST_SIDE_PX = 960
 JPEG_QUALITY = 80
-MOST_CLIENTS = 32
+MOST_CONNECTIONS = 64  # a page holds two: the pictures and the events
 STALLED_S = 20.0  # a client that has not read anything for so long is let go
 COOKIE = "fer_edge_token"
 PAGE = Path(__file__).with_name("preview.html")
@@ -85,12 +86,13 @@ class Preview:
         self._web = aiohttp.web
         host, port = parse_address(address)
         self._token = token or (None if is_loopback(host) else secrets.token_urlsafe(16))
+        self._names = (*LOCAL_NAMES, host)
         self._stats = stats
         self._nonce = secrets.token_urlsafe(16)
         self._newest: LabelledFrame | None = None
         self._picture: tuple[LabelledFrame, bytes] | None = None
         self._encoding = asyncio.Lock()
-        self._clients = 0
+        self._connections = 0
         self._loop = asyncio.new_event_loop()
         self._runner: Any = None
         try:
@@ -100,7 +102,8 @@ class Preview:
             raise OSError(
                 f"cannot serve the preview at {host}:{port}: {error.strerror or error}. Choose another --serve"
             ) from error
-        shown = f"[{host}]" if ":" in host else host
+        # All addresses of the machine are not one that a browser could open.
+        shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{port}/" + (f"?token={self._token}" if self._token else "")
         self._thread = threading.Thread(target=self._loop.run_forever, name="fer-edge preview", daemon=True)
         self._thread.start()
@@ -148,7 +151,7 @@ class Preview:
             given = given or request.headers.get("Authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
                 raise web.HTTPUnauthorized(text="The token is missing or wrong. fer-edge run prints the whole address.\n")
-        elif re.sub(r":\d+$", "", request.host).strip("[]") not in LOCAL_NAMES:
+        elif re.sub(r":\d+$", "", request.host).strip("[]") not in self._names:
             # Another site may have pointed its own name at this machine, to read the camera through a browser here.
             raise web.HTTPForbidden(text="This preview answers to localhost only.\n")
         return await handler(request)
@@ -190,9 +193,9 @@ class Preview:
 
     async def _push(self, request: Any, kind: str, send: Callable[[Any], Awaitable[None]]) -> Any:
         """Send each new frame to one client, as fast as that client reads."""
-        if self._clients >= MOST_CLIENTS:
-            raise self._web.HTTPServiceUnavailable(text=f"There are {MOST_CLIENTS} viewers already.\n")
-        self._clients += 1
+        if self._connections >= MOST_CONNECTIONS:
+            raise self._web.HTTPServiceUnavailable(text=f"There are {MOST_CONNECTIONS} connections already, two a page.\n")
+        self._connections += 1
         sent: LabelledFrame | None = None
         try:
             response = self._web.StreamResponse(headers=self._headers(kind))
@@ -207,7 +210,7 @@ class Preview:
         except asyncio.TimeoutError:
             request.transport.abort()
         finally:
-            self._clients -= 1
+            self._connections -= 1
         return response
 
     async def _jpeg(self) -> bytes:

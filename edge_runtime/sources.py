@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_edge.edge_runtime.camera import Camera, CameraError, Notice, camera_frames
 from fer_edge.edge_runtime.frame import Frame
-from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, import_cv2, read_picture
+from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, import_cv2, read_picture, reported_rate
 from fer_edge.edge_runtime.raspberry import PiCamera, RpicamVid, find_rpicam, import_picamera2, rpicam_lists_a_camera
 from fer_edge.edge_runtime.streams import SCHEMES, NetworkStream, RawInput
 from fer_edge.edge_runtime.v4l2 import UsbCamera, video_devices
@@ -122,9 +122,14 @@ def _first_camera(size: tuple[int, int], frames_per_second: float) -> Camera:
     except ImportError as error:
         reasons.append("picamera2 is not installed" if "No module named 'picamera2'" in str(error) else str(error))
         program = find_rpicam()
-        if program and rpicam_lists_a_camera(program):
-            return RpicamVid(size, frames_per_second, program)
-        reasons.append("rpicam-vid finds none" if program else "rpicam-vid is not installed")
+        try:
+            if program and rpicam_lists_a_camera(program):
+                return RpicamVid(size, frames_per_second, program)
+            reasons.append("rpicam-vid finds none" if program else "rpicam-vid is not installed")
+        except CameraError as silent:
+            reasons.append(str(silent))
+    except RuntimeError as error:
+        reasons.append(f"picamera2 fails: {error}")
     usable = [device for device in video_devices() if device.captures is not False]
     if usable:
         return UsbCamera(usable[0].path, size, frames_per_second)
@@ -188,7 +193,7 @@ def _video_frames(path: Path) -> Generator[Frame, None, None]:
     cv2 = import_cv2()
     capture = cv2.VideoCapture(str(path))
     try:
-        rate = float(capture.get(cv2.CAP_PROP_FPS)) or 25.0
+        rate = reported_rate(capture) or 25.0
         number = 0
         while True:
             read, frame = capture.read()

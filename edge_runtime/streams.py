@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_edge.edge_runtime.camera import CameraError
 from fer_edge.edge_runtime.frame import frame_bytes, unpack
-from fer_edge.edge_runtime.pictures import Picture, import_cv2
+from fer_edge.edge_runtime.pictures import Picture, import_cv2, reported_rate
 
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
 TIMEOUT_MS = 5000
@@ -19,7 +19,7 @@ class NetworkStream:
     """A stream that FFmpeg inside OpenCV can read: RTSP, HTTP (MJPEG, HLS), RTMP, UDP; frames are BGR.
 
     Args:
-        url: Its address; a password in it is never shown.
+        url: Its address; its user, password and query are never shown.
     """
 
     order = "bgr"
@@ -27,7 +27,7 @@ class NetworkStream:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.name = re.sub(r"//[^/@]*@", "//", url)
+        self.name = re.sub(r"^(\w+://)[^/?#]*@", r"\1", url).partition("?")[0]
         self.frames_per_second: float | None = None
         self._capture: Any = None
 
@@ -45,7 +45,7 @@ class NetworkStream:
             raise CameraError(
                 "missing", f"no video from {self.name}: nothing answers there, the password is wrong, or it is no video"
             )
-        self.frames_per_second = float(self._capture.get(cv2.CAP_PROP_FPS)) or None
+        self.frames_per_second = reported_rate(self._capture)
 
     def read(self) -> Picture | None:
         """Wait for the next frame (height, width, 3), BGR; None when the stream stops."""
@@ -100,8 +100,8 @@ class RawInput:
         if self._file.isatty():
             raise CameraError(
                 "missing",
-                "nothing is piped in. For example: ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 - | "
-                "fer-edge run - --size 640x480",
+                "nothing is piped in. For example: ffmpeg -re -i clip.mp4 -f rawvideo -pix_fmt rgb24 - | "
+                "fer-edge run - --size 640x480. Frames that come too fast are dropped; --every-frame keeps all",
             )
 
     def read(self) -> Picture | None:

@@ -12,8 +12,9 @@ from live import FakeCamera, lost, picture
 from fer_edge.edge_runtime import raspberry, v4l2
 from fer_edge.edge_runtime.camera import CameraError, camera_frames
 from fer_edge.edge_runtime.frame import Frame, frame_bytes, unpack
+from fer_edge.edge_runtime.pictures import reported_rate
 from fer_edge.edge_runtime.raspberry import PiCamera, RpicamVid, without_padding
-from fer_edge.edge_runtime.sources import open_source
+from fer_edge.edge_runtime.sources import open_source, read_frames
 from fer_edge.edge_runtime.streams import NetworkStream, RawInput
 from fer_edge.edge_runtime.v4l2 import UsbCamera, why_no_pictures
 
@@ -329,6 +330,31 @@ def test_auto_takes_the_pi_camera_then_rpicam_then_usb_then_says_what_it_looked_
         open_source("auto")
 
 
+def test_auto_goes_on_to_usb_when_picamera2_fails_or_rpicam_does_not_answer(monkeypatch, tmp_path):
+    from fer_edge.edge_runtime import sources
+
+    def fail():
+        raise RuntimeError("no camera manager")
+
+    module = picamera2_module()
+    module.Picamera2.global_camera_info = fail
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    usb = [v4l2.VideoDevice(v4l2.Path("/dev/video3"), "Cam", True)]
+    monkeypatch.setattr(sources, "video_devices", lambda: usb)
+    assert open_source("auto").name == "/dev/video3"
+    monkeypatch.setattr(sources, "video_devices", list)
+    with pytest.raises(CameraError, match="picamera2 fails: no camera manager; no camera at /dev/video"):
+        open_source("auto")
+
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    monkeypatch.setattr(raspberry, "ANSWER_S", 0.1)
+    monkeypatch.setattr(sources, "find_rpicam", lambda: rpicam(tmp_path, "exec sleep 20"))
+    with pytest.raises(CameraError, match=r"rpicam-vid lists no cameras within 0.1 s; no camera at /dev/video"):
+        open_source("auto")
+    monkeypatch.setattr(sources, "video_devices", lambda: usb)
+    assert open_source("auto").name == "/dev/video3"
+
+
 def test_a_picamera2_built_for_another_numpy_says_so(monkeypatch):
     def broken(name):
         raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")
@@ -375,6 +401,37 @@ def test_a_stream_that_does_not_answer_is_told_without_its_password():
     with pytest.raises(CameraError, match=r"no video from rtsp://127.0.0.1:9/cam") as caught:
         stream.open()
     assert "secret" not in str(caught.value) + stream.name
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://user:p@ss@host/s", "rtsp://host/s"),
+        ("http://cam/video?user=a&pwd=geheim", "http://cam/video"),
+        ("rtsp://host:554/a@b//c@d", "rtsp://host:554/a@b//c@d"),
+        ("http://a:b@[::1]:80/v?mail=a@b", "http://[::1]:80/v"),
+    ],
+)
+def test_a_stream_is_called_by_its_address_without_user_password_and_query(url, shown):
+    assert NetworkStream(url).name == shown
+
+
+@pytest.mark.parametrize(
+    ("reported", "believed"),
+    [(90000, None), (float("nan"), None), (float("inf"), None), (0, None), (-1, None), (29.97, 29.97), (240, 240), (1, 1)],
+)
+def test_a_rate_that_no_camera_has_is_not_believed(reported, believed):
+    assert reported_rate(types.SimpleNamespace(get=lambda what: reported)) == believed
+
+
+def test_the_frames_of_a_video_with_an_impossible_rate_count_as_25_a_second(tmp_path):
+    from fer_edge.edge_runtime.record import VideoFile
+
+    video = VideoFile(tmp_path / "v.mp4", 1000, (64, 64))
+    video.write(picture())
+    video.finish()
+    (frame,) = read_frames(tmp_path / "v.mp4")
+    assert frame.frames_per_second == 25
 
 
 def test_doctor_lists_cameras_and_says_what_denies_them(monkeypatch):

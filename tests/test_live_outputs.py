@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import json_lines
-from live import LABELS, labelled
+from live import LABELS, labelled, picture
 
+from fer_edge.commands.run_outputs import open_outputs
 from fer_edge.edge_runtime import record
 from fer_edge.edge_runtime.lines import CsvLines, Lines, LiveLine, LogFile
 from fer_edge.edge_runtime.outputs import as_json_line
@@ -96,6 +99,17 @@ def test_a_csv_log_gets_its_header_once(tmp_path):
         LogFile("log.txt", LABELS)
 
 
+def test_a_csv_log_of_other_columns_is_refused_and_stays_as_it_was(tmp_path):
+    path = tmp_path / "log.csv"
+    log = LogFile(path, LABELS)
+    log.write(labelled(0))
+    log.close(True)
+    before = path.read_text()
+    with pytest.raises(ValueError, match=r"other columns.*angry,happy,sad' instead of '.*happy,calm'. Choose another file"):
+        LogFile(path, ("happy", "calm"))
+    assert path.read_text() == before
+
+
 def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(tmp_path):
     path = tmp_path / "log.jsonl"
     code = (
@@ -148,6 +162,84 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
     assert len(told) == 1
     assert "the disk is nearly full" in told[0]
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 30  # the frame at which it was noticed
+
+
+def lose(monkeypatch, frames):
+    """Let the index of a video count fewer frames than were written, as after a full disk."""
+    count = record._count_frames
+    monkeypatch.setattr(record, "_count_frames", lambda path: max(0, count(path) - frames))
+
+
+def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_path, monkeypatch):
+    lose(monkeypatch, 1)
+    recording = Recording(tmp_path / "r.mp4")
+    for number in range(5):
+        recording.write(labelled(number, captured_s=number / 10))
+    with pytest.raises(OSError, match=r"r.mp4' holds 4 of 5 frames: is the disk full"):
+        recording.close(True)
+    assert len(list(read_frames(tmp_path / "r.mp4"))) == 5
+    recording.close(True)
+
+
+def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeypatch):
+    lose(monkeypatch, 99)
+    recording = Recording(tmp_path / "r.mp4")
+    recording.write(labelled(0, captured_s=0.0))
+    with pytest.raises(OSError, match="could not be written whole"):
+        recording.close(True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp_path, monkeypatch):
+    lose(monkeypatch, 1)
+    video = record.VideoFile(tmp_path / "v.mp4", 25, (64, 64))
+    for _ in range(5):
+        video.write(picture())
+    with pytest.raises(OSError, match="could not be written whole"):
+        video.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_whose_video_is_short_too_is_told_once_and_the_run_goes_on(tmp_path, monkeypatch):
+    told = []
+    recording = Recording(tmp_path / "r.mp4", told.append)
+    for number in range(15):
+        recording.write(labelled(number, captured_s=number / 10))
+    lose(monkeypatch, 2)
+    monkeypatch.setattr(record.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    recording.write(labelled(15, captured_s=1.5))
+    recording.close(True)
+    (line,) = told
+    assert "the disk is nearly full" in line
+    assert "holds 13 of 15 frames" in line
+
+
+def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monkeypatch):
+    def fail(self, complete):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(LogFile, "close", fail)
+    pipeline = SimpleNamespace(live=True, labels=LABELS, stats=Stats())
+    options = dict.fromkeys(("save", "serve", "mqtt", "form"))
+    options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.mp4"}
+    with (
+        pytest.raises(OSError, match="no space left"),
+        open_outputs(pipeline, "fake", options, threading.Event()) as outputs,
+    ):
+        for output in outputs:
+            output.write(labelled(0, captured_s=0.0))
+    assert len(list(read_frames(tmp_path / "r.mp4"))) == 1
+
+
+def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(LogFile, "close", lambda self, complete: closed.append(complete))
+    pipeline = SimpleNamespace(live=True, labels=LABELS, stats=Stats())
+    options = dict.fromkeys(("save", "serve", "mqtt", "form"))
+    options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.avi"}
+    with pytest.raises(ValueError, match="a recording is an"), open_outputs(pipeline, "fake", options, threading.Event()):
+        pass
+    assert closed == [False]
 
 
 def test_lines_are_out_at_once(tmp_path):
@@ -211,6 +303,13 @@ def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
     assert "a recording is an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
     assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
     assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
+
+
+@pytest.mark.parametrize("frames", [0, -1])
+def test_a_number_of_frames_that_would_never_be_reached_is_refused(invoke, frames):
+    result = invoke("run", "-", "--frames", frames)
+    assert result.exit_code == 2
+    assert f"Invalid value for '--frames': {frames} is not in the range x>=1" in result.stderr
 
 
 def test_the_python_api_is_three_lines(models, tmp_path):

@@ -115,6 +115,17 @@ def test_a_broker_that_was_never_there_is_told_and_costs_nothing(port):
     mqtt.close(True)
 
 
+def test_two_boards_of_one_name_are_two_clients_and_a_board_that_restarts_is_the_same(port, monkeypatch):
+    ids = []
+    for node in (1, 2, 1):
+        monkeypatch.setattr("uuid.getnode", lambda node=node: node)
+        mqtt = Mqtt(f"127.0.0.1:{port}", "raspberrypi")
+        ids.append(mqtt._client._client_id.decode())
+        mqtt.close(True)
+    assert ids[0] == ids[2] != ids[1]
+    assert all(name.startswith("fer_edge_raspberrypi_") for name in ids)
+
+
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"mqtt://HOST:PORT or mqtts://HOST:PORT. Received: 'http://x'"):
         Mqtt("http://x")

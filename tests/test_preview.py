@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from live import labelled
 
-from fer_edge.edge_runtime.serve import MOST_CLIENTS, Preview, is_loopback, parse_address
+from fer_edge.edge_runtime.serve import MOST_CONNECTIONS, Preview, is_loopback, parse_address
 from fer_edge.edge_runtime.sources import open_source
 from fer_edge.edge_runtime.stats import Stats
 
@@ -75,7 +75,23 @@ def test_only_loopback_addresses_need_no_token():
         port = made.url.split(":")[2].split("/")[0]
         assert "?token=" in made.url
         assert get(f"http://127.0.0.1:{port}/")[0] == 401
-        assert get(made.url.replace("0.0.0.0", "127.0.0.1"))[0] == 200
+        assert get(made.url.replace(socket.gethostname(), "127.0.0.1"))[0] == 200
+    finally:
+        made.close(True)
+
+
+def test_the_address_that_is_shown_is_one_that_a_browser_can_open(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "raspberrypi")
+    made = Preview("0.0.0.0:0", Stats())
+    made.close(True)
+    assert made.url.startswith("http://raspberrypi:")
+
+
+def test_another_loopback_address_answers_to_its_own_name():
+    made = Preview("127.0.0.2:0", Stats())
+    try:
+        assert get(made.url)[0] == 200
+        assert get(made.url, Host="evil.example")[0] == 403
     finally:
         made.close(True)
 
@@ -161,19 +177,20 @@ def test_twenty_clients_that_never_read_keep_nobody_waiting(preview):
             client.close()
 
 
-def test_there_is_a_most_of_clients_and_those_who_leave_make_room(preview):
-    clients = [open_stream(preview) for _ in range(MOST_CLIENTS)]
+def test_there_is_a_most_of_connections_and_those_who_leave_make_room(preview):
+    clients = [open_stream(preview) for _ in range(MOST_CONNECTIONS)]
     for client in clients:
         assert client.recv(12) == b"HTTP/1.1 200"
-    assert get(preview.url + "stream.mjpg")[0] == 503
+    status, text, _ = get(preview.url + "stream.mjpg")
+    assert (status, text) == (503, b"There are 64 connections already, two a page.\n")
     for client in clients:
         client.close()
     for _ in range(100):
-        if preview._clients == 0:
+        if preview._connections == 0:
             break
         preview.write(labelled(2))
         time.sleep(0.05)
-    assert preview._clients == 0
+    assert preview._connections == 0
 
 
 def test_closing_leaves_no_thread_and_no_file_handle():

@@ -39,7 +39,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--fps", default=30.0, show_default=True, help="Rate to ask a camera for.")
 @click.option("--pixels", default="rgb", show_default=True, help="Order of the bytes of '-': rgb, bgr, grey, i420 or yuyv.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame of a live source, however late they become.")
-@click.option("--frames", "most_frames", type=int, help="Stop after so many frames.")
+@click.option("--frames", "most_frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--json", "form", flag_value="json", help="One line of JSON per picture or frame.")
 @click.option("--csv", "form", flag_value="csv", help="One CSV row per face.")
 @click.option("--log", type=click.Path(path_type=Path), help="Append each frame to this .jsonl or .csv file.")

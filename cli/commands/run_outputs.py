@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -30,27 +30,30 @@ def open_outputs(
         raise ValueError("--save copies files; to keep a live source: --record FILE.mp4")
     if options["record"] and not pipeline.live:
         raise ValueError("--record is for live sources; for files: --save FOLDER")
-    outputs: list[Output] = [_printed(pipeline, options["form"])]
-    if options["log"]:
-        outputs.append(LogFile(options["log"], pipeline.labels))
-    copies = AnnotatedCopies(options["save"], name) if options["save"] else None
-    if copies:
-        outputs.append(copies)
-    if options["record"]:
-        outputs.append(Recording(options["record"], warn))
-    if options["serve"]:
-        preview = Preview(options["serve"], pipeline.stats, options["token"])
-        note(f"preview: {preview.url}")
-        outputs.append(preview)
-    if options["mqtt"]:
-        outputs.append(Mqtt(options["mqtt"], options["name"], note))
+    outputs: list[Output] = []
     complete = False
-    try:
+    with ExitStack() as closing:  # closes the others too when one cannot be opened or closed
+
+        def add(output: Output) -> None:
+            outputs.append(output)
+            closing.callback(lambda: output.close(complete))
+
+        add(_printed(pipeline, options["form"]))
+        if options["log"]:
+            add(LogFile(options["log"], pipeline.labels))
+        copies = AnnotatedCopies(options["save"], name) if options["save"] else None
+        if copies:
+            add(copies)
+        if options["record"]:
+            add(Recording(options["record"], warn))
+        if options["serve"]:
+            preview = Preview(options["serve"], pipeline.stats, options["token"])
+            add(preview)
+            note(f"preview: {preview.url}")
+        if options["mqtt"]:
+            add(Mqtt(options["mqtt"], options["name"], note))
         yield outputs
         complete = pipeline.live or not interrupted.is_set()
-    finally:
-        for output in outputs:
-            output.close(complete)
     if copies and not options["form"]:
         click.echo(f"{len(copies.written)} annotated under {options['save']}")
 
