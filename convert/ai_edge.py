@@ -160,4 +160,4 @@ def _quantize(quantizer: Any, ranges: Any) -> bytes:
 def scope_of(layer: str) -> str:
     """Return the regular expression that finds a layer in the tensor names of a converted model."""
     # Keras appends a number to a layer that is called again, as every layer of a folded model is.
-    return rf"(^|[/;]){re.escape(layer)}_1/"
+    return rf"(^|[/;]){re.escape(layer)}_\d+/"
