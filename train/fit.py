@@ -237,9 +237,7 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
     average = {"use_ema": True, "ema_momentum": recipe.ema_momentum} if recipe.ema_momentum else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
-    if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **average)
-    raise ValueError(f"unknown optimizer '{recipe.optimizer}'; choose one of: adam, adamw")
+    return keras.optimizers.Adam(rate, **average)
 
 
 def _fit(
