@@ -1,6 +1,7 @@
 """Records of accuracy: one JSON line per training run and per evaluation, added and never changed."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     figures = {
         "accuracy": estimate([test["accuracy"] for test in tests]),
         "macro_f1": estimate([test["macro"]["f1"] for test in tests]),
-        "loss": estimate([test["loss"] for test in tests]),
+        "loss": estimate([test["loss"] for test in tests], highest=math.inf),
     }
     if all("ece" in test for test in tests):  # earlier runs were not measured so
         figures["ece"] = estimate([test["ece"] for test in tests])
