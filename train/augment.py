@@ -54,7 +54,8 @@ class Augmentation:
             raise ValueError(f"shear must not be negative. Received: {self.shear}")
         if self.mixup + self.cutmix > 1:
             raise ValueError(
-                f"a face is mixed in one way, so mixup and cutmix are together at most 1. Received: {self.mixup} and {self.cutmix}"
+                "a face is mixed in one way at most, so mixup and cutmix are together at most 1. "
+                f"Received: {self.mixup} and {self.cutmix}"
             )
 
 
