@@ -1,6 +1,7 @@
 """Records of accuracy: one JSON line per training run and per evaluation, added and never changed."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.edge_runtime.whole_file import write_whole
 
 RUN_FILE = "run.json"
+MODEL_FILE = "model.keras"
 CONVERTED = ("accuracy_before", "accuracy_after", "agreement", "recall_before", "recall_after", "faces")
 
 Record = dict[str, Any]
@@ -39,8 +41,13 @@ def training_record(folder: Path) -> Record:
             "data_fingerprint": run["data"]["fingerprint"],
             "split": {key: value for key, value in run["split"].items() if key != "ids"},
             # Where files lie is the user's own business; the names of runs are what a reader can use.
-            "plan": plan
-            | {"teachers": [Path(name).name for name in plan.get("teachers", [])], "weights": _name(plan["weights"])},
+            "plan": {
+                **plan,
+                "teachers": [_name(name) for name in plan.get("teachers", [])],
+                "weights": _name(plan["weights"]),
+                "ferplus": _name(plan["ferplus"]) if plan.get("ferplus") else None,
+            },
+            "map": run["data"].get("map", []),
             "started_from": _name(run["weights"]["source"]),
             "metrics": run["metrics"],
             "temperature": run.get("temperature"),
@@ -60,7 +67,8 @@ def training_record(folder: Path) -> Record:
 
 
 def _name(source: str) -> str:
-    return Path(source).name
+    path = Path(source)
+    return path.parent.name if path.name == MODEL_FILE and path.parent.name else path.name  # of a run's model the run's
 
 
 def append_trainings(path: Path, folders: Iterable[Path]) -> int:
@@ -152,7 +160,7 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     figures = {
         "accuracy": estimate([test["accuracy"] for test in tests]),
         "macro_f1": estimate([test["macro"]["f1"] for test in tests]),
-        "loss": estimate([test["loss"] for test in tests]),
+        "loss": estimate([test["loss"] for test in tests], highest=math.inf),
     }
     if all("ece" in test for test in tests):  # earlier runs were not measured so
         figures["ece"] = estimate([test["ece"] for test in tests])

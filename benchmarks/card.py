@@ -1,7 +1,9 @@
 """Model cards: what a .tflite file is, was measured to do, and must not be used for; every figure from a record."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fer_edge.benchmarks.accuracy import Record
 from fer_edge.benchmarks.comparison import markdown
@@ -30,13 +32,20 @@ BIAS = (
 )
 
 
-def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Record]) -> str:
+RecipeOptions = Callable[[str, Mapping[str, Any]], list[str]]
+
+RUN_CALIBRATION = "the run folder"  # what a contract says of calibration with the run's own faces
+FINE_TUNING = {"qat": "--qat", "pruned": "--prune", "clustered": "--cluster"}
+
+
+def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Record], recipe_options: RecipeOptions) -> str:
     """Return the card of a model as markdown.
 
     Args:
         path: The .tflite file.
         trainings: Training records, among them that of the run it was made from.
         evaluations: Evaluation records; those of this file are shown.
+        recipe_options: Turns a network and its recipe, as plain data, into options of ``fer-edge train``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -53,9 +62,9 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
     parts = [
         f"# {path.name}",
         markdown(("what", ""), _facts(path, contract, training)),
-        "## How it was made\n\n" + _commands(training, contract),
+        "## How it was made\n\n" + commands(training, contract, recipe_options),
         "## Measured\n\n" + _measured(own),
-        _per_class(own[0], contract),
+        _per_class(own, contract),
         "## Limits\n\n" + LIMITS.get(contract.data, LIMITS[""]) + " " + BIAS,
         USE.rstrip(),
     ]
@@ -79,16 +88,55 @@ def _facts(path: Path, contract: Contract, training: Record) -> list[tuple[str, 
     ]
 
 
-def _commands(training: Record, contract: Contract) -> str:
+def commands(training: Record, contract: Contract, recipe_options: RecipeOptions) -> str:
+    """Return the commands that make a model again, indented; data, tables and runs by their bare names, as records hold them.
+
+    Args:
+        training: The training record of its run.
+        contract: Its contract.
+        recipe_options: See model_card.
+    """
     plan, split = training["plan"], training["split"]
-    source = training["data"] if training["data"] == "synthetic" else f"{training['data']}.zip"
-    words = ["fer-edge train", plan["network"], "--data", source, "--split", split["name"]]
-    words += ["--recipe", plan["recipe"]["name"], "--epochs", str(plan["epochs"]), "--seed", str(plan["seed"])]
-    words += ["--image-size", str(plan["image_size"]), "--weights", plan["weights"]]
-    words += [word for teacher in plan["teachers"] for word in ("--teacher", f"runs/{teacher}")]
+    train = ["fer-edge", "train", plan["network"], "--data", _source(training), "--split", split["name"]]
+    train += [*recipe_options(plan["network"], plan["recipe"]), "--epochs", str(plan["epochs"]), "--seed", str(plan["seed"])]
+    train += ["--image-size", str(plan["image_size"]), "--weights", _weights(plan["weights"])]
+    train += [word for teacher in plan["teachers"] for word in ("--teacher", f"runs/{teacher}")]
+    train += [word for pair in training.get("map", ()) for word in ("--map", pair)]
+    if plan.get("ferplus"):
+        train += ["--ferplus", plan["ferplus"]]
+    if plan["precision"] != "auto":
+        train += ["--precision", plan["precision"]]
     if split["fold"] is not None:
-        words += ["--folds", str(split["folds"]), "--fold", str(split["fold"])]
-    return f"    {' '.join(words)}\n    fer-edge convert --{contract.precision}"
+        train += ["--folds", str(split["folds"]), "--fold", str(split["fold"])]
+    return f"    {shlex.join(train)}\n    {shlex.join(_conversion(training, contract))}"
+
+
+def _source(training: Record) -> str:
+    if training["data"] == "synthetic":
+        return "synthetic"
+    return f"{training['data']}.csv" if training["plan"].get("ferplus") else f"{training['data']}.zip"
+
+
+def _weights(source: str) -> str:
+    """Return a source of weights; what is neither a word of --weights nor a file is the name of a run."""
+    return source if source in ("auto", "imagenet", "none") or Path(source).suffix in (".h5", ".keras") else f"runs/{source}"
+
+
+def _conversion(training: Record, contract: Contract) -> list[str]:
+    recipe = contract.quantization
+    precision = contract.precision.partition("-")[0]
+    words = ["fer-edge", "convert", f"--{precision.replace('_', '-')}"]
+    if recipe["calibrated"]:
+        words += ["--quantizer", recipe["quantizer"]]
+        words += [word for layer in recipe.get("keep_float", ()) for word in ("--keep-float", layer)]
+        source = recipe.get("calibration", {}).get("source", RUN_CALIBRATION)
+        words += [] if source == RUN_CALIBRATION else ["--calibrate-from", Path(source).name]
+    tuning = recipe.get("fine_tuning")
+    if tuning:
+        words.append(FINE_TUNING[tuning["kind"]])
+        words += [] if tuning["amount"] is None else [f"{tuning['amount']:g}"]
+        words += ["--epochs", str(tuning["epochs"]), "--data", _source(training)]
+    return words
 
 
 def _measured(evaluations: Sequence[Record]) -> str:
@@ -102,12 +150,21 @@ def _measured(evaluations: Sequence[Record]) -> str:
     return markdown(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
 
 
-def _per_class(one: Record, contract: Contract) -> str:
-    before = contract.metrics.get("recall_before", {})
+def _per_class(evaluations: Sequence[Record], contract: Contract) -> str:
+    """Return the table of classes, on the faces that the contract's figures are of where they were evaluated."""
+    split = contract.split
+    part = split["name"] if split["fold"] is None else f"{split['name']} {split['fold']}/{split['folds']}"
+    reported = [one for one in evaluations if (one["data"], one["split"], one["part"]) == (contract.data, part, "test")]
+    one = (reported or evaluations)[0]
+    header = ["class", "faces", "precision", "recall", "F1"]
+    title = f"Per class, {one['data']} {one['split']} {one['part']}"
+    before = contract.metrics.get("recall_before", {}) if reported else {}
+    if reported:
+        header.append("recall before")
+        title += "; the last column is the Keras model's, before conversion"
     rows = []
     for label, figures in one["per_class"].items():
-        shares = [f"{figures[name]:.4f}" for name in ("precision", "recall", "f1")]
+        row = [label, str(figures["support"]), *(f"{figures[name]:.4f}" for name in ("precision", "recall", "f1"))]
         earlier = before.get(label)
-        rows.append((label, str(figures["support"]), *shares, NOT_MEASURED if earlier is None else f"{earlier:.4f}"))
-    title = f"Per class, {one['data']} {one['split']} {one['part']}; the last column is the Keras model's, before conversion:"
-    return f"{title}\n\n" + markdown(("class", "faces", "precision", "recall", "F1", "recall before"), rows)
+        rows.append([*row, NOT_MEASURED if earlier is None else f"{earlier:.4f}"][: len(header)])
+    return f"{title}:\n\n" + markdown(header, rows)

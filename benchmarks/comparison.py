@@ -1,5 +1,6 @@
 """The published tables 5 to 8 with ours beside them, and what the paper did not measure, from stored records."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,14 @@ def _variants(runs: Runs) -> list[tuple[str, Published, list[Record]]]:
     return variants
 
 
-def _of(runs: Runs, split: str, figure: Figure) -> str:
+def _of(runs: Runs, split: str, figure: Figure, highest: float = 1.0) -> str:
     """Return the mean of a figure over the runs under a split."""
-    return _mean([figure(run) for run in runs if run["split"]["name"] == split])
+    return _mean([figure(run) for run in runs if run["split"]["name"] == split], highest)
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None], highest: float = 1.0) -> str:
     measured = [value for value in values if value is not None]
-    return str(estimate(measured)) if measured else NOT_MEASURED
+    return str(estimate(measured, highest)) if measured else NOT_MEASURED
 
 
 def _metric(part: str, *names: str) -> Figure:
@@ -119,8 +120,8 @@ def _table_6(runs: Runs) -> str:
     header = ("network", "published train", "validation", "paper split: train", "validation", "test", "subject split: test")
     rows = []
     for title, row, own in _variants(runs):
-        ours = [_of(own, "paper", _metric(part, "loss")) for part in ("train", "validation", "test")]
-        subject = _of(own, "subject", _metric("test", "loss"))
+        ours = [_of(own, "paper", _metric(part, "loss"), math.inf) for part in ("train", "validation", "test")]
+        subject = _of(own, "subject", _metric("test", "loss"), math.inf)
         rows.append((title, f"{row.train_loss:.4f}", f"{row.validation_loss:.4f}", *ours, subject))
     return markdown(header, rows)
 
@@ -220,7 +221,7 @@ def plot_comparison(trainings: Runs, path: Path) -> None:
             for k, name in enumerate(PUBLISHED)
         }
         means = {place: estimate(values) for place, values in tests.items() if values}
-        reach = [mean.high - mean.mean for mean in means.values()]
+        reach = [[m.mean - m.low for m in means.values()], [m.high - m.mean for m in means.values()]]
         heights = [mean.mean for mean in means.values()]
         axes.bar(list(means), heights, 0.26, yerr=reach, capsize=3, label=f"ours, {split} split")
     axes.set_xticks(range(len(PUBLISHED)), [row.title for row in PUBLISHED.values()])

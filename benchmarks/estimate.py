@@ -32,10 +32,14 @@ class Estimate:
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {self.runs} runs)"
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], highest: float = 1.0) -> Estimate:
     """Return the mean of one figure over runs with Student's 95 % confidence interval.
 
     Folds share most of their training faces, so between folds the interval is somewhat too narrow.
+
+    Args:
+        values: The figure of each run, none below 0.
+        highest: What it cannot exceed: 1 for a share, infinity for a loss. The interval ends there, and at 0.
 
     Raises:
         ValueError: If there are no values.
@@ -49,4 +53,4 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean, mean, mean, 0.0, 1)
     deviation = float(np.std(values, ddof=1))
     reach = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
-    return Estimate(mean, mean - reach, mean + reach, deviation, count)
+    return Estimate(mean, max(0.0, mean - reach), min(highest, mean + reach), deviation, count)

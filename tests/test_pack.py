@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fer_edge.convert.run_folder import read_run
+from fer_edge.train import pack
 from fer_edge.train.models import evaluate_model
 from fer_edge.train.pack import pack_runs, unpack_runs
 from fer_edge.train.synthetic import synthetic_faces
@@ -27,6 +28,20 @@ def test_a_packed_run_comes_back_whole_with_its_weights_rounded(run_folder, face
         unpack_runs(tmp_path / "parts", synthetic_faces(10), tmp_path / "other")
     with pytest.raises(FileNotFoundError, match=r"no runs\.tar\.00"):
         unpack_runs(tmp_path, faces, tmp_path / "other")
+
+
+def test_a_run_that_cannot_be_unpacked_to_its_end_leaves_nothing(monkeypatch, run_folder, faces, tmp_path):
+    def fail(folder, *rest):
+        (folder / "calibration.npz").write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    pack_runs([run_folder], tmp_path / "parts")
+    monkeypatch.setattr(pack, "finish_run", fail)
+    with pytest.raises(OSError, match="no space left"):
+        unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
+    assert list((tmp_path / "home").iterdir()) == []
+    monkeypatch.undo()
+    assert unpack_runs(tmp_path / "parts", faces, tmp_path / "home") == [tmp_path / "home" / run_folder.name]
 
 
 def test_an_unfinished_run_is_not_packed(tmp_path):

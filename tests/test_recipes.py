@@ -1,3 +1,8 @@
+import json
+import math
+import re
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from conftest import make_faces
@@ -5,7 +10,7 @@ from conftest import make_faces
 from fer_edge.benchmarks.accuracy import summarise
 from fer_edge.benchmarks.estimate import estimate
 from fer_edge.train.cross_validate import make_splits
-from fer_edge.train.recipes import RECIPES, find_recipe, with_settings
+from fer_edge.train.recipes import RECIPES, find_recipe, recipe_options, with_settings
 
 
 def test_a_network_s_own_settings_change_its_recipe_and_no_other():
@@ -32,6 +37,39 @@ def test_settings_of_another_kind_are_refused(pair):
         with_settings(RECIPES["edge"], ["epochs=3"])
 
 
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        (["schedule=cosin"], "unknown schedule 'cosin'; choose one of: constant, cosine"),
+        (["optimizer=sgd"], "unknown optimizer 'sgd'; choose one of: adam, adamw"),
+        (["batch_size=0"], "batch_size must be at least 1. Received: 0"),
+        (["learning_rate=0"], "learning_rate must be above 0. Received: 0"),
+        (["learning_rate=NaN"], "learning_rate must be above 0. Received: nan"),
+        (["balance=-1"], "balance must not be negative. Received: -1"),
+        (["teacher_share=1.5"], "teacher_share is a share from 0 to 1. Received: 1.5"),
+        (["ema_momentum=1"], "ema_momentum must be from 0 to below 1. Received: 1"),
+        (["erase=35"], "erase is a share from 0 to 1. Received: 35"),
+        (["rotation_degrees=-5"], "rotation_degrees goes from 0 to 180. Received: -5"),
+        (["mixup=0.6", "cutmix=0.6"], "mixup and cutmix are together at most 1. Received: 0.6 and 0.6"),
+    ],
+)
+def test_settings_out_of_their_bounds_are_refused(pairs, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        with_settings(RECIPES["edge"], pairs)
+
+
+def test_a_recipe_s_options_make_it_again():
+    settings = ["learning_rate=0.002", "schedule=constant", "calibrate=false", "flip=false", "mixup=0.3"]
+    for network in ("cnn", "cnn_nano"):
+        changed = with_settings(find_recipe("edge", network), settings)
+        options = recipe_options(network, json.loads(json.dumps(asdict(changed))))
+        assert options[:2] == ["--recipe", "edge"]
+        assert set(options[2::2]) == {"--set"}
+        assert set(options[3::2]) == set(settings)
+        assert with_settings(find_recipe(options[1], network), options[3::2]) == changed
+    assert recipe_options("cnn_nano", asdict(find_recipe("edge", "cnn_nano"))) == ["--recipe", "edge"]
+
+
 def test_folds_without_a_fold_are_all_folds_of_every_seed():
     people = [f"S{number // 2}" for number in range(24)]
     faces = make_faces(["happy", "sad"], [0, 1] * 12, subjects=people)
@@ -50,6 +88,8 @@ def test_the_interval_of_a_mean_is_student_s():
     assert got.high - got.mean == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-5)
     assert got.mean - got.low == pytest.approx(got.high - got.mean)
     assert str(estimate([0.5])) == "0.5000"
+    assert str(estimate([0.9, 0.94])) == "0.9200 (0.6659 to 1.0000, 2 runs)"  # no share is above 1
+    assert str(estimate([0.9, 0.1], highest=math.inf)) == "0.5000 (0.0000 to 5.5825, 2 runs)"
     with pytest.raises(ValueError, match="no runs"):
         estimate([])
 

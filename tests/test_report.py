@@ -1,14 +1,29 @@
 import copy
 import json
+import shlex
 import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from fer_edge.benchmarks.accuracy import append_evaluations, append_trainings, read_evaluations, read_trainings
+from fer_edge.benchmarks.accuracy import (
+    append_evaluations,
+    append_trainings,
+    read_evaluations,
+    read_trainings,
+    training_record,
+)
+from fer_edge.benchmarks.card import commands, model_card
 from fer_edge.benchmarks.comparison import comparison
 from fer_edge.benchmarks.published import PUBLISHED
+from fer_edge.commands import convert, train
+from fer_edge.convert.fine_tune import plan_fine_tuning
+from fer_edge.convert.recipes import find_recipe as convert_recipe
+from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.train.fit import make_plan
 from fer_edge.train.models import evaluate_ensemble, evaluate_model
+from fer_edge.train.recipes import find_recipe, recipe_options, with_settings
 
 HEAD = {"network": "cnn", "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {}, "digest": "a"}
 
@@ -38,7 +53,7 @@ def test_the_published_tables_stand_beside_the_means_of_ours():
     text = comparison(records, [])
     cnn, vgg16 = rows_of(text, "Accuracy (published table 5)")[:2]
     assert cnn[:4] == ["CNN", "0.9783", "0.9797", "0.9800"]
-    assert cnn[6] == "0.9200 (0.6659 to 1.1741, 2 runs)"
+    assert cnn[6] == "0.9200 (0.6659 to 1.0000, 2 runs)"
     assert cnn[7:] == ["not measured", "0.8000", "0.7900"]
     assert set(vgg16[4:]) == {"not measured"}
     assert rows_of(text, "Loss (published table 6)")[0][-1] == "0.2000"
@@ -125,3 +140,66 @@ def test_report_writes_tables_plot_and_a_card_of_measured_figures(invoke, error_
     assert f"| {accuracy:.4f} |" in text
     assert "fer-edge train cnn --data synthetic --split subject --recipe paper --epochs 2 --seed 1" in text
     assert "EU AI Act" in text
+    assert "| recall before |" in text
+
+
+def words_after(text, command):
+    (line,) = [line for line in text.splitlines() if line.startswith(f"    fer-edge {command} ")]
+    return shlex.split(line)[2:]
+
+
+def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
+    recipe = with_settings(find_recipe("edge", "cnn_nano"), ["schedule=constant", "flip=false", "mixup=0.2"])
+    plan = make_plan(
+        "cnn_nano", recipe, epochs=7, seed=3, weights="donor-s0", precision="float32", teachers=["big one"], ferplus="new.csv"
+    )
+    split = {"name": "subject", "fold": 1, "folds": 5}
+    record = {"data": "fer2013", "split": split, "plan": json.loads(json.dumps(asdict(plan))), "map": ["contempt=-"]}
+    contract = read_contract(models["int8"])
+    tuned = convert_recipe("int8", "ai-edge", ["block1/conv a"], plan_fine_tuning(True, None, None, 2).as_data())
+    contract = replace(contract, precision=tuned.precision, quantization={**contract.quantization, **tuned.as_data()})
+    text = commands(record, contract, recipe_options)
+    got = train.command.make_context("train", words_after(text, "train")).params
+    assert with_settings(find_recipe(got["recipe_name"], "cnn_nano"), got["settings"]) == recipe
+    wanted = {
+        "networks": ("cnn_nano",), "data": "fer2013.csv", "split_name": "subject", "folds": 5, "fold": 1, "epochs": 7,
+        "seeds": "3", "image_size": plan.image_size, "weights": ("runs/donor-s0",), "teachers": ("runs/big one",),
+        "ferplus": "new.csv", "precision": "float32", "maps": ("contempt=-",),
+    }  # fmt: skip
+    assert {name: got[name] for name in wanted} == wanted
+    got = convert.command.make_context("convert", words_after(text, "convert")).params
+    assert (got["precisions"], got["quantizer"], got["keep_float"]) == (("int8",), "ai-edge", ("block1/conv a",))
+    assert (got["qat"], got["prune"], got["epochs"], got["data"]) == (True, None, 2, "fer2013.csv")
+    pruned = {
+        **contract.quantization,
+        **convert_recipe("float16", None, (), plan_fine_tuning(False, 50, None, 4).as_data()).as_data(),
+    }
+    text = commands(record, replace(contract, precision=pruned["precision"], quantization=pruned), recipe_options)
+    got = convert.command.make_context("convert", words_after(text, "convert")).params
+    assert (got["precisions"], got["prune"], got["qat"], got["epochs"]) == (("float16",), 50, False, 4)
+
+
+def test_a_card_s_classes_are_compared_on_the_faces_of_its_own_test_part_alone(run_folder, models, faces, tmp_path):
+    path, results = models["int8"], tmp_path / "r.jsonl"
+    append_trainings(results, [run_folder])
+    other = evaluate_model(path, replace(faces, name="elsewhere"), part="validation").figures
+    own = evaluate_model(path, faces).figures
+    append_evaluations(results, [other])
+    alone = model_card(path, read_trainings(results), read_evaluations(results), recipe_options)
+    assert "Per class, elsewhere subject validation:" in alone
+    assert "recall before" not in alone
+    append_evaluations(results, [own])
+    both = model_card(path, read_trainings(results), read_evaluations(results), recipe_options)
+    assert "Per class, synthetic subject test; the last column" in both
+
+
+def test_a_record_names_tables_and_donors_by_their_bare_names(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    run = json.loads((folder / "run.json").read_text())
+    run["plan"] |= {"ferplus": "/home/me/fer2013new.csv", "weights": "/home/me/runs/donor-s0"}
+    run["weights"]["source"] = "/home/me/runs/donor-s0/model.keras"
+    (folder / "run.json").write_text(json.dumps(run))
+    record = training_record(folder)
+    assert (record["plan"]["ferplus"], record["plan"]["weights"]) == ("fer2013new.csv", "donor-s0")
+    assert record["started_from"] == "donor-s0"

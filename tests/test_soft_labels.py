@@ -11,6 +11,7 @@ from fer_edge.train.recipes import RECIPES
 from fer_edge.train.soft_labels import ferplus_labels, training_labels
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
+from fer_edge.train.weights import check_donor
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
 
@@ -62,6 +63,22 @@ def test_a_teacher_that_has_seen_the_test_faces_is_refused(run_folder, faces, tm
     with pytest.raises(FileNotFoundError, match="is no run folder"):
         check_teachers([str(tmp_path)], faces, make_split(faces, "subject"))
     check_teachers([str(run_folder)], synthetic_faces(10), make_split(synthetic_faces(10), "subject"))
+
+
+def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_folder, faces, tmp_path, error_of):
+    other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
+    for source in (run_folder, run_folder / "model.keras"):
+        with pytest.raises(ValueError, match=r"of --weights was trained on \d+ faces that are validation or test here. Take"):
+            check_donor(str(source), faces, other)
+        check_donor(str(source), faces, same)
+    for source in ("auto", "none", str(tmp_path / "imagenet.h5")):
+        check_donor(source, faces, other)
+    plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=1, weights=str(run_folder))
+    with pytest.raises(ValueError, match="faces that are validation or test here"):
+        train_run(plan, faces, other, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    asked = ("--data", "synthetic:12", "--split", "subject", "--seed", "2", "--weights", run_folder, "--out", tmp_path)
+    assert "faces that are validation or test here" in error_of("train", "cnn", *asked)
 
 
 def test_a_student_is_trained_and_its_run_names_its_teacher_and_its_temperature(run_folder, faces, tmp_path):

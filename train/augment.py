@@ -39,6 +39,25 @@ class Augmentation:
     mixup: float = 0.0
     cutmix: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: If one is out of its bounds.
+        """
+        for name in ("shift", "zoom", "contrast", "brightness", "erase", "mixup", "cutmix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1. Received: {getattr(self, name)}")
+        if not 0 <= self.rotation_degrees <= 180:
+            raise ValueError(f"rotation_degrees goes from 0 to 180. Received: {self.rotation_degrees}")
+        if not 0 <= self.shear < np.inf:
+            raise ValueError(f"shear must not be negative. Received: {self.shear}")
+        if self.mixup + self.cutmix > 1:
+            raise ValueError(
+                "a face is mixed in one way at most, so mixup and cutmix are together at most 1. "
+                f"Received: {self.mixup} and {self.cutmix}"
+            )
+
 
 def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
     """Change each face at random.

@@ -9,7 +9,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -125,8 +125,9 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
     if not path.exists():
         raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
     label_of = _label_reader(source, label_map or {})
+    mapped = tuple(f"{name}={label}" for name, label in (label_map or {}).items())
     if path.suffix.lower() == ".csv":
-        return _finish(path, _read_csv(path.read_bytes(), label_of, progress))
+        return replace(_finish(path, _read_csv(path.read_bytes(), label_of, progress)), label_map=mapped)
     store = _Store(path)
     try:
         if any(name.endswith("_emotion.txt") for name in store.files):
@@ -140,7 +141,7 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
             rows = _read_csv(store.read(tables[0]), label_of, progress)
     finally:
         store.close()
-    return _finish(path, rows)
+    return replace(_finish(path, rows), label_map=mapped)
 
 
 def parse_label_map(pairs: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.evaluate import keras_probabilities
 from fer_edge.train.faces import Faces
-from fer_edge.train.run_folder import MODEL_FILE, read_run_file
+from fer_edge.train.run_folder import MODEL_FILE, check_unseen, read_run_file
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import with_temperature
 
@@ -27,7 +27,6 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
         FileNotFoundError: If one is no finished run.
         ValueError: If one has other labels, or was trained on validation or test faces of this split.
     """
-    held_out = {faces.ids[i] for i in np.concatenate([split.validation, split.test])}
     for teacher in teachers:
         run = read_run_file(Path(teacher))
         if not run["finished"]:
@@ -37,12 +36,7 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
                 f"the teacher '{teacher}' knows {', '.join(run['labels'])}, the data has {', '.join(faces.labels)}. "
                 "Take a teacher of the same labels, or --map the data"
             )
-        seen = held_out & set(run["split"]["ids"]["train"]) if run["data"]["fingerprint"] == faces.fingerprint else ()
-        if seen:
-            raise ValueError(
-                f"the teacher '{teacher}' was trained on {len(seen)} faces that are validation or test here. "
-                "Take one of the same split and seed"
-            )
+        check_unseen(run, f"the teacher '{teacher}'", faces, split)
 
 
 def teacher_labels(

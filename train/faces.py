@@ -30,6 +30,7 @@ class Faces:
         subjects: The person on each picture, None where unknown.
         parts: The part the dataset itself puts each picture in (one of PARTS), None where it has none.
         skipped: What was left out, and why, one line each.
+        label_map: How classes were renamed, CLASS=LABEL each.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Faces:
     subjects: tuple[str | None, ...]
     parts: tuple[str | None, ...]
     skipped: tuple[str, ...] = ()
+    label_map: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -23,7 +23,7 @@ from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, start_r
 from fer_edge.train.soft_labels import training_labels
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature
-from fer_edge.train.weights import LoadedWeights, load_weights
+from fer_edge.train.weights import LoadedWeights, check_donor, load_weights
 
 if TYPE_CHECKING:
     import keras
@@ -119,8 +119,8 @@ def train_run(
 
     Raises:
         FileExistsError: If the folder holds a run already and ``resume`` is off.
-        ValueError: If its run was started with other settings, the initial weights do not fit, or a teacher has seen
-            the test faces.
+        ValueError: If its run was started with other settings, the initial weights do not fit, or the run they are
+            from or a teacher has seen the test faces.
         StoppedError: If ``stop_at`` came before the last epoch.
     """
     import keras
@@ -131,6 +131,7 @@ def train_run(
     started = time.monotonic()
     if stop_at is not None and started >= stop_at:
         raise StoppedError(f"time is up: {plan.network} was not begun. Go on: --resume")
+    check_donor(plan.weights, faces, split)
     labels = training_labels(plan, faces, split, folder.parent)
     keras.utils.set_random_seed(plan.seed)
     precision = choose_precision(plan.network, plan.precision)
@@ -237,9 +238,7 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
     average = {"use_ema": True, "ema_momentum": recipe.ema_momentum} if recipe.ema_momentum else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
-    if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **average)
-    raise ValueError(f"unknown optimizer '{recipe.optimizer}'; choose one of: adam, adamw")
+    return keras.optimizers.Adam(rate, **average)
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""Carry trained runs from a rented machine: weights as float16, in parts that pass a size limit; whole runs again at home.
+"""Carry trained runs from a rented machine: weights as float16, in parts of a few MB; whole runs again at home.
 
 python -m fer_edge.train.pack pack OUT RUN...
 python -m fer_edge.train.pack unpack FOLDER_OF_PARTS DATA RUNS
@@ -8,18 +8,18 @@ import io
 import json
 import sys
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_edge.edge_runtime.whole_file import whole_file, write_whole
-from fer_edge.train.augment import Augmentation
+from fer_edge.edge_runtime.whole_file import write_whole
 from fer_edge.train.faces import Faces
 from fer_edge.train.fit import Plan, measure_parts
 from fer_edge.train.networks import build_network
-from fer_edge.train.recipes import Recipe
+from fer_edge.train.recipes import recipe_from_data
 from fer_edge.train.run_folder import MODEL_FILE, RUN_FILE, finish_run, read_run_file
 from fer_edge.train.splits import make_split
 
@@ -72,11 +72,12 @@ def unpack_runs(packed: Path, faces: Faces, out: Path) -> list[Path]:
         out: Folder for the run folders.
 
     Returns:
-        The run folders.
+        The run folders, each made whole or not at all.
 
     Raises:
         FileNotFoundError: If there are no parts.
-        ValueError: If the data is other data, or a run stands in ``out`` already.
+        FileExistsError: If a run stands in ``out`` already.
+        ValueError: If the data is other data.
     """
     parts = sorted(packed.glob("runs.tar.*"))
     if not parts:
@@ -106,19 +107,21 @@ def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path)
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     with np.load(io.BytesIO(weights)) as content:
         model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
-    folder.mkdir(parents=True)
-    with whole_file(folder / MODEL_FILE) as temporary:
-        model.save(temporary)
     kept = {name: run[name] for name in ("history", "weights", "precision", "backend", "parameters", "train_seconds")}
     results = kept | {"temperature": run["temperature"], "weights_rounded_to": "float16", "trained_with": run["versions"]}
-    finish_run(folder, plan, faces, split, results | {"metrics": measure_parts(model, faces, split)})
+    results["metrics"] = measure_parts(model, faces, split)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+        made = Path(temporary) / folder.name
+        made.mkdir()
+        model.save(made / MODEL_FILE)
+        finish_run(made, plan, faces, split, results)
+        made.rename(folder)
 
 
 def plan_from_data(data: dict[str, Any]) -> Plan:
     """Return the plan that a run.json holds as plain data."""
-    recipe = dict(data["recipe"])
-    recipe["augmentation"] = Augmentation(**recipe["augmentation"])
-    return Plan(**{**data, "recipe": Recipe(**recipe), "teachers": tuple(data["teachers"])})
+    return Plan(**{**data, "recipe": recipe_from_data(data["recipe"]), "teachers": tuple(data["teachers"])})
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,11 +1,17 @@
 """Training recipes as data: the paper's to the letter, and ours for the edge."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fer_edge.train.augment import Augmentation
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "cosine")
+CHANGED = "-changed"  # ends the name of a recipe with other settings
+NOT_SET = ("name", "epochs", "augmentation")  # have options of their own, or none
 
 
 @dataclass(frozen=True)
@@ -14,9 +20,9 @@ class Recipe:
 
     Attributes:
         name: Name in run folders and tables.
-        optimizer: ``adam`` or ``adamw``.
+        optimizer: One of OPTIMIZERS.
         learning_rate: Peak learning rate.
-        schedule: ``constant`` or ``cosine`` (falls to zero).
+        schedule: One of SCHEDULES; ``cosine`` falls to zero.
         warmup_share: Share of all steps in which the rate rises from zero.
         weight_decay: Of adamw.
         batch_size: Faces a step.
@@ -47,6 +53,30 @@ class Recipe:
     calibrate: bool = False
     teacher_share: float = 0.7
     teacher_temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the settings, before hours are spent on a mistyped one.
+
+        Raises:
+            ValueError: If a name is unknown or a number out of its bounds.
+        """
+        for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+            if name not in known:
+                raise ValueError(f"unknown {kind} '{name}'; choose one of: {', '.join(known)}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1. Received: {self.batch_size}")
+        for name in ("learning_rate", "teacher_temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0. Received: {getattr(self, name)}")
+        for name in ("weight_decay", "balance"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative. Received: {getattr(self, name)}")
+        for name in ("warmup_share", "label_smoothing", "teacher_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1. Received: {getattr(self, name)}")
+        for name in ("ema_momentum", "bn_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be from 0 to below 1. Received: {getattr(self, name)}")
 
 
 RECIPES: dict[str, Recipe] = {
@@ -113,11 +143,11 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         settings: ``NAME=VALUE`` pairs; the names are those of Recipe and of Augmentation.
 
     Raises:
-        ValueError: If a pair has no ``=``, a setting is unknown or its value of another kind.
+        ValueError: If a pair has no ``=``, a setting is unknown, or its value of another kind or out of its bounds.
     """
     if not settings:
         return recipe
-    own = {field.name: field.type for field in fields(Recipe) if field.name not in ("name", "epochs", "augmentation")}
+    own = {field.name: field.type for field in fields(Recipe) if field.name not in NOT_SET}
     augmenting = {field.name: field.type for field in fields(Augmentation)}
     changed: dict[str, Any] = {}
     augmentation: dict[str, Any] = {}
@@ -129,7 +159,36 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             changed[name] = _read_value(own[name], text, pair)
         else:
             raise ValueError(f"unknown setting '{name}'; choose one of: {', '.join(sorted([*own, *augmenting]))}")
-    return replace(recipe, name=f"{recipe.name}-changed", augmentation=replace(recipe.augmentation, **augmentation), **changed)
+    return replace(recipe, name=recipe.name + CHANGED, augmentation=replace(recipe.augmentation, **augmentation), **changed)
+
+
+def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that a plan holds as plain data."""
+    return Recipe(**{**data, "augmentation": Augmentation(**data["augmentation"])})
+
+
+def recipe_options(network: str, data: Mapping[str, Any]) -> list[str]:
+    """Return the options of ``fer-edge train`` that make a recipe again.
+
+    Args:
+        network: The network it was for.
+        data: The recipe as plain data; its epochs are an option of their own.
+
+    Returns:
+        ``--recipe NAME`` and a ``--set NAME=VALUE`` for each setting that is another one there today.
+
+    Raises:
+        ValueError: If there is no such recipe any more.
+    """
+    recipe = recipe_from_data(data)
+    base = find_recipe(recipe.name.removesuffix(CHANGED), network)
+    options = ["--recipe", base.name]
+    for one, other in ((base, recipe), (base.augmentation, recipe.augmentation)):
+        for field in fields(one):
+            value = getattr(other, field.name)
+            if field.name not in NOT_SET and value != getattr(one, field.name):
+                options += ["--set", f"{field.name}={value if isinstance(value, str) else json.dumps(value)}"]
+    return options
 
 
 def _read_value(kind: Any, text: str, pair: str) -> Any:

@@ -54,6 +54,29 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     return run
 
 
+def check_unseen(run: dict[str, Any], told: str, faces: Faces, split: Split) -> None:
+    """Check that a run from which another one learns has not seen the faces that this one will be judged by.
+
+    Args:
+        run: Its run.json.
+        told: What it is here, for the error: ``the teacher 'x'``.
+        faces: The dataset. A run of other pictures, or of the same under other labels, cannot be checked and passes.
+        split: Its division.
+
+    Raises:
+        ValueError: If it was trained on validation or test faces of this split.
+    """
+    if run["data"]["fingerprint"] != faces.fingerprint:
+        return
+    held_out = {faces.ids[i] for i in np.concatenate([split.validation, split.test])}
+    seen = held_out & set(run["split"]["ids"]["train"])
+    if seen:
+        raise ValueError(
+            f"{told} was trained on {len(seen)} faces that are validation or test here. "
+            "Take one of the same split, seed and fold, or one of other data"
+        )
+
+
 def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[str, Any] | None:
     """Check that a run can be made, or gone on with, in a folder.
 
@@ -169,6 +192,7 @@ def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
             "pictures": len(faces),
             "resolution_px": faces.resolution_px,
             "skipped": list(faces.skipped),
+            "map": list(faces.label_map),
         },
         "split": {**split.summary(faces), "ids": split.ids(faces)},
         "versions": _versions(),

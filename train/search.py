@@ -105,7 +105,8 @@ def search(
         return accuracy
 
     study.optimize(attempt, n_trials=tries)
-    done = [trial for trial in study.trials if trial.value is not None]
+    # A try that was stopped early has a value too: its last accuracy, which no finished training stands behind.
+    done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     if not done:
         raise ValueError(f"none of {len(study.trials)} tries came to its end. Try more")
     best = max(done, key=lambda trial: trial.value or 0.0)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.train.faces import Faces
 from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling
+from fer_edge.train.run_folder import MODEL_FILE, RUN_FILE, check_unseen, read_run_file
+from fer_edge.train.splits import Split
 
 if TYPE_CHECKING:
     import keras
 
+WORDS = ("auto", "imagenet", "none")
 SOURCES = "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras file, or a run folder"
 
 
@@ -70,6 +74,25 @@ def check_source(name: str, source: str) -> None:
         raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
 
 
+def check_donor(source: str, faces: Faces, split: Split) -> None:
+    """Check that initial weights are not those of a run that has seen the faces which this one will be judged by.
+
+    Args:
+        source: As load_weights takes it; what is no run cannot be checked and passes.
+        faces: The dataset.
+        split: Its division.
+
+    Raises:
+        FileNotFoundError: If it is a folder without a run.
+        ValueError: If the run was trained on validation or test faces of this split.
+    """
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    if source in WORDS or not (path.is_dir() or (path.name == MODEL_FILE and (folder / RUN_FILE).is_file())):
+        return
+    check_unseen(read_run_file(folder), f"the run '{folder}' of --weights", faces, split)
+
+
 def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
     """Give a freshly built network its initial weights, in place.
 
@@ -92,7 +115,7 @@ def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
         return _load_imagenet(model, name, required=source == "imagenet")
     path = Path(source)
     if path.is_dir() or path.suffix == ".keras":
-        return _load_run(model, path / "model.keras" if path.is_dir() else path)
+        return _load_run(model, path / MODEL_FILE if path.is_dir() else path)
     return _load_application(model, name, path)
 
 

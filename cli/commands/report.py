@@ -28,13 +28,14 @@ def command(runs: tuple[Path, ...], results: Path, out: Path, cards: tuple[Path,
     from fer_edge.benchmarks.card import model_card
     from fer_edge.benchmarks.comparison import comparison, plot_comparison
     from fer_edge.edge_runtime.whole_file import write_whole
+    from fer_edge.train.recipes import recipe_options
 
     if runs:
         note(f"{append_trainings(results, _run_folders(runs))} records added to {results}")
     trainings, evaluations = read_trainings(results), read_evaluations(results)
     if not trainings and not evaluations:
         raise FileNotFoundError(f"no records in '{results}'. Add runs: fer-edge report RUN...")
-    texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations) for model in cards}
+    texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations, recipe_options) for model in cards}
     picture = out.with_suffix(".png")
     text = comparison(trainings, evaluations)
     plot_comparison(trainings, picture)

@@ -126,7 +126,7 @@ def _check_series(
     from fer_edge.train.precision import choose_precision
     from fer_edge.train.run_folder import check_run, run_name
     from fer_edge.train.splits import leakage, leakage_warning
-    from fer_edge.train.weights import check_source
+    from fer_edge.train.weights import check_donor, check_source
 
     splits = make_splits(faces, split_name, list(dict.fromkeys(plan.seed for plan in plans)), folds, fold)
     for _, split in splits:
@@ -146,6 +146,7 @@ def _check_series(
     for plan, split, folder in series:
         check_run(folder, plan, faces, resume)
         check_source(plan.network, plan.weights)
+        check_donor(plan.weights, faces, split)
         choose_precision(plan.network, plan.precision)
         check_teachers(plan.teachers, faces, split)
     return series
