@@ -132,7 +132,7 @@ def _training_faces(run: "Run", data: str) -> "Sequence[Picture]":
     from fer_edge.train.datasets import load_faces
 
     with progress_bar("reading faces") as progress:
-        faces = load_faces(data, {}, progress)
+        faces = load_faces(data, run.facts["data"].get("map") or {}, progress)
     if faces.fingerprint != run.facts["data"]["fingerprint"]:
         raise ValueError(
             f"'{data}' is not the data that {run.folder} was trained on ({run.facts['data']['name']}). Give that one"
