@@ -17,7 +17,7 @@ from fer_edge.convert.compare import compare, kl_divergence
 from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
 from fer_edge.convert.fold import fold_model
-from fer_edge.convert.gate import Bounds, Problem, judge, notes, permutation
+from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES, Quantization
@@ -288,10 +288,8 @@ def finish(
         inspection = inspect_model(path)
     contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
     found = notes(inspection, recipe.interface == "uint8" and not recipe.keep_float, outstanding_layers(source.folded))
-    problems = judge(contract.metrics, bounds, inspection, contract.labels, run.labels)
-    if problems:
-        order = permutation(source.before, after, run.labels)
-        problems += ([order] if order else []) + found
+    refusals = judge(contract.metrics, bounds, inspection, contract.labels, run.labels)
+    problems = explain(refusals, source.before, after, run.labels, found)
     contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
     path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
     with whole_file(path) as temporary:

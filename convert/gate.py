@@ -131,6 +131,28 @@ def _likely_causes(metrics: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
+def explain(
+    problems: Sequence[Problem],
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+    labels: Sequence[str],
+    found: Sequence[Problem],
+) -> list[Problem]:
+    """Return the reasons to refuse a model with their likely causes behind them; none where there is no reason.
+
+    Args:
+        problems: From judge.
+        before: float32 array (n, classes), of the Keras model.
+        after: float32 array (n, classes), of the .tflite file.
+        labels: Label names in output order.
+        found: From notes.
+    """
+    if not problems:
+        return []
+    order = permutation(before, after, labels)
+    return [*problems, *([order] if order else []), *found]
+
+
 def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: Sequence[str]) -> Problem | None:
     """Find out whether the outputs are the right ones in another order.
 

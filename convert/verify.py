@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fer_edge.convert.compare import compare, kl_divergence
 from fer_edge.convert.convert_run import face_batch, load_model, predict, probabilities
 from fer_edge.convert.fold import fold_model
-from fer_edge.convert.gate import Bounds, Problem, judge, notes, permutation
+from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.run_folder import Run
 from fer_edge.edge_runtime.classify import Classifier
@@ -72,12 +72,9 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     pixels = face_batch(run, faces)
     before, after = predict(keras_model, pixels), probabilities(classifier, pixels)
     inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
-    problems = judge(metrics, bounds, inspection, contract.labels, run.labels)
     integer = contract.quantization["interface"] == "uint8" and not contract.quantization.get("keep_float")
     found = notes(inspection, integer, outstanding_layers(fold_model(keras_model)))
-    if problems:
-        order = permutation(before, after, run.labels)
-        problems += ([order] if order else []) + found
+    problems = explain(judge(metrics, bounds, inspection, contract.labels, run.labels), before, after, run.labels, found)
     differ = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
     worst = differ[np.argsort(-kl_divergence(before, after)[differ], kind="stable")]
     return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), worst, before, after)
