@@ -35,6 +35,18 @@ def friendly_errors(command: Command) -> Command:
     return wrapper  # type: ignore[return-value]
 
 
+def gate_options(command: Command) -> Command:
+    """Give a command the options max_accuracy_drop, max_recall_drop and min_agreement: what a conversion may cost, percent."""
+    bounds = (
+        ("--max-accuracy-drop", 1.0, "Gate: percentage points."),
+        ("--max-recall-drop", 5.0, "Gate: percentage points, of any class."),
+        ("--min-agreement", 97.0, "Gate: percent of faces with Keras' label."),
+    )
+    for name, default, text in reversed(bounds):
+        command = click.option(name, type=float, default=default, show_default=True, help=text)(command)
+    return command
+
+
 def note(text: str) -> None:
     """Print a line the user should read to standard error, apart from results."""
     click.echo(f"note: {text}", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fer_edge.console import friendly_errors, note, progress_bar, start_keras, warn
+from fer_edge.console import friendly_errors, gate_options, note, progress_bar, start_keras, warn
 
 if TYPE_CHECKING:
     from fer_edge.convert.convert_run import Converted
@@ -43,9 +43,7 @@ MOST_LAYERS = 10
 @click.option("--cluster", type=int, metavar="N", help="N different weights a layer, fine-tuned. Needs --data.")
 @click.option("--data", help="The training data, for --qat, --prune and --cluster.")
 @click.option("--epochs", type=int, default=3, show_default=True, help="Epochs of fine-tuning.")
-@click.option("--max-accuracy-drop", type=float, default=1.0, show_default=True, help="Gate: percentage points.")
-@click.option("--max-recall-drop", type=float, default=5.0, show_default=True, help="Gate: percentage points, of any class.")
-@click.option("--min-agreement", type=float, default=97.0, show_default=True, help="Gate: percent of faces with Keras' label.")
+@gate_options
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where to look for the newest run."
 )

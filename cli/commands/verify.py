@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fer_edge.console import friendly_errors, note, start_keras, tell_skipped, warn
+from fer_edge.console import friendly_errors, gate_options, note, start_keras, tell_skipped, warn
 from fer_edge.table import text_table
 
 
@@ -20,9 +20,7 @@ from fer_edge.table import text_table
 @click.option(
     "--sheet", type=click.Path(path_type=Path), help="Draw the worst disagreeing faces here.  [default: beside MODEL]"
 )
-@click.option("--max-accuracy-drop", type=float, default=1.0, show_default=True, help="Gate: percentage points.")
-@click.option("--max-recall-drop", type=float, default=5.0, show_default=True, help="Gate: percentage points, of any class.")
-@click.option("--min-agreement", type=float, default=97.0, show_default=True, help="Gate: percent of faces with Keras' label.")
+@gate_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @friendly_errors
 def command(
