@@ -6,6 +6,7 @@ Run it: ``python -m fer_edge.benchmarks.overhead MODEL.tflite...``
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def measure_overhead(model: str | Path, rounds: int = ROUNDS) -> tuple[float, fl
     classifier = Classifier(model)
     size = classifier.contract.image_size
     face = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    calls: tuple[Callable[[], object], ...] = (lambda: classifier.predict(face), classifier.interpreter.invoke)
+    calls: tuple[Callable[[], object], ...] = (partial(classifier.predict, face), classifier.interpreter.invoke)
     samples_ms: tuple[list[float], list[float]] = ([], [])
     for number in range(WARMUP_ROUNDS + rounds):
         for which in (0, 1) if number % 2 else (1, 0):

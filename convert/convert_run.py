@@ -15,6 +15,7 @@ from fer_edge.convert import ai_edge
 from fer_edge.convert.calibrate import GOOD_AGREEMENT, SHARES, by_stretch, check_calibration, describe_calibration
 from fer_edge.convert.compare import compare, kl_divergence
 from fer_edge.convert.converter import convert_keras
+from fer_edge.convert.equalize import equalize
 from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
@@ -65,7 +66,8 @@ class Source:
     Attributes:
         run: The run.
         model: Its Keras model.
-        folded: The model to convert: without grey conversion and batch normalisation, perhaps fine-tuned since.
+        folded: The model to convert: without grey conversion and batch normalisation, channels equalised, perhaps fine-tuned
+            since.
         pictures: Calibration faces as they are stored.
         calibration: The same at the model's input size, uint8 array (n, size, size, 3), RGB.
         description: What the calibration set looks like, see describe_calibration.
@@ -95,7 +97,7 @@ class Source:
 def open_source(
     run: Run, out: Path | None = None, calibration: Sequence[Picture] | None = None, calibrated_from: str = ""
 ) -> Source:
-    """Load and fold a run's model and bring its faces to size.
+    """Load, fold and equalise a run's model and bring its faces to size.
 
     Args:
         run: The run, from read_run.
@@ -112,13 +114,13 @@ def open_source(
     targets = run.calibration.targets if calibration is None else None
     source = "the run folder" if calibration is None else calibrated_from
     description = describe_calibration(faces, targets, run.labels, source)
-    held_out = face_batch(run, run.held_out.images)
+    held_out, pixels = face_batch(run, run.held_out.images), face_batch(run, faces)
     return Source(
         run=run,
         model=model,
-        folded=fold_model(model),
+        folded=equalize(fold_model(model), pixels),
         pictures=faces,
-        calibration=face_batch(run, faces),
+        calibration=pixels,
         description=description,
         held_out=held_out,
         before=predict(model, held_out),
@@ -213,20 +215,19 @@ def quantize(source: Source, recipe: Quantization, float_model: bytes | None) ->
             return ai_edge.quantize_weights(float_model), {}
         return convert_keras(source.folded, recipe, source.calibration[:0], source.log), {}
     if float_model is not None:
-        return _best_ranges(source, recipe, float_model)
+        return _by_ranges(source, recipe, float_model)
     before = predict(source.folded, source.calibration)
-    measured = []
+    tried = []
     for flatbuffer, details in _by_share(source, recipe):
-        measured.append((measure_candidate(source, recipe, flatbuffer, before), flatbuffer, details))
-        if measured[-1][0].agreement >= GOOD_AGREEMENT:
+        tried.append((measure_candidate(source, recipe, flatbuffer, before), flatbuffer, details))
+        if tried[-1][0].agreement >= GOOD_AGREEMENT:
             break  # each further candidate is a conversion of up to a minute
-    score, flatbuffer, details = max(measured, key=lambda candidate: candidate[0].value)
-    return flatbuffer, {**details, "agreement_on_calibration": score.agreement}
+    return _nearest(tried)
 
 
 @dataclass(frozen=True)
-class Score:
-    """How near an int8 candidate is to the float model, on the calibration faces.
+class Distance:
+    """How far an int8 candidate is from the float model, on the calibration faces.
 
     Attributes:
         agreement: Share of the faces with the float model's label, 0..1.
@@ -236,36 +237,32 @@ class Score:
     agreement: float
     divergence: float
 
-    @property
-    def value(self) -> float:
-        """Return what to choose by: labels first, but not at any price in probabilities."""
-        return self.agreement - self.divergence
 
-
-def measure_candidate(source: Source, recipe: Quantization, flatbuffer: bytes, before: npt.NDArray[np.float32]) -> Score:
+def measure_candidate(source: Source, recipe: Quantization, flatbuffer: bytes, before: npt.NDArray[np.float32]) -> Distance:
     """Measure an int8 candidate on the calibration faces; ``before`` is what the float model says of them."""
     after = run_flatbuffer(source, recipe, flatbuffer, source.calibration)
     agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-    return Score(agreement, float(kl_divergence(before, after).mean()))
+    return Distance(agreement, float(kl_divergence(before, after).mean()))
 
 
-def _best_ranges(source: Source, recipe: Quantization, float_model: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Quantise with the ranges that score best: those of the logits first, they decide most, then all others."""
+def _nearest(tried: Sequence[tuple[Distance, bytes, dict[str, Any]]]) -> tuple[bytes, dict[str, Any]]:
+    """Return the candidate nearest to the float model; the divergence says it finer than the labels do."""
+    distance, flatbuffer, details = min(tried, key=lambda candidate: candidate[0].divergence)
+    found = {"agreement_on_calibration": distance.agreement, "divergence_on_calibration": round(distance.divergence, 6)}
+    return flatbuffer, {**details, **found}
+
+
+def _by_ranges(source: Source, recipe: Quantization, float_model: bytes) -> tuple[bytes, dict[str, Any]]:
     ranges = ai_edge.measure_ranges(float_model, source.calibration)
     before = predict(source.folded, source.calibration)
-    tried: dict[tuple[float, float], tuple[Score, bytes]] = {}
-
-    def best(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-        for pair in pairs:
-            if pair not in tried:
-                flatbuffer = ai_edge.quantize_int8(float_model, ranges, pair, recipe.keep_float)
-                tried[pair] = measure_candidate(source, recipe, flatbuffer, before), flatbuffer
-        return max(pairs, key=lambda pair: tried[pair][0].value)
-
-    _, logits = best([(ai_edge.USUAL_PERCENT, percent) for percent in ai_edge.COVERED_PERCENT])
-    chosen = best([(percent, logits) for percent in ai_edge.COVERED_PERCENT])
-    score, flatbuffer = tried[chosen]
-    return flatbuffer, {"ranges_cover_percent": list(chosen), "agreement_on_calibration": score.agreement}
+    # After quantisation-aware training the rounded weights are the right ones, and their shift was learned.
+    corrected = recipe.fine_tuning is None or recipe.fine_tuning["kind"] != "qat"
+    tried = []
+    for percent in ai_edge.COVERED_PERCENT:
+        flatbuffer = ai_edge.quantize_int8(float_model, ranges, percent, recipe.keep_float, corrected=corrected)
+        distance = measure_candidate(source, recipe, flatbuffer, before)
+        tried.append((distance, flatbuffer, {"ranges_cover_percent": percent, "biases_corrected": corrected}))
+    return _nearest(tried)
 
 
 def _by_share(source: Source, recipe: Quantization) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -287,7 +284,7 @@ def finish(
         after = probabilities(Classifier(path), source.held_out)
         inspection = inspect_model(path)
     contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
-    found = notes(inspection, recipe.interface == "uint8" and not recipe.keep_float, outstanding_layers(source.folded))
+    found = notes(inspection, contract.quantization, outstanding_layers(source.folded))
     refusals = judge(contract.metrics, bounds, inspection, contract.labels, run.labels)
     problems = explain(refusals, source.before, after, run.labels, found)
     contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}

@@ -1,5 +1,6 @@
 """The gate: a converted model is right, or refused with the cause and what to try next."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from fer_edge.convert.inspect_model import Inspection
 # DenseNet121 unfolded leaves 62; a residual network's own additions come without the multiplications.
 MANY_MULTIPLICATIONS = 8
 COLLAPSED_ENTROPY = 0.5
+# What the last layer takes in float behind int8 ones, with the way into float and back.
+FLOAT_HEAD = Counter(DEQUANTIZE=1, FULLY_CONNECTED=1, SOFTMAX=1, QUANTIZE=1)
 
 
 @dataclass(frozen=True)
@@ -177,17 +180,21 @@ def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32],
     )
 
 
-def notes(inspection: Inspection, integer: bool, outstanding: Mapping[str, float]) -> list[Problem]:
+def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: Mapping[str, float]) -> list[Problem]:
     """Return what makes a model slow or inexact, as likely causes where it is refused.
 
     Args:
         inspection: The inside of the file.
-        integer: Whether every operator is meant to be integer.
+        quantization: The recipe it was made by, as the contract has it.
         outstanding: From outstanding_layers.
     """
     found = []
-    if integer and inspection.float_operators:
-        names = ", ".join(f"{count} {name}" for name, count in inspection.float_operators.items())
+    integer = quantization["interface"] == "uint8" and not quantization["keep_float"]
+    floats = Counter(inspection.float_operators)
+    if quantization.get("head") == "float32":
+        floats -= FLOAT_HEAD
+    if integer and floats:
+        names = ", ".join(f"{count} {name}" for name, count in floats.items())
         found.append(Problem(f"operators that are not integer: {names}", "it is slower than it could be"))
     counts = inspection.operators
     if min(counts.get("MUL", 0), counts.get("ADD", 0)) >= MANY_MULTIPLICATIONS:

@@ -18,7 +18,8 @@ class Quantization:
         interface: Type of input and output.
         calibrated: Whether it needs calibration faces.
         quantizer: What carries it out, one of QUANTIZERS.
-        keep_float: Names of the layers that stay in float.
+        head: Type that the last layer and the softmax compute in.
+        keep_float: Names of the other layers that stay in float.
         fine_tuning: Training that came before, as plain data: quantisation-aware, pruned or clustered. None for none.
     """
 
@@ -28,6 +29,7 @@ class Quantization:
     interface: str
     calibrated: bool
     quantizer: str = "tflite"
+    head: str = "float32"
     keep_float: tuple[str, ...] = ()
     fine_tuning: dict[str, Any] | None = None
 
@@ -80,7 +82,7 @@ def find_recipe(
     if quantizer == "tflite" and keep_float:
         raise ValueError("--keep-float needs ai-edge-quantizer. Received: --quantizer tflite. Leave it out, or say ai-edge")
     if quantizer is not None and quantizer != recipe.quantizer:
-        recipe = replace(recipe, precision=f"{recipe.precision}-{quantizer}", quantizer=quantizer)
+        recipe = replace(recipe, precision=f"{recipe.precision}-{quantizer}", quantizer=quantizer, head="int8")
     if keep_float:
         recipe = replace(recipe, precision=f"{recipe.precision}-mixed", keep_float=keep_float)
     return recipe

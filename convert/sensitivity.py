@@ -1,10 +1,12 @@
-"""Which layers suffer most from int8, and the fewest that must stay in float."""
+"""Which layers suffer most from int8, and the cheapest set that must stay in float."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.convert import ai_edge
 from fer_edge.convert.compare import kl_divergence
@@ -22,42 +24,36 @@ SAFETY = 0.5
 Progress = Callable[[int, int], None]
 
 
-def layer_damages(source: Source, recipe: Quantization, progress: Progress | None = None) -> dict[str, float]:
-    """Measure what each layer with weights costs when it alone is int8.
+@dataclass(frozen=True)
+class _Probe:
+    """Int8 models of a run with this or that layer in float, compared with Keras on its calibration faces."""
 
-    The other way round, one layer in float among int8 ones, shows little: what it gives is rounded right after it.
+    source: Source
+    recipe: Quantization
+    float_model: bytes
+    ranges: ai_edge.Ranges
+    covered_percent: float
 
-    Args:
-        source: The run.
-        recipe: The int8 recipe.
-        progress: Called with (layers done, layers in all).
+    def damage(self, layer: str, faces: npt.NDArray[np.uint8], before: npt.NDArray[np.float32]) -> float:
+        """Return the mean divergence (nats) where this layer alone is int8."""
+        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, only=layer)
+        return float(kl_divergence(before, run_flatbuffer(self.source, self.recipe, made, faces)).mean())
 
-    Returns:
-        By layer name, the mean divergence from the Keras model (nats), on calibration faces. Largest first.
-    """
-    float_model = float_flatbuffer(source)
-    ranges = ai_edge.measure_ranges(float_model, source.calibration)
-    every = np.linspace(0, len(source.calibration) - 1, min(PROBE_FACES, len(source.calibration))).astype(int)
-    faces = source.calibration[every]
-    before = predict(source.folded, faces)
-    covered = tuple(quantize(source, recipe, float_model)[1]["ranges_cover_percent"])
-    damages, layers = {}, weighted_layers(source.folded)
-    for done, layer in enumerate(layers):
-        if progress:
-            progress(done, len(layers))
-        flatbuffer = ai_edge.quantize_int8(float_model, ranges, covered, only=layer)
-        damages[layer] = float(kl_divergence(before, run_flatbuffer(source, recipe, flatbuffer, faces)).mean())
-    if progress:
-        progress(len(layers), len(layers))
-    return dict(sorted(damages.items(), key=lambda item: -item[1]))
+    def others(self, keep: Sequence[str], before: npt.NDArray[np.float32]) -> float:
+        """Return the share of faces that get another label where these layers are float and all others int8."""
+        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, keep)
+        after = run_flatbuffer(self.source, self.recipe, made, self.source.calibration)
+        return float((before.argmax(axis=1) != after.argmax(axis=1)).mean())
 
 
 def find_keep_float(
     source: Source, recipe: Quantization, bounds: Bounds, progress: Progress | None = None
 ) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Find the smallest set of layers in float with which int8 answers like Keras on the calibration faces.
+    """Find the cheapest set of layers in float with which int8 answers like Keras on the calibration faces.
 
-    The layers are taken in the order of their damage, twice as many each time, until few enough faces get another label.
+    Each layer's damage is what it costs when it alone is int8. (The other way round, one layer in float among int8 ones, shows
+    little: what it gives is rounded right after it.) The most damaging ones go into float, as few as will do; then each of
+    them, the largest first, goes back to int8 if it can.
 
     Args:
         source: The run.
@@ -66,25 +62,39 @@ def find_keep_float(
         progress: Called with (layers done, layers in all).
 
     Returns:
-        The layers' names, none where plain int8 is good enough; and the damage of each layer, see layer_damages.
+        The layers' names, none where plain int8 is good enough, all where no part of it is; and by layer name its damage
+        (mean divergence in nats), largest first.
     """
     float_model = float_flatbuffer(source)
-    before = predict(source.folded, source.calibration).argmax(axis=1)
+    covered = quantize(source, recipe, float_model)[1]["ranges_cover_percent"]
+    probe = _Probe(source, recipe, float_model, ai_edge.measure_ranges(float_model, source.calibration), covered)
+    before = predict(source.folded, source.calibration)
     allowed = SAFETY * (100 - bounds.agreement_percent) / 100
 
     def good(keep: Sequence[str]) -> bool:
-        flatbuffer, _ = quantize(source, replace(recipe, keep_float=tuple(keep)), float_model)
-        after = run_flatbuffer(source, recipe, flatbuffer, source.calibration).argmax(axis=1)
-        return float((before != after).mean()) <= allowed
+        return probe.others(keep, before) <= allowed
 
     if good(()):
         return (), {}
-    damages = layer_damages(source, recipe, progress)
+    layers = weighted_layers(source.folded)[:-1]  # the last one is in float already
+    every = np.linspace(0, len(before) - 1, min(PROBE_FACES, len(before))).astype(int)
+    damages = {}
+    for done, layer in enumerate(layers):
+        if progress:
+            progress(done, len(layers))
+        damages[layer] = probe.damage(layer, source.calibration[every], before[every])
+    if progress:
+        progress(len(layers), len(layers))
+    damages = dict(sorted(damages.items(), key=lambda item: -item[1]))
     ranked = list(damages)
-    count = 1
-    while count < len(ranked) and not good(ranked[:count]):
-        count *= 2
-    return tuple(ranked[:count]), damages
+    count = bisect_left(range(len(ranked)), True, key=lambda count: good(ranked[:count]))
+    kept = ranked[:count]
+    if count < len(ranked):
+        for layer in sorted(kept, key=lambda name: -int(source.folded.get_layer(name).count_params())):
+            fewer = [name for name in kept if name != layer]
+            if good(fewer):
+                kept = fewer
+    return tuple(kept), damages
 
 
 def weighted_layers(model: "keras.Model") -> list[str]:

@@ -72,8 +72,7 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     pixels = face_batch(run, faces)
     before, after = predict(keras_model, pixels), probabilities(classifier, pixels)
     inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
-    integer = contract.quantization["interface"] == "uint8" and not contract.quantization.get("keep_float")
-    found = notes(inspection, integer, outstanding_layers(fold_model(keras_model)))
+    found = notes(inspection, contract.quantization, outstanding_layers(fold_model(keras_model)))
     problems = explain(judge(metrics, bounds, inspection, contract.labels, run.labels), before, after, run.labels, found)
     differ = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
     worst = differ[np.argsort(-kl_divergence(before, after)[differ], kind="stable")]

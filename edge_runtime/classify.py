@@ -1,17 +1,20 @@
 """Classify face crops with a converted model."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ndarray
 
 from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
-from fer_edge.edge_runtime.crop import check_face, prepare_face, to_rgb
-from fer_edge.edge_runtime.interpreter import open_interpreter
+from fer_edge.edge_runtime.crop import prepare_face, to_rgb
+from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_memory
 from fer_edge.edge_runtime.pictures import Picture
 
+UINT8 = np.dtype(np.uint8)
 RAW_BYTES = (1.0, 0)  # scale and zero point of an input that takes a camera's bytes as they are
 
 
@@ -72,15 +75,12 @@ class Classifier:
                 f"{path} does not take raw bytes: its input quantisation is {inputs['quantization']}, not {RAW_BYTES}. "
                 "Convert the run again"
             )
-        self._input_index = inputs["index"]
-        self._output_index = outputs["index"]
-        self._raw_bytes = inputs["dtype"] == np.uint8
+        self._face = tensor_memory(self.interpreter, inputs["index"])[0]
+        self._answer = memoryview(tensor_memory(self.interpreter, outputs["index"])[0])
         scale, zero_point = outputs["quantization"]
-        # One look-up replaces the arithmetic: a quantised output has 256 values only. It is a list and not an array: right
-        # after an inference the caches are cold, and then each numpy call costs 15 to 30 microseconds.
-        quantised = outputs["dtype"] == np.uint8
+        # One look-up replaces the arithmetic: a quantised output has 256 values only.
         table = np.float32(scale) * (np.arange(256, dtype=np.float32) - np.float32(zero_point))
-        self._dequantized: list[float] | None = table.tolist() if quantised else None
+        self._dequantized: list[float] | None = table.tolist() if outputs["dtype"] == np.uint8 else None
 
     def probabilities(self, face: Picture) -> npt.NDArray[np.float32]:
         """Classify one face crop.
@@ -94,7 +94,7 @@ class Classifier:
         Raises:
             ValueError: If the array is no picture.
         """
-        return np.array(self._probabilities(face), np.float32)
+        return np.array(self._predict(face).probabilities, np.float32)
 
     def predict(self, faces: Picture | Sequence[Picture]) -> list[Prediction]:
         """Classify one face crop or several.
@@ -109,22 +109,18 @@ class Classifier:
         Raises:
             ValueError: If one of them is no picture.
         """
-        single = isinstance(faces, np.ndarray) and (faces.ndim == 2 or (faces.ndim == 3 and faces.shape[2] == 3))
-        several: Sequence[Picture] = (faces,) if single else faces  # type: ignore[assignment]
-        predictions = []
-        for face in several:
-            values = self._probabilities(face)
-            highest = max(values)
-            predictions.append(Prediction(self.labels[values.index(highest)], highest, tuple(values), self.labels))
-        return predictions
+        if type(faces) is ndarray and (faces.shape == self._shape or faces.ndim == 2 or faces.shape[2:] == (3,)):
+            return [self._predict(faces)]
+        return [self._predict(face) for face in faces]
 
-    def _probabilities(self, face: Picture) -> list[float]:
-        check_face(face)
-        if face.shape != self._shape:
+    def _predict(self, face: Picture) -> Prediction:
+        # Right after an inference the caches are cold, and each call into another part of Python or numpy takes microseconds:
+        # hence few of them, and none that makes an array.
+        if not (type(face) is ndarray and face.dtype is UINT8 and face.shape == self._shape):
             face = to_rgb(prepare_face(face, self.contract.image_size, self.contract.crop.training_resolution_px))
-        batch = face[None] if self._raw_bytes else face[None].astype(np.float32)
-        self.interpreter.set_tensor(self._input_index, batch)
+        self._face[...] = face
         self.interpreter.invoke()
-        values: list[Any] = self.interpreter.get_tensor(self._output_index)[0].tolist()
-        table = self._dequantized
-        return [table[value] for value in values] if table else values
+        answer = self._answer.tolist()
+        values = itemgetter(*answer)(self._dequantized) if self._dequantized else tuple(answer)
+        highest = max(values)
+        return tuple.__new__(Prediction, (self.labels[values.index(highest)], highest, values, self.labels))

@@ -175,7 +175,7 @@ def test_densenet_without_its_recipe_is_named(source, tmp_path):
     path.write_bytes(
         convert_keras(keras.Model(face, answer), RECIPES["float32"], np.empty((0, 16, 16, 3), np.uint8), tmp_path / "log")
     )
-    (found,) = notes(inspect_model(path), integer=False, outstanding={})
+    (found,) = notes(inspect_model(path), RECIPES["float32"].as_data(), outstanding={})
     assert "batch normalisation before a convolution stays behind as 9 MUL and 9 ADD" in found.cause
 
 

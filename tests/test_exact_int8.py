@@ -1,0 +1,193 @@
+"""What makes int8 answer like float: equalised channels, corrected biases, a last layer in float."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers
+
+from fer_edge.convert import ai_edge
+from fer_edge.convert.compare import kl_divergence
+from fer_edge.convert.convert_run import float_flatbuffer, predict, quantize, run_flatbuffer
+from fer_edge.convert.converter import convert_keras
+from fer_edge.convert.correct_biases import correct_biases
+from fer_edge.convert.equalize import equalize
+from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
+from fer_edge.convert.fold import fold_model
+from fer_edge.convert.recipes import RECIPES, find_recipe
+from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_memory
+from fer_edge.train.networks import NETWORKS, build_network
+
+SIDE = 16
+FACES = np.random.default_rng(0).integers(0, 256, (20, SIDE, SIDE, 3), np.uint8)
+
+
+def sizes(model, name):
+    """Return the largest absolute value of each channel of a layer's output on the faces."""
+    values = keras.Model(model.input, model.get_layer(name).output).predict(FACES.astype(np.float32), verbose=0)
+    return np.abs(values).max(axis=tuple(range(values.ndim - 1)))
+
+
+def uneven(*shape):
+    """Return weights whose output channels differ a thousandfold."""
+    return np.random.default_rng(1).normal(size=shape) * np.logspace(-2, 1, shape[-1])
+
+
+def branched():
+    """Return a network with a concatenation that only depthwise convolutions read, an addition and a ReLU6."""
+    face = keras.Input((SIDE, SIDE, 3), name="face")
+    first = layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(face)
+    second = layers.Conv2D(4, 3, padding="same", name="second")(first)
+    both = layers.Concatenate(name="both")([first, layers.ReLU(name="second_relu")(second)])
+    scaled = layers.DepthwiseConv2D(1, activation="relu", name="scaled")(both)
+    third = layers.Conv2D(8, 1, name="third")(scaled)
+    total = layers.Add(name="total")([third, layers.Conv2D(8, 1, name="beside")(both)])
+    cut = layers.ReLU(6.0, name="cut")(layers.Conv2D(8, 1, name="fourth")(total))
+    answer = layers.Dense(3, activation="softmax", name="probabilities")(layers.GlobalAveragePooling2D()(cut))
+    model = keras.Model(face, answer)
+    for layer in model.layers:
+        if layer.weights and layer.name != "probabilities":
+            kernel, bias = layer.get_weights()
+            depthwise = isinstance(layer, layers.DepthwiseConv2D)
+            layer.set_weights([uneven(1, 1, 8).reshape(1, 1, 8, 1) if depthwise else uneven(*kernel.shape) / 50, bias + 0.1])
+    return model
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_equalising_leaves_the_answers_of_every_network(name):
+    size = NETWORKS[name].min_image_size
+    model = build_network(name, size, 5)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([np.abs(rng.normal(1, 0.3, value.shape)) + 0.05 for value in layer.get_weights()])
+    folded = fold_model(model)
+    faces = rng.integers(0, 256, (4, size, size, 3), np.uint8)
+    equal = equalize(folded, faces)
+    assert predict(equal, faces) == pytest.approx(predict(folded, faces), abs=1e-5)
+    changed = [
+        layer.name
+        for layer in folded.layers
+        if layer.weights and not np.allclose(layer.get_weights()[0], equal.get_layer(layer.name).get_weights()[0], rtol=1e-3)
+    ]
+    assert len(changed) >= 8
+
+
+def test_channels_of_an_addition_come_together_by_the_square_root():
+    model = branched()
+    equal = equalize(model, FACES)
+    assert predict(equal, FACES) == pytest.approx(predict(model, FACES), abs=1e-5)
+    summed = sizes(model, "total")
+    assert sizes(equal, "total") == pytest.approx(summed**0.5, rel=0.05)
+
+
+def test_what_only_depthwise_convolutions_read_is_made_wholly_equal():
+    face = keras.Input((SIDE, SIDE, 3))
+    made = layers.Conv2D(6, 3, name="made", activation="relu")(face)
+    scaled = layers.DepthwiseConv2D(3, name="scaled")(made)
+    model = keras.Model(face, layers.Dense(2, activation="softmax")(layers.Flatten()(scaled)))
+    model.get_layer("made").set_weights([uneven(3, 3, 3, 6), np.ones(6)])
+    alive = sizes(model, "made") > 0.01 * sizes(model, "made").max()
+    equal = equalize(model, FACES)
+    assert alive.sum() >= 3
+    assert sizes(equal, "made")[alive] == pytest.approx(1.0, rel=1e-3)
+    assert predict(equal, FACES) == pytest.approx(predict(model, FACES), abs=1e-5)
+
+
+def test_what_relu6_cuts_keeps_its_size():
+    model = branched()
+    assert sizes(equalize(model, FACES), "cut") == pytest.approx(sizes(model, "cut"), rel=1e-4)
+
+
+def float_model(model, tmp_path):
+    """Return a Keras model as the float flatbuffer that the quantiser takes."""
+    flat = read_flatbuffer(convert_keras(model, RECIPES["float32"], FACES[:0], tmp_path / "log"))
+    sign(flat)
+    return write_flatbuffer(flat)
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolution", "depthwise"])
+def test_corrected_biases_take_back_the_mean_error_of_rounded_weights(kind, tmp_path):
+    face = keras.Input((SIDE, SIDE, 3), name="face")
+    kinds = {
+        "dense": lambda x: layers.Dense(4, name="tested")(layers.Flatten()(x)),
+        "convolution": lambda x: layers.Conv2D(4, 5, name="tested")(x),
+        "depthwise": lambda x: layers.DepthwiseConv2D(5, name="tested")(x),
+    }
+    rng = np.random.default_rng(2)
+    tested = kinds[kind](face)
+    # One large weight a channel makes the steps so coarse that all others round to nothing or to a whole step.
+    pooled = layers.GlobalAveragePooling2D()(tested) if kind != "dense" else tested
+    model = keras.Model(face, layers.Dense(3, activation="softmax", name="probabilities")(pooled))
+    kernel, bias = model.get_layer("tested").get_weights()
+    kernel = rng.uniform(0.0, 0.003, kernel.shape)
+    kernel[(0,) * (kernel.ndim - 2) if kind != "dense" else (0,)] = 1.0
+    model.get_layer("tested").set_weights([kernel, bias])
+    content = float_model(model, tmp_path)
+    ranges = ai_edge.measure_ranges(content, FACES)
+
+    def mean_error(corrected):
+        made = read_flatbuffer(ai_edge.quantize_int8(content, ranges, 100.0, corrected=corrected))
+        graph = made.subgraphs[0]
+        weighted = next(op for op in graph.operators if len(op.inputs) > 1 and graph.tensors[op.inputs[1]].type == 9)
+        output = graph.tensors[weighted.outputs[0]]
+        interpreter = Interpreter(model_content=write_flatbuffer(made), experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+        found = []
+        for pixels in FACES:
+            interpreter.set_tensor(graph.inputs[0], pixels[None])
+            interpreter.invoke()
+            values = interpreter.get_tensor(int(weighted.outputs[0])).astype(np.float64)
+            values = (values - output.quantization.zeroPoint[0]) * output.quantization.scale[0]
+            found.append(values.reshape(-1, values.shape[-1]).mean(axis=0))
+        return np.abs(np.mean(found, axis=0) - ranges.means[output.name.decode()]).max()
+
+    assert mean_error(corrected=True) < 0.2 * mean_error(corrected=False)
+
+
+def test_equal_biases_that_share_their_bytes_are_corrected_apart(tmp_path):
+    face = keras.Input((SIDE, SIDE, 3), name="face")
+    x = layers.Conv2D(4, 3, activation="relu", name="one")(face)
+    x = layers.Conv2D(4, 3, activation="relu", name="two")(x)
+    model = keras.Model(face, layers.Dense(3, activation="softmax", name="probabilities")(layers.Flatten()(x)))
+    content = float_model(model, tmp_path)
+    ranges = ai_edge.measure_ranges(content, FACES)
+    plain = read_flatbuffer(ai_edge.quantize_int8(content, ranges, 100.0, corrected=False))
+    biases = [tensor for tensor in plain.subgraphs[0].tensors if tensor.type == 2 and tensor.shape[0] == 4]
+    assert len(biases) == 2
+    biases[1].buffer = biases[0].buffer
+    correct_biases(plain, read_flatbuffer(content), ranges.means)
+    first, second = (np.asarray(plain.buffers[tensor.buffer].data).view(np.int32) for tensor in biases)
+    assert biases[0].buffer != biases[1].buffer
+    assert not np.array_equal(first, second)
+
+
+def test_strong_answers_of_one_class_do_not_blur_close_ones_of_the_others(source):
+    # All logits of the last layer's first class are raised by a constant times its feature: a range of hundreds.
+    folded = keras.models.clone_model(source.folded)
+    folded.set_weights(source.folded.get_weights())
+    kernel, bias = folded.get_layer("probabilities").get_weights()
+    folded.get_layer("probabilities").set_weights([kernel * 20, bias])
+    loud = replace(source, folded=folded)
+    before = predict(folded, source.calibration)
+
+    def divergence(quantizer):
+        recipe = find_recipe("int8", quantizer)
+        made, _ = quantize(loud, recipe, float_flatbuffer(loud) if quantizer == "ai-edge" else None)
+        return float(kl_divergence(before, run_flatbuffer(loud, recipe, made, source.calibration)).mean())
+
+    ours, integers_only = divergence("ai-edge"), divergence("tflite")
+    assert ours < 0.7 * integers_only
+
+
+def test_tensor_memory_is_the_interpreter_s_own(models):
+    interpreter = open_interpreter(models["int8"])
+    (face,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    pixels, told = tensor_memory(interpreter, face["index"]), tensor_memory(interpreter, answer["index"])
+    pixels[...] = np.random.default_rng(0).integers(0, 256, pixels.shape)
+    interpreter.invoke()
+    assert np.array_equal(interpreter.get_tensor(face["index"]), pixels)
+    assert np.array_equal(interpreter.get_tensor(answer["index"]), told)
+    assert (pixels.dtype, told.dtype) == (np.uint8, np.uint8)
