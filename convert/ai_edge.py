@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fer_edge.convert.correct_biases import correct_biases
 from fer_edge.convert.flatbuffer import make_uint8_interface, read_flatbuffer, write_flatbuffer
+from fer_edge.edge_runtime.interpreter import make_interpreter
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -72,14 +73,11 @@ def measure_ranges(float_model: bytes, faces: npt.NDArray[np.uint8]) -> Ranges:
         float_model: A float32 .tflite file with a fixed batch of 1.
         faces: Calibration faces, uint8 array (n, size, size, 3), RGB.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     graph = read_flatbuffer(float_model).subgraphs[0]
     made = sorted({int(index) for operator in graph.operators for index in operator.outputs} | {int(graph.inputs[0])})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of the memory that the kept tensors take
-        interpreter = Interpreter(model_content=float_model, experimental_preserve_all_tensors=True, num_threads=2)
-    interpreter.allocate_tensors()
+        interpreter = make_interpreter(model_content=float_model, experimental_preserve_all_tensors=True, num_threads=2)
     low, high = (np.empty((len(faces), len(made)), np.float32) for _ in range(2))
     sums: list[Any] = [0.0] * len(made)
     for row, face in enumerate(faces):

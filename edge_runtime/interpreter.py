@@ -1,8 +1,10 @@
 """The TFLite interpreter, from whichever light package is installed. Never from TensorFlow."""
 
+import contextlib
 import ctypes
 import importlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +52,44 @@ def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
     """
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1. Received: num_threads={num_threads}")
-    _, interpreter_class = find_interpreter()
     try:
-        interpreter = interpreter_class(model_path=str(model), num_threads=num_threads)
-        interpreter.allocate_tensors()
+        return make_interpreter(model_path=str(model), num_threads=num_threads)
     except (ValueError, RuntimeError) as error:
         raise ModelError(_why_not_loaded(model, str(error))) from error
+
+
+def make_interpreter(**arguments: Any) -> Any:
+    """Make an interpreter and allocate its tensors, without the line it prints of its delegate.
+
+    Args:
+        arguments: Those of the interpreter's class.
+
+    Raises:
+        ImportError: If no interpreter is installed.
+        ValueError, RuntimeError: What the interpreter raises at a model that it cannot run.
+    """
+    _, interpreter_class = find_interpreter()
+    with _without_stderr():
+        interpreter = interpreter_class(**arguments)
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what the process prints to standard error, C++ included, while the block runs. What fails raises all the same."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a service without standard error
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def tensor_memory(interpreter: Any, index: int) -> npt.NDArray[Any]:

@@ -1,5 +1,7 @@
 """What makes int8 answer like float: equalised channels, corrected biases, a last layer in float."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
@@ -191,3 +193,9 @@ def test_tensor_memory_is_the_interpreter_s_own(models):
     assert np.array_equal(interpreter.get_tensor(face["index"]), pixels)
     assert np.array_equal(interpreter.get_tensor(answer["index"]), told)
     assert (pixels.dtype, told.dtype) == (np.uint8, np.uint8)
+
+
+def test_loading_a_model_prints_nothing(models):
+    code = "import sys; from fer_edge import Classifier; Classifier(sys.argv[1]); print('last', file=sys.stderr)"
+    told = subprocess.run([sys.executable, "-c", code, models["int8"]], capture_output=True, check=True, text=True)
+    assert (told.stdout, told.stderr) == ("", "last\n")
