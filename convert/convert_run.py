@@ -23,6 +23,7 @@ from fer_edge.convert.inspect_model import Inspection, inspect_model, outstandin
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES, Quantization
 from fer_edge.convert.run_folder import Run
+from fer_edge.convert.sheet import SHEET_SUFFIX, write_sheet
 from fer_edge.edge_runtime.box_transform import derive_box_transforms
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import Contract, CropConvention, ModelError, read_contract
@@ -275,7 +276,10 @@ def _by_share(source: Source, recipe: Quantization) -> Iterator[tuple[bytes, dic
 def finish(
     source: Source, recipe: Quantization, flatbuffer: bytes, details: dict[str, Any], target: Path, bounds: Bounds
 ) -> Converted:
-    """Attach the contract, measure on the held-out faces, judge, and write the file whole under the name it deserves."""
+    """Attach the contract, measure on the held-out faces, judge, and write the file whole under the name it deserves.
+
+    Beside it lies a sheet of the faces on which the two models disagree, if there are any.
+    """
     run = source.run
     contract = _contract(source, recipe, {**details, "calibration": source.description if recipe.calibrated else None})
     with TemporaryDirectory() as folder:
@@ -285,7 +289,7 @@ def finish(
         inspection = inspect_model(path)
     contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
     found = notes(inspection, contract.quantization, outstanding_layers(source.folded))
-    refusals = judge(contract.metrics, bounds, inspection, contract.labels, run.labels)
+    refusals = judge(contract.metrics, bounds, inspection, contract, run.labels)
     problems = explain(refusals, source.before, after, run.labels, found)
     contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
     path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
@@ -293,6 +297,8 @@ def finish(
         temporary.write_bytes(attach(flatbuffer, contract))
     if not problems:
         target.with_name(target.name + REJECTED_SUFFIX).unlink(missing_ok=True)
+    sheet = target.with_name(target.stem + SHEET_SUFFIX)
+    write_sheet(sheet, run.held_out.images, run.held_out.targets, source.before, after, run.labels)
     return Converted(path, contract, inspection, tuple(problems), () if problems else tuple(found))
 
 

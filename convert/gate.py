@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.convert.inspect_model import Inspection
+from fer_edge.edge_runtime.contract import Contract
 
 # DenseNet121 unfolded leaves 62; a residual network's own additions come without the multiplications.
 MANY_MULTIPLICATIONS = 8
@@ -54,7 +55,7 @@ class Problem:
 
 
 def judge(
-    metrics: Mapping[str, Any], bounds: Bounds, inspection: Inspection, labels: Sequence[str], run_labels: Sequence[str]
+    metrics: Mapping[str, Any], bounds: Bounds, inspection: Inspection, contract: Contract, run_labels: Sequence[str]
 ) -> list[Problem]:
     """Return the reasons to refuse a converted model, none where it is right.
 
@@ -64,14 +65,14 @@ def judge(
         metrics: From compare.
         bounds: What is allowed.
         inspection: The inside of the file.
-        labels: Label names inside the file, in output order.
-        run_labels: Those of the run it was made from.
+        contract: The contract inside the file.
+        run_labels: Label names of the run it was made from, in output order.
     """
     problems = []
-    if tuple(labels) != tuple(run_labels):
+    if tuple(contract.labels) != tuple(run_labels):
         problems.append(
             Problem(
-                f"the labels inside the file are permuted or others: {', '.join(labels)}; "
+                f"the labels inside the file are permuted or others: {', '.join(contract.labels)}; "
                 f"the run's are {', '.join(run_labels)}",
                 "convert the run again",
             )
@@ -85,10 +86,23 @@ def judge(
         )
     costs = list(_costs(metrics, bounds))
     if costs:
-        advice = "try --keep-float auto, or --qat --data DATA, or --calibrate-from faces of your own camera"
+        advice = _advice(contract.quantization)
         problems += [Problem(cost, advice) for cost in costs]
         problems += _likely_causes(metrics)
     return problems
+
+
+def _advice(quantization: Mapping[str, Any]) -> str:
+    tuned = quantization.get("fine_tuning")
+    if tuned is not None and tuned["kind"] != "qat":
+        return "ask for less: a smaller --prune, a larger --cluster, or more --epochs"
+    if quantization["activations"] != "int8":
+        return "try --int8, or --float16 where the size is all that counts"
+    if quantization["quantizer"] == "tflite":
+        return "try --quantizer ai-edge, which keeps the last layer in float and corrects biases"
+    if tuned is not None:
+        return "leave --qat out, or give it more --epochs"
+    return "try --keep-float auto, or --qat --data DATA, or --calibrate-from faces of your own camera"
 
 
 def _costs(metrics: Mapping[str, Any], bounds: Bounds) -> "list[str]":

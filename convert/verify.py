@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.convert.compare import compare, kl_divergence
+from fer_edge.convert.compare import compare
 from fer_edge.convert.convert_run import face_batch, load_model, predict, probabilities
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.run_folder import Run
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.pictures import Picture, import_cv2, write_picture
-
-SHEET_FACES = 24
-SHEET_COLUMNS = 6
-TILE_PX = 160
-CAPTION_PX = 44
+from fer_edge.edge_runtime.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,6 @@ class Verification:
         inspection: The inside of the file.
         problems: Why the file is refused, likely causes last; none where it is right.
         notes: What makes it slower or less exact than it could be.
-        worst: Indices of the faces that got another label than Keras gives, the farthest apart first.
         before: The Keras model's probabilities, float32 array (n, classes).
         after: The file's, float32 array (n, classes).
     """
@@ -41,7 +35,6 @@ class Verification:
     inspection: Inspection
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...]
-    worst: npt.NDArray[np.intp]
     before: npt.NDArray[np.float32]
     after: npt.NDArray[np.float32]
 
@@ -73,43 +66,8 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     before, after = predict(keras_model, pixels), probabilities(classifier, pixels)
     inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
     found = notes(inspection, contract.quantization, outstanding_layers(fold_model(keras_model)))
-    problems = explain(judge(metrics, bounds, inspection, contract.labels, run.labels), before, after, run.labels, found)
-    differ = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
-    worst = differ[np.argsort(-kl_divergence(before, after)[differ], kind="stable")]
-    return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), worst, before, after)
-
-
-def write_sheet(path: Path, found: Verification, faces: Sequence[Picture], targets: npt.NDArray[np.int64], run: Run) -> None:
-    """Draw the worst disagreeing faces into one picture, each with its true label and both answers.
-
-    Raises:
-        ValueError: If there is none.
-        OSError: If the file cannot be written.
-    """
-    if not len(found.worst):
-        raise ValueError("the two models give every face the same label: there is nothing to draw")
-    cv2 = import_cv2()
-    shown = found.worst[:SHEET_FACES]
-    rows = -(-len(shown) // SHEET_COLUMNS)
-    sheet = np.full((rows * (TILE_PX + CAPTION_PX), min(len(shown), SHEET_COLUMNS) * TILE_PX, 3), 255, np.uint8)
-    for place, index in enumerate(shown):
-        top, left = place // SHEET_COLUMNS * (TILE_PX + CAPTION_PX), place % SHEET_COLUMNS * TILE_PX
-        face = np.asarray(faces[index])
-        face = np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
-        sheet[top : top + TILE_PX, left : left + TILE_PX] = cv2.resize(
-            face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST
-        )
-        captions = (f"true: {run.labels[targets[index]]}", *(_answer(name, p[index], run) for name, p in _both(found)))
-        for line, text in enumerate(captions):
-            place_px = (left + 4, top + TILE_PX + 13 + 13 * line)
-            cv2.putText(sheet, text, place_px, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    write_picture(path, sheet)
-
-
-def _both(found: Verification) -> tuple[tuple[str, npt.NDArray[np.float32]], ...]:
-    return ("Keras", found.before), ("file", found.after)
-
-
-def _answer(name: str, probabilities: npt.NDArray[np.float32], run: Run) -> str:
-    best = int(probabilities.argmax())
-    return f"{name}: {run.labels[best]} {probabilities[best]:.2f}"
+    if contract.source_digest != run.facts["model_digest"]:
+        found.append(Problem(f"the file was not made from the model in {run.folder}", "verify it against its own run"))
+    refusals = judge(metrics, bounds, inspection, contract, run.labels)
+    problems = explain(refusals, before, after, run.labels, found)
+    return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), before, after)

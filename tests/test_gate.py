@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.gate import Bounds, judge, notes, permutation
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.recipes import RECIPES, find_recipe
-from fer_edge.convert.verify import verify, write_sheet
+from fer_edge.convert.sheet import disagreements, write_sheet
+from fer_edge.convert.verify import verify
+from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.edge_runtime.pictures import read_picture, write_picture
+from fer_edge.train.synthetic import synthetic_faces
 
 LABELS = ("happy", "sad", "fear")
+CONTRACT = SimpleNamespace(labels=LABELS, quantization=RECIPES["int8"].as_data())
 PLAIN = Inspection({"CONV_2D": 3}, {}, {}, 1, 1000, 900)
 
 
@@ -32,7 +37,7 @@ def many(count=100):
 
 
 def causes(before, after, targets, bounds=None):
-    problems = judge(compare(before, after, targets, LABELS), bounds or Bounds(), PLAIN, LABELS, LABELS)
+    problems = judge(compare(before, after, targets, LABELS), bounds or Bounds(), PLAIN, CONTRACT, LABELS)
     return [problem.cause for problem in problems]
 
 
@@ -74,13 +79,13 @@ def test_permuted_outputs_are_named():
 
 def test_permuted_labels_inside_the_file_are_named():
     same = compare(answers(*many()), answers(*many()), many(), LABELS)
-    (problem,) = judge(same, Bounds(), PLAIN, ("sad", "happy", "fear"), LABELS)
+    (problem,) = judge(same, Bounds(), PLAIN, SimpleNamespace(labels=("sad", "happy", "fear")), LABELS)
     assert problem.cause.startswith("the labels inside the file are permuted or others: sad, happy, fear")
 
 
 def test_operators_that_are_no_built_ins_are_refused():
     same = compare(answers(*many()), answers(*many()), many(), LABELS)
-    (problem,) = judge(same, Bounds(), replace(PLAIN, custom_operators={"FlexErf": 2}), LABELS, LABELS)
+    (problem,) = judge(same, Bounds(), replace(PLAIN, custom_operators={"FlexErf": 2}), CONTRACT, LABELS)
     assert problem.cause == "operators that are no TFLite built-ins: FlexErf"
 
 
@@ -238,13 +243,46 @@ def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bou
     )
 
 
-def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, models, tmp_path):
+@pytest.mark.parametrize(
+    ("wishes", "advice"),
+    [
+        ({"precision": "int8"}, "try --keep-float auto"),
+        ({"precision": "int8", "quantizer": "tflite"}, "try --quantizer ai-edge"),
+        ({"precision": "dynamic"}, "try --int8"),
+        ({"precision": "int8", "fine_tuning": {"kind": "pruned", "amount": 50}}, "ask for less"),
+        ({"precision": "int8", "fine_tuning": {"kind": "qat", "amount": None}}, "leave --qat out"),
+    ],
+)
+def test_advice_follows_from_the_recipe(wishes, advice):
+    contract = SimpleNamespace(labels=LABELS, quantization=find_recipe(**wishes).as_data())
+    metrics = compare(answers(*many()), answers(*(many() + 1) % 3), many(), LABELS)
+    assert judge(metrics, Bounds(), PLAIN, contract, LABELS)[0].advice.startswith(advice)
+
+
+def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, tmp_path):
+    held_out, path = source.run.held_out, tmp_path / "sheet.png"
+    others = source.before.copy()
+    others[:7] = np.roll(others[:7], 1, axis=1)
+    assert sorted(disagreements(source.before, others)) == list(range(7))
+    known = held_out.images, held_out.targets, source.before
+    assert write_sheet(path, *known, others, source.run.labels) == 7
+    assert read_picture(path).shape == (2 * (160 + 44), 6 * 160, 3)
+    assert write_sheet(path, *known, source.before, source.run.labels) == 0
+    assert not path.exists()
+
+
+def test_a_conversion_leaves_a_sheet_of_its_disagreements(source):
+    broken = scaled(source, "block2_conv_a", -1)
+    (made,) = convert_run(replace(broken, out=source.out / "sheet"), [find_recipe("dynamic")], Bounds(100, 100, 0))
+    assert made.contract.metrics["agreement"] < 1
+    assert (made.path.parent / f"{made.path.stem}_disagreements.png").is_file()
+
+
+def test_a_file_of_another_run_is_named(source, models):
     held_out = source.run.held_out
-    found = verify(models["float32"], source.run, held_out.images, held_out.targets, Bounds())
-    with pytest.raises(ValueError, match="nothing to draw"):
-        write_sheet(tmp_path / "sheet.png", found, held_out.images, held_out.targets, source.run)
-    write_sheet(tmp_path / "sheet.png", replace(found, worst=np.arange(7)), held_out.images, held_out.targets, source.run)
-    assert read_picture(tmp_path / "sheet.png").shape == (2 * (160 + 44), 6 * 160, 3)
+    other = replace(source.run, facts={**source.run.facts, "model_digest": "0" * 64})
+    found = verify(models["float32"], other, held_out.images, held_out.targets, Bounds())
+    assert "was not made from the model in" in found.notes[0].cause
 
 
 @pytest.mark.parametrize(
@@ -256,12 +294,29 @@ def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, models, tmp_p
         (("--qat", "--float16", "--data", "synthetic"), "--qat is for int8. Received: float16"),
         (("--quantizer", "magic"), "unknown quantizer 'magic'; choose one of: ai-edge, tflite"),
         (("--quantizer", "tflite", "--keep-float", "fc"), "--keep-float needs ai-edge-quantizer"),
+        (("--keep-float", "fc", "--float16"), "--keep-float is for int8. Received: float16. Add --int8"),
+        (("--data", "synthetic"), "--data is for fine-tuning: add --qat, --prune or --cluster"),
         (("--calibrate-from", "nowhere"), "no picture, folder or video at 'nowhere'"),
     ],
 )
 def test_the_convert_command_refuses_what_cannot_be(error_of, run_folder, tmp_path, arguments, message):
     assert message in error_of("convert", run_folder, "--out", tmp_path, *arguments)
     assert not list(tmp_path.glob("*.tflite*"))
+
+
+def test_faces_of_one_s_own_camera_calibrate(invoke, run_folder, tmp_path):
+    pictures = tmp_path / "camera"
+    pictures.mkdir()
+    for number, face in enumerate(synthetic_faces(20).images[-140:]):
+        scene = np.full((160, 160), 110, np.uint8)
+        scene[32:128, 32:128] = np.kron(face, np.ones((2, 2), np.uint8))
+        write_picture(pictures / f"{number}.png", scene)
+    result = invoke("convert", run_folder, "--calibrate-from", pictures, "--out", tmp_path, "--max-recall-drop", 100)
+    assert "accuracy" in result.output
+    calibration = read_contract(tmp_path / "cnn_synthetic_int8.tflite").quantization["calibration"]
+    assert calibration["source"] == "camera"
+    assert calibration["per_class"] is None
+    assert 100 <= calibration["distinct"] <= 140
 
 
 def test_pictures_without_faces_cannot_calibrate(error_of, run_folder, tmp_path):

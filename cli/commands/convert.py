@@ -83,7 +83,14 @@ def command(
     plan = plan_fine_tuning(qat, prune, cluster, epochs)
     if plan is not None and data is None:
         raise ValueError(f"fine-tuning ({plan.kind}) needs the training data: --data DATA")
+    if plan is None and data is not None:
+        raise ValueError(
+            "--data is for fine-tuning: add --qat, --prune or --cluster. The faces that convert needs are in the run"
+        )
     wanted = list(ALL_PRECISIONS) if every else list(dict.fromkeys(precisions)) or ["int8"]
+    for option, given in (("--quantizer", quantizer), ("--keep-float", keep_float), ("--calibrate-from", calibrate_from)):
+        if given and "int8" not in wanted:
+            raise ValueError(f"{option} is for int8. Received: {', '.join(wanted)}. Add --int8, or leave {option} out")
     automatic = "auto" in keep_float
     named = tuple(layer for layer in keep_float if layer != "auto")
     recipes = [find_recipe(precision, quantizer, keep_float, plan.as_data() if plan else None) for precision in wanted]

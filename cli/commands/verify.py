@@ -17,6 +17,7 @@ from fer_edge.table import text_table
 @click.option("--against", required=True, type=click.Path(path_type=Path), help="The run folder.")
 @click.option("--data", help="Labelled faces, the run's test part of them.  [default: the test faces in the run folder]")
 @click.option("--split", "split_name", help="Split of other data.")
+@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
 @click.option(
     "--sheet", type=click.Path(path_type=Path), help="Draw the worst disagreeing faces here.  [default: beside MODEL]"
 )
@@ -28,6 +29,7 @@ def command(
     against: Path,
     data: str | None,
     split_name: str | None,
+    maps: tuple[str, ...],
     sheet: Path | None,
     max_accuracy_drop: float,
     max_recall_drop: float,
@@ -37,16 +39,17 @@ def command(
     """Measure MODEL and the Keras model of a run on the same faces; exit code 1 where the gate refuses it."""
     from fer_edge.convert.gate import Bounds
     from fer_edge.convert.run_folder import read_run
-    from fer_edge.convert.verify import verify, write_sheet
+    from fer_edge.convert.sheet import SHEET_SUFFIX, write_sheet
+    from fer_edge.convert.verify import verify
 
     bounds = Bounds(max_accuracy_drop, max_recall_drop, min_agreement)
     run = read_run(against)
     images, targets = run.held_out.images, run.held_out.targets
     if data is not None:
-        from fer_edge.train.datasets import load_faces
+        from fer_edge.train.datasets import load_faces, parse_label_map
         from fer_edge.train.selection import TrainedOn, select_faces
 
-        faces = load_faces(data)
+        faces = load_faces(data, parse_label_map(maps) or run.facts["data"].get("map") or {})
         tell_skipped(faces.skipped, len(faces))
         trained = TrainedOn(run.labels, run.facts["data"]["name"], run.facts["data"]["fingerprint"], run.facts["split"])
         selection = select_faces(faces, trained, split_name)
@@ -70,10 +73,10 @@ def command(
         )
     for problem in (*found.notes, *found.problems):
         note(f"{problem.cause}; {problem.advice}")
-    if len(found.worst):
-        path = sheet or model.with_name(f"{model.stem}_disagreements.png")
-        write_sheet(path, found, images, targets, run)
-        note(f"{len(found.worst)} faces got another label than Keras gives; the worst are in {path}")
+    path = sheet or model.with_name(model.stem + SHEET_SUFFIX)
+    others = write_sheet(path, images, targets, found.before, found.after, run.labels)
+    if others:
+        note(f"{others} faces got another label than Keras gives; the worst are in {path}")
     if found.problems:
         raise RuntimeError(f"{model} is refused: {found.problems[0].cause}")
 
