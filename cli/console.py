@@ -1,6 +1,7 @@
 """What the commands share: errors without tracebacks, progress bars, notes."""
 
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,6 +91,7 @@ def start_keras() -> None:
             import keras
 
             keras.random.uniform((1,))  # the first use of a device prints too
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of graphs that conversion traces on purpose
         except ImportError as error:
             raise ImportError(
                 f"keras or its backend cannot be imported ({error}). Install them: pip install 'fer-edge[train,convert]'"
