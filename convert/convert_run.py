@@ -23,7 +23,7 @@ from fer_edge.convert.inspect_model import Inspection, inspect_model, outstandin
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES, Quantization
 from fer_edge.convert.run_folder import Run
-from fer_edge.convert.sheet import SHEET_SUFFIX, write_sheet
+from fer_edge.convert.sheet import sheet_path, write_sheet
 from fer_edge.edge_runtime.box_transform import derive_box_transforms
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import Contract, CropConvention, ModelError, read_contract
@@ -247,8 +247,8 @@ def measure_candidate(source: Source, recipe: Quantization, flatbuffer: bytes, b
 
 
 def _nearest(tried: Sequence[tuple[Distance, bytes, dict[str, Any]]]) -> tuple[bytes, dict[str, Any]]:
-    """Return the candidate nearest to the float model; the divergence says it finer than the labels do."""
-    distance, flatbuffer, details = min(tried, key=lambda candidate: candidate[0].divergence)
+    """Return the candidate nearest to the float model: enough equal labels, then the divergence, which says it finer."""
+    distance, flatbuffer, details = min(tried, key=lambda tried: (tried[0].agreement < GOOD_AGREEMENT, tried[0].divergence))
     found = {"agreement_on_calibration": distance.agreement, "divergence_on_calibration": round(distance.divergence, 6)}
     return flatbuffer, {**details, **found}
 
@@ -296,9 +296,11 @@ def finish(
     with whole_file(path) as temporary:
         temporary.write_bytes(attach(flatbuffer, contract))
     if not problems:
-        target.with_name(target.name + REJECTED_SUFFIX).unlink(missing_ok=True)
-    sheet = target.with_name(target.stem + SHEET_SUFFIX)
-    write_sheet(sheet, run.held_out.images, run.held_out.targets, source.before, after, run.labels)
+        rejected = target.with_name(target.name + REJECTED_SUFFIX)
+        rejected.unlink(missing_ok=True)
+        sheet_path(rejected).unlink(missing_ok=True)
+    sheet_path(path).unlink(missing_ok=True)
+    write_sheet(sheet_path(path), run.held_out.images, run.held_out.targets, source.before, after, run.labels)
     return Converted(path, contract, inspection, tuple(problems), () if problems else tuple(found))
 
 

@@ -32,10 +32,13 @@ def correct_biases(model: Any, original: Any, means: Mapping[str, npt.NDArray[np
         read, weights = (graph.tensors[index] for index in operator.inputs[:2])
         if not read.type == weights.type == schema.TensorType.INT8:
             continue  # this one computes in float
+        name = read.name.decode().removesuffix("_quantized")  # the suffix follows a layer in float
+        if name not in means or weights.name not in exact:
+            raise RuntimeError(f"ai-edge-quantizer renamed '{name}': its biases cannot be corrected. Try --quantizer tflite")
         scale = np.asarray(weights.quantization.scale, np.float64)
         per_channel = scale if kind == kinds.DEPTHWISE_CONV_2D else scale.reshape(-1, *(1,) * (len(weights.shape) - 1))
         error = _values(model, weights, np.int8) * per_channel - _values(original, exact[weights.name], np.float32)
-        mean = means[read.name.decode().removesuffix("_quantized")]  # the suffix follows a layer in float
+        mean = means[name]
         if kind == kinds.DEPTHWISE_CONV_2D:  # (1, height, width, channels)
             shift = error.sum(axis=(0, 1, 2)) * mean
         else:  # (out, ..., in)

@@ -139,7 +139,7 @@ def _exponents(model: "keras.Model", groups: _Groups) -> npt.NDArray[np.float64]
 
 
 def _sizes(model: "keras.Model", groups: _Groups, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the largest absolute value of each group on the faces; 1 where it is always 0."""
+    """Return the largest absolute value of each group on the faces, at least SMALLEST_SHARE of its tensor's; 1 for 0."""
     import keras
     from keras import ops
 
@@ -164,4 +164,4 @@ def _rescale(
     # A depthwise kernel is (height, width, channels, 1), all others (..., in, out).
     factors = (made / read)[:, None] if isinstance(layer, layers.DepthwiseConv2D) else made / read[:, None]
     kernel = kernel * factors
-    return [np.asarray(value, np.float32) for value in (kernel, *(values * made for values in bias))]
+    return [np.asarray(value, np.float32) for value in (kernel, *(offset * made for offset in bias))]

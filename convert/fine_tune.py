@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KINDS = ("qat", "pruned", "clustered")
 LARGEST_SHIFT = 0.08  # share of the side
 # Measured on MobileNetV2, CK+48, 24 steps on 256 faces: divergence from the float model 0.006 before, 0.001 after at 1e-5,
-# 0.053 at 1e-4. Folded weights differ by orders of magnitude between channels, and Adam's steps do not.
+# 0.053 at 1e-4 (before channels were equalised). Folded weights differ much between channels, and Adam's steps do not.
 QAT_LEARNING_RATE = 1e-5
 RANGE_FACES = 128
 NEGLIGIBLE_LOSS = 0.1  # nats; below it the tuned network answers like its teacher, however little that one knows
@@ -84,7 +84,7 @@ def fine_tune(
     """Fine-tune a folded network.
 
     Args:
-        folded: The network, from fold_model; it stays as it is.
+        folded: The network, folded and equalised; it stays as it is.
         faces: Training faces, uint8 array (n, size, size, 3), RGB.
         plan: What to do.
         progress: Called with (batches done, batches in all).

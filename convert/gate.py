@@ -96,12 +96,16 @@ def _advice(quantization: Mapping[str, Any]) -> str:
     tuned = quantization.get("fine_tuning")
     if tuned is not None and tuned["kind"] != "qat":
         return "ask for less: a smaller --prune, a larger --cluster, or more --epochs"
+    if quantization["weights"] in ("float32", "float16"):
+        return "convert again with --float32 beside it: where that fails too the converter is at fault, please report it"
     if quantization["activations"] != "int8":
         return "try --int8, or --float16 where the size is all that counts"
     if quantization["quantizer"] == "tflite":
         return "try --quantizer ai-edge, which keeps the last layer in float and corrects biases"
     if tuned is not None:
         return "leave --qat out, or give it more --epochs"
+    if quantization["keep_float"]:
+        return "keep further layers in float, or try --qat --data DATA"
     return "try --keep-float auto, or --qat --data DATA, or --calibrate-from faces of your own camera"
 
 

@@ -18,7 +18,7 @@ class Quantization:
         interface: Type of input and output.
         calibrated: Whether it needs calibration faces.
         quantizer: What carries it out, one of QUANTIZERS.
-        head: Type that the last layer and the softmax compute in.
+        head: For int8, the type that the last layer and the softmax compute in.
         keep_float: Names of the other layers that stay in float.
         fine_tuning: Training that came before, as plain data: quantisation-aware, pruned or clustered. None for none.
     """
@@ -29,7 +29,7 @@ class Quantization:
     interface: str
     calibrated: bool
     quantizer: str = "tflite"
-    head: str = "float32"
+    head: str | None = None
     keep_float: tuple[str, ...] = ()
     fine_tuning: dict[str, Any] | None = None
 
@@ -46,7 +46,7 @@ RECIPES: dict[str, Quantization] = {
     "dynamic": Quantization("dynamic", "int8", "float32", "float32", calibrated=False),
     "weight_only": Quantization("weight_only", "int8 per channel", "float32", "float32", calibrated=False, quantizer="ai-edge"),
     # int8 at the interface is refused by browsers and MediaPipe; uint8 takes the camera's bytes as they are.
-    "int8": Quantization("int8", "int8 per channel", "int8", "uint8", calibrated=True, quantizer="ai-edge"),
+    "int8": Quantization("int8", "int8 per channel", "int8", "uint8", calibrated=True, quantizer="ai-edge", head="float32"),
 }
 
 

@@ -33,15 +33,16 @@ class _Probe:
     float_model: bytes
     ranges: ai_edge.Ranges
     covered_percent: float
+    corrected: bool
 
     def damage(self, layer: str, faces: npt.NDArray[np.uint8], before: npt.NDArray[np.float32]) -> float:
         """Return the mean divergence (nats) where this layer alone is int8."""
-        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, only=layer)
+        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, only=layer, corrected=self.corrected)
         return float(kl_divergence(before, run_flatbuffer(self.source, self.recipe, made, faces)).mean())
 
     def others(self, keep: Sequence[str], before: npt.NDArray[np.float32]) -> float:
         """Return the share of faces that get another label where these layers are float and all others int8."""
-        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, keep)
+        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, keep, corrected=self.corrected)
         after = run_flatbuffer(self.source, self.recipe, made, self.source.calibration)
         return float((before.argmax(axis=1) != after.argmax(axis=1)).mean())
 
@@ -66,8 +67,9 @@ def find_keep_float(
         (mean divergence in nats), largest first.
     """
     float_model = float_flatbuffer(source)
-    covered = quantize(source, recipe, float_model)[1]["ranges_cover_percent"]
-    probe = _Probe(source, recipe, float_model, ai_edge.measure_ranges(float_model, source.calibration), covered)
+    chosen = quantize(source, recipe, float_model)[1]
+    ranges = ai_edge.measure_ranges(float_model, source.calibration)
+    probe = _Probe(source, recipe, float_model, ranges, chosen["ranges_cover_percent"], chosen["biases_corrected"])
     before = predict(source.folded, source.calibration)
     allowed = SAFETY * (100 - bounds.agreement_percent) / 100
 

@@ -18,6 +18,11 @@ CAPTION_PX = 44
 FloatArray = npt.NDArray[np.float32]
 
 
+def sheet_path(model: Path) -> Path:
+    """Return where the sheet of a .tflite file lies, or of a rejected one, when nothing else is asked for."""
+    return model.with_name(model.name.replace(".tflite", "") + SHEET_SUFFIX)
+
+
 def disagreements(before: FloatArray, after: FloatArray) -> npt.NDArray[np.intp]:
     """Return the indices of the faces that got another label, the farthest apart first.
 
@@ -40,7 +45,7 @@ def write_sheet(
     """Draw the worst disagreeing faces into one picture, each with its true label and both answers.
 
     Args:
-        path: The picture. Where there is nothing to draw, an earlier one is removed.
+        path: The picture. It is not written where there is nothing to draw.
         faces: uint8 arrays (height, width) or (height, width, 3).
         targets: int64 array (n,), indices into labels.
         before: float32 array (n, classes), of the Keras model.
@@ -55,7 +60,6 @@ def write_sheet(
     """
     worst = disagreements(before, after)
     if not len(worst):
-        path.unlink(missing_ok=True)
         return 0
     cv2 = import_cv2()
     shown = worst[:MOST_FACES]

@@ -109,7 +109,7 @@ class Classifier:
         Raises:
             ValueError: If one of them is no picture.
         """
-        if type(faces) is ndarray and (faces.shape == self._shape or faces.ndim == 2 or faces.shape[2:] == (3,)):
+        if isinstance(faces, ndarray) and (faces.shape == self._shape or faces.ndim == 2 or faces.shape[2:] == (3,)):
             return [self._predict(faces)]
         return [self._predict(face) for face in faces]
 

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from fer_edge.edge_runtime.contract import ModelError
 
 PACKAGES = ("ai_edge_litert", "tflite_runtime")
+STDERR_LOCK = threading.Lock()
 PROBE_MODEL = Path(__file__).with_name("probe.tflite")
 
 
@@ -77,19 +79,20 @@ def make_interpreter(**arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Drop what the process prints to standard error, C++ included, while the block runs. What fails raises all the same."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a service without standard error
-        yield
-        return
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    """Drop what the whole process prints to standard error, C++ included, while the block runs. What fails raises still."""
+    with STDERR_LOCK:
+        try:
+            kept = os.dup(2)
+        except OSError:  # a service without standard error
             yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+            return
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+                yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def tensor_memory(interpreter: Any, index: int) -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.gate import Bounds, judge, notes, permutation
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.recipes import RECIPES, find_recipe
-from fer_edge.convert.sheet import disagreements, write_sheet
+from fer_edge.convert.sheet import disagreements, sheet_path, write_sheet
 from fer_edge.convert.verify import verify
 from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.edge_runtime.pictures import read_picture, write_picture
@@ -249,6 +249,8 @@ def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bou
         ({"precision": "int8"}, "try --keep-float auto"),
         ({"precision": "int8", "quantizer": "tflite"}, "try --quantizer ai-edge"),
         ({"precision": "dynamic"}, "try --int8"),
+        ({"precision": "float16"}, "convert again with --float32"),
+        ({"precision": "int8", "keep_float": ("fc",)}, "keep further layers"),
         ({"precision": "int8", "fine_tuning": {"kind": "pruned", "amount": 50}}, "ask for less"),
         ({"precision": "int8", "fine_tuning": {"kind": "qat", "amount": None}}, "leave --qat out"),
     ],
@@ -267,15 +269,22 @@ def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, tmp_path):
     known = held_out.images, held_out.targets, source.before
     assert write_sheet(path, *known, others, source.run.labels) == 7
     assert read_picture(path).shape == (2 * (160 + 44), 6 * 160, 3)
+    earlier = path.read_bytes()
     assert write_sheet(path, *known, source.before, source.run.labels) == 0
-    assert not path.exists()
+    assert path.read_bytes() == earlier
 
 
 def test_a_conversion_leaves_a_sheet_of_its_disagreements(source):
     broken = scaled(source, "block2_conv_a", -1)
-    (made,) = convert_run(replace(broken, out=source.out / "sheet"), [find_recipe("dynamic")], Bounds(100, 100, 0))
+    broken = replace(broken, out=source.out / "sheet")
+    (made,) = convert_run(broken, [find_recipe("dynamic")], Bounds(100, 100, 0))
+    (refused_file,) = convert_run(broken, [find_recipe("dynamic")], Bounds(0, 0, 100))
     assert made.contract.metrics["agreement"] < 1
-    assert (made.path.parent / f"{made.path.stem}_disagreements.png").is_file()
+    names = {"cnn_synthetic_dynamic_disagreements.png", "cnn_synthetic_dynamic.rejected_disagreements.png"}
+    assert {sheet_path(made.path).name, sheet_path(refused_file.path).name} == names
+    assert {path.name for path in broken.out.glob("*.png")} == names
+    convert_run(replace(source, out=broken.out), [find_recipe("dynamic")], Bounds(100, 100, 0))
+    assert not sheet_path(refused_file.path).exists()
 
 
 def test_a_file_of_another_run_is_named(source, models):

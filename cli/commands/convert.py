@@ -75,7 +75,7 @@ def command(
     from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
     from fer_edge.convert.gate import Bounds
     from fer_edge.convert.own_faces import own_faces
-    from fer_edge.convert.recipes import ALL_PRECISIONS, RECIPES, find_recipe
+    from fer_edge.convert.recipes import ALL_PRECISIONS, find_recipe
     from fer_edge.convert.run_folder import newest_run, read_run
     from fer_edge.convert.sensitivity import check_layers, find_keep_float
 
@@ -87,13 +87,14 @@ def command(
         raise ValueError(
             "--data is for fine-tuning: add --qat, --prune or --cluster. The faces that convert needs are in the run"
         )
+    tuning = plan.as_data() if plan else None
     wanted = list(ALL_PRECISIONS) if every else list(dict.fromkeys(precisions)) or ["int8"]
     for option, given in (("--quantizer", quantizer), ("--keep-float", keep_float), ("--calibrate-from", calibrate_from)):
         if given and "int8" not in wanted:
             raise ValueError(f"{option} is for int8. Received: {', '.join(wanted)}. Add --int8, or leave {option} out")
     automatic = "auto" in keep_float
     named = tuple(layer for layer in keep_float if layer != "auto")
-    recipes = [find_recipe(precision, quantizer, keep_float, plan.as_data() if plan else None) for precision in wanted]
+    recipes = [find_recipe(precision, quantizer, keep_float, tuning) for precision in wanted]
     opened = read_run(run or newest_run(runs))
     _introduce(opened)
     start_keras()
@@ -109,11 +110,11 @@ def command(
         with progress_bar(f"fine-tuning {opened.facts['network']} ({plan.kind})") as progress:
             source = replace(source, folded=fine_tune(source.folded, face_batch(opened, faces), plan, progress))
     if automatic and any(recipe.calibrated for recipe in recipes):
-        with progress_bar("measuring each layer in float") as progress:
-            found, damages = find_keep_float(source, RECIPES["int8"], bounds, progress)
+        with progress_bar("measuring each layer in int8") as progress:
+            found, damages = find_keep_float(source, find_recipe("int8", fine_tuning=tuning), bounds, progress)
         _tell_sensitivity(found, damages)
         kept = tuple(dict.fromkeys((*named, *found)))
-        recipes = [find_recipe(precision, quantizer, kept, plan.as_data() if plan else None) for precision in wanted]
+        recipes = [find_recipe(precision, quantizer, kept, tuning) for precision in wanted]
     with progress_bar(f"converting {opened.facts['network']}") as progress:
         made = convert_run(source, recipes, bounds, progress)
     for file in made:

@@ -39,10 +39,12 @@ def command(
     """Measure MODEL and the Keras model of a run on the same faces; exit code 1 where the gate refuses it."""
     from fer_edge.convert.gate import Bounds
     from fer_edge.convert.run_folder import read_run
-    from fer_edge.convert.sheet import SHEET_SUFFIX, write_sheet
+    from fer_edge.convert.sheet import sheet_path, write_sheet
     from fer_edge.convert.verify import verify
 
     bounds = Bounds(max_accuracy_drop, max_recall_drop, min_agreement)
+    if data is None and (maps or split_name):
+        raise ValueError("--map and --split are for other data than the run's test faces: add --data DATA, or leave them out")
     run = read_run(against)
     images, targets = run.held_out.images, run.held_out.targets
     if data is not None:
@@ -73,7 +75,7 @@ def command(
         )
     for problem in (*found.notes, *found.problems):
         note(f"{problem.cause}; {problem.advice}")
-    path = sheet or model.with_name(model.stem + SHEET_SUFFIX)
+    path = sheet or sheet_path(model)
     others = write_sheet(path, images, targets, found.before, found.after, run.labels)
     if others:
         note(f"{others} faces got another label than Keras gives; the worst are in {path}")
