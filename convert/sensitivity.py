@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fer_edge.convert import ai_edge
 from fer_edge.convert.compare import kl_divergence
-from fer_edge.convert.convert_run import Source, float_flatbuffer, predict, quantize, run_flatbuffer
+from fer_edge.convert.convert_run import Source, float_flatbuffer, measure_candidate, predict, quantize, run_flatbuffer
 from fer_edge.convert.gate import Bounds
 from fer_edge.convert.recipes import Quantization
 
@@ -43,8 +43,7 @@ class _Probe:
     def others(self, keep: Sequence[str], before: npt.NDArray[np.float32]) -> float:
         """Return the share of faces that get another label where these layers are float and all others int8."""
         made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, keep, corrected=self.corrected)
-        after = run_flatbuffer(self.source, self.recipe, made, self.source.calibration)
-        return float((before.argmax(axis=1) != after.argmax(axis=1)).mean())
+        return 1 - measure_candidate(self.source, self.recipe, made, before).agreement
 
 
 def find_keep_float(

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,14 +72,14 @@ def make_interpreter(**arguments: Any) -> Any:
         ValueError, RuntimeError: What the interpreter raises at a model that it cannot run.
     """
     _, interpreter_class = find_interpreter()
-    with _without_stderr():
+    with without_stderr():
         interpreter = interpreter_class(**arguments)
         interpreter.allocate_tensors()
     return interpreter
 
 
 @contextlib.contextmanager
-def _without_stderr() -> Iterator[None]:
+def without_stderr() -> Iterator[None]:
     """Drop what the whole process prints to standard error, C++ included, while the block runs. What fails raises still."""
     with STDERR_LOCK:
         try:
@@ -87,10 +88,12 @@ def _without_stderr() -> Iterator[None]:
             yield
             return
         try:
+            sys.stderr.flush()
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), 2)
                 yield
         finally:
+            sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
 
