@@ -119,7 +119,7 @@ def open_source(
     return Source(
         run=run,
         model=model,
-        folded=equalize(fold_model(model), pixels),
+        folded=prepare(run, model),
         pictures=faces,
         calibration=pixels,
         description=description,
@@ -196,13 +196,16 @@ def float_flatbuffer(source: Source) -> bytes:
     return write_flatbuffer(model)
 
 
-def quantize(source: Source, recipe: Quantization, float_model: bytes | None) -> tuple[bytes, dict[str, Any]]:
+def quantize(
+    source: Source, recipe: Quantization, float_model: bytes | None, ranges: ai_edge.Ranges | None = None
+) -> tuple[bytes, dict[str, Any]]:
     """Quantise a run's model.
 
     Args:
         source: The run.
         recipe: The recipe.
         float_model: From float_flatbuffer, for recipes that ai-edge-quantizer carries out; made here where it is None.
+        ranges: Of its activations on the calibration faces; measured here where they are None and needed.
 
     Returns:
         The flatbuffer, and what was chosen for it.
@@ -216,7 +219,8 @@ def quantize(source: Source, recipe: Quantization, float_model: bytes | None) ->
             return ai_edge.quantize_weights(float_model), {}
         return convert_keras(source.folded, recipe, source.calibration[:0], source.log), {}
     if float_model is not None:
-        return _by_ranges(source, recipe, float_model)
+        ranges = ranges or ai_edge.measure_ranges(float_model, source.calibration)
+        return _by_ranges(source, recipe, float_model, ranges)
     before = predict(source.folded, source.calibration)
     tried = []
     for flatbuffer, details in _by_share(source, recipe):
@@ -253,8 +257,9 @@ def _nearest(tried: Sequence[tuple[Distance, bytes, dict[str, Any]]]) -> tuple[b
     return flatbuffer, {**details, **found}
 
 
-def _by_ranges(source: Source, recipe: Quantization, float_model: bytes) -> tuple[bytes, dict[str, Any]]:
-    ranges = ai_edge.measure_ranges(float_model, source.calibration)
+def _by_ranges(
+    source: Source, recipe: Quantization, float_model: bytes, ranges: ai_edge.Ranges
+) -> tuple[bytes, dict[str, Any]]:
     before = predict(source.folded, source.calibration)
     # After quantisation-aware training the rounded weights are the right ones, and their shift was learned.
     corrected = recipe.fine_tuning is None or recipe.fine_tuning["kind"] != "qat"
@@ -289,7 +294,7 @@ def finish(
         inspection = inspect_model(path)
     contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
     found = notes(inspection, contract.quantization, outstanding_layers(source.folded))
-    refusals = judge(contract.metrics, bounds, inspection, contract, run.labels)
+    refusals = judge(contract.metrics, bounds, contract, run.labels)
     problems = explain(refusals, source.before, after, run.labels, found)
     contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
     path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
@@ -313,6 +318,11 @@ def _check_same_run(target: Path, run: Run) -> None:
         return  # nothing of ours, or damaged: made anew
     if digest != run.facts["model_digest"] and target.parent != run.folder:
         raise ValueError(f"{target} was made from another run of {run.facts['network']}. Choose another folder: --out DIR")
+
+
+def prepare(run: Run, model: "keras.Model") -> "keras.Model":
+    """Return a run's Keras model as it is quantised: folded, its channels equalised on the run's calibration faces."""
+    return equalize(fold_model(model), face_batch(run, run.calibration.images))
 
 
 def crop_convention(run: Run) -> CropConvention:

@@ -5,6 +5,7 @@ read. In int8 an activation has one scale for all its channels, so channels of l
 cross-layer equalisation, https://arxiv.org/abs/1906.04721; here by the sizes that faces give, and through concatenations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,6 @@ def equalize(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> "keras.Model
 def _find_groups(model: "keras.Model") -> _Groups:
     """Follow the channels through the network."""
     from keras import layers
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
 
     channels: dict[int, Channels] = {}
     joined: list[tuple[Channels, Channels]] = []
@@ -100,12 +99,21 @@ def _find_groups(model: "keras.Model") -> _Groups:
                 fixed.append(made)
         channels[id(layer.output)] = made
     fixed.append(channels[id(model.output)])
-    pairs = np.concatenate([np.stack(pair) for pair in joined], axis=1) if joined else np.empty((2, 0), np.intp)
-    graph = coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(total, total))
-    count, group = connected_components(graph, directed=False)
+    group, count = _join(joined, total)
     is_fixed = np.zeros(count, bool)
     is_fixed[group[np.concatenate(fixed)]] = True
     return _Groups({tensor: group[of_tensor] for tensor, of_tensor in channels.items()}, count, is_fixed)
+
+
+def _join(joined: Sequence[tuple[Channels, Channels]], total: int) -> tuple[npt.NDArray[np.intp], int]:
+    """Return the group of each of ``total`` channels, where joined ones share one, and the number of groups."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = np.concatenate([np.stack(pair) for pair in joined], axis=1) if joined else np.empty((2, 0), np.intp)
+    graph = coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(total, total))
+    count, group = connected_components(graph, directed=False)
+    return group, int(count)
 
 
 def _is_linear(layer: "keras.Layer") -> bool:

@@ -121,7 +121,8 @@ def fine_tune(
         return take_weights(optimization.sparsity.keras.strip_pruning(student).get_layer, folded)
     if plan.kind == "clustered":
         return take_weights(optimization.clustering.keras.strip_clustering(student).get_layer, folded)
-    return take_weights(lambda name: student.get_layer(f"quant_{name}"), folded)
+    layers = {layer.name.removeprefix("quant_"): layer for layer in student.layers}
+    return take_weights(layers.__getitem__, folded)
 
 
 def _import_optimization() -> Any:
@@ -136,8 +137,15 @@ def _import_optimization() -> Any:
 
 def _student(optimization: Any, twin: Any, plan: FineTuning, faces: npt.NDArray[np.uint8]) -> tuple[Any, list[Any]]:
     """Return the twin made ready for its fine-tuning, and the callbacks that this needs."""
+    tf_keras = import_tf_keras()
     if plan.kind == "qat":
-        student = optimization.quantization.keras.quantize_model(twin)
+        quantization = optimization.quantization.keras
+        head = [layer.name for layer in twin.layers if layer.weights][-1]  # it and the softmax compute in float, see ai_edge
+
+        def annotate(layer: Any) -> Any:
+            return layer if layer.name.startswith(head) else quantization.quantize_annotate_layer(layer)
+
+        student = quantization.quantize_apply(tf_keras.models.clone_model(twin, clone_function=annotate))
         _start_ranges(student, twin, _spread(faces, RANGE_FACES))
         return student, []
     if plan.kind == "pruned":
@@ -152,7 +160,7 @@ def _student(optimization: Any, twin: Any, plan: FineTuning, faces: npt.NDArray[
         def wrap(layer: Any) -> Any:
             return sparsity.prune_low_magnitude(layer, pruning_schedule=schedule) if layer.name in pruned else layer
 
-        return import_tf_keras().models.clone_model(twin, clone_function=wrap), [sparsity.UpdatePruningStep()]
+        return tf_keras.models.clone_model(twin, clone_function=wrap), [sparsity.UpdatePruningStep()]
     clustering = optimization.clustering.keras
     start = clustering.CentroidInitialization.KMEANS_PLUS_PLUS
     return clustering.cluster_weights(twin, number_of_clusters=int(plan.amount or 0), cluster_centroids_init=start), []

@@ -54,17 +54,15 @@ class Problem:
     advice: str
 
 
-def judge(
-    metrics: Mapping[str, Any], bounds: Bounds, inspection: Inspection, contract: Contract, run_labels: Sequence[str]
-) -> list[Problem]:
+def judge(metrics: Mapping[str, Any], bounds: Bounds, contract: Contract, run_labels: Sequence[str]) -> list[Problem]:
     """Return the reasons to refuse a converted model, none where it is right.
 
-    A fall of a single face never counts: a share of few faces cannot be measured finer.
+    A fall of a single face never counts: a share of few faces cannot be measured finer. Custom operators need no reason here:
+    the runtime refuses such a file before it can be measured.
 
     Args:
         metrics: From compare.
         bounds: What is allowed.
-        inspection: The inside of the file.
         contract: The contract inside the file.
         run_labels: Label names of the run it was made from, in output order.
     """
@@ -75,13 +73,6 @@ def judge(
                 f"the labels inside the file are permuted or others: {', '.join(contract.labels)}; "
                 f"the run's are {', '.join(run_labels)}",
                 "convert the run again",
-            )
-        )
-    if inspection.custom_operators:
-        names = ", ".join(inspection.custom_operators)
-        problems.append(
-            Problem(
-                f"operators that are no TFLite built-ins: {names}", "use layers that TFLite has: phones and boards lack these"
             )
         )
     costs = list(_costs(metrics, bounds))

@@ -66,8 +66,8 @@ def find_keep_float(
         (mean divergence in nats), largest first.
     """
     float_model = float_flatbuffer(source)
-    chosen = quantize(source, recipe, float_model)[1]
     ranges = ai_edge.measure_ranges(float_model, source.calibration)
+    chosen = quantize(source, recipe, float_model, ranges)[1]
     probe = _Probe(source, recipe, float_model, ranges, chosen["ranges_cover_percent"], chosen["biases_corrected"])
     before = predict(source.folded, source.calibration)
     allowed = SAFETY * (100 - bounds.agreement_percent) / 100
@@ -104,12 +104,14 @@ def weighted_layers(model: "keras.Model") -> list[str]:
 
 
 def check_layers(model: "keras.Model", names: Sequence[str]) -> None:
-    """Check that layers exist and have weights.
+    """Check that layers exist, have weights, and would be int8.
 
     Raises:
-        ValueError: If one does not; the message lists those that do.
+        ValueError: If one does not, the message lists those that do; if it is the last one, which is in float anyway.
     """
-    known = weighted_layers(model)
+    *known, last = weighted_layers(model)
+    if last in names:
+        raise ValueError(f"the last layer, {last}, computes in float in every --int8 file. Leave it out of --keep-float")
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no layer with weights is called {', '.join(unknown)}; choose among: {', '.join(known)}")

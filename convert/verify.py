@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.convert.compare import compare
-from fer_edge.convert.convert_run import face_batch, load_model, predict, probabilities
-from fer_edge.convert.fold import fold_model
+from fer_edge.convert.convert_run import face_batch, load_model, predict, prepare, probabilities
 from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
 from fer_edge.convert.run_folder import Run
@@ -65,9 +64,9 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     pixels = face_batch(run, faces)
     before, after = predict(keras_model, pixels), probabilities(classifier, pixels)
     inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
-    found = notes(inspection, contract.quantization, outstanding_layers(fold_model(keras_model)))
+    found = notes(inspection, contract.quantization, outstanding_layers(prepare(run, keras_model)))
     if contract.source_digest != run.facts["model_digest"]:
         found.append(Problem(f"the file was not made from the model in {run.folder}", "verify it against its own run"))
-    refusals = judge(metrics, bounds, inspection, contract, run.labels)
+    refusals = judge(metrics, bounds, contract, run.labels)
     problems = explain(refusals, before, after, run.labels, found)
     return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), before, after)

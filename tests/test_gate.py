@@ -37,7 +37,7 @@ def many(count=100):
 
 
 def causes(before, after, targets, bounds=None):
-    problems = judge(compare(before, after, targets, LABELS), bounds or Bounds(), PLAIN, CONTRACT, LABELS)
+    problems = judge(compare(before, after, targets, LABELS), bounds or Bounds(), CONTRACT, LABELS)
     return [problem.cause for problem in problems]
 
 
@@ -79,14 +79,8 @@ def test_permuted_outputs_are_named():
 
 def test_permuted_labels_inside_the_file_are_named():
     same = compare(answers(*many()), answers(*many()), many(), LABELS)
-    (problem,) = judge(same, Bounds(), PLAIN, SimpleNamespace(labels=("sad", "happy", "fear")), LABELS)
+    (problem,) = judge(same, Bounds(), SimpleNamespace(labels=("sad", "happy", "fear")), LABELS)
     assert problem.cause.startswith("the labels inside the file are permuted or others: sad, happy, fear")
-
-
-def test_operators_that_are_no_built_ins_are_refused():
-    same = compare(answers(*many()), answers(*many()), many(), LABELS)
-    (problem,) = judge(same, Bounds(), replace(PLAIN, custom_operators={"FlexErf": 2}), CONTRACT, LABELS)
-    assert problem.cause == "operators that are no TFLite built-ins: FlexErf"
 
 
 @pytest.mark.parametrize("value", [-1, 101, float("nan")])
@@ -258,7 +252,7 @@ def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bou
 def test_advice_follows_from_the_recipe(wishes, advice):
     contract = SimpleNamespace(labels=LABELS, quantization=find_recipe(**wishes).as_data())
     metrics = compare(answers(*many()), answers(*(many() + 1) % 3), many(), LABELS)
-    assert judge(metrics, Bounds(), PLAIN, contract, LABELS)[0].advice.startswith(advice)
+    assert judge(metrics, Bounds(), contract, LABELS)[0].advice.startswith(advice)
 
 
 def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, tmp_path):
