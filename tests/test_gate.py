@@ -22,6 +22,7 @@ from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.edge_runtime.pictures import read_picture, write_picture
 from fer_edge.train.synthetic import synthetic_faces
 
+ANY_BOUNDS = ("--max-accuracy-drop", 100, "--max-recall-drop", 100, "--min-agreement", 0)
 LABELS = ("happy", "sad", "fear")
 CONTRACT = SimpleNamespace(labels=LABELS, quantization=RECIPES["int8"].as_data())
 PLAIN = Inspection({"CONV_2D": 3}, {}, {}, 1, 1000, 900)
@@ -293,6 +294,7 @@ def test_a_file_of_another_run_is_named(source, models):
     [
         (("--min-agreement", "101"), "the bound agreement_percent must be a number between 0 and 100. Received: 101.0"),
         (("--keep-float", "conv9"), "no layer with weights is called conv9; choose among: block1_conv_a"),
+        (("--keep-float", "probabilities"), "the last layer, probabilities, computes in float in every --int8 file"),
         (("--qat",), "fine-tuning (qat) needs the training data: --data DATA"),
         (("--qat", "--float16", "--data", "synthetic"), "--qat is for int8. Received: float16"),
         (("--quantizer", "magic"), "unknown quantizer 'magic'; choose one of: ai-edge, tflite"),
@@ -325,6 +327,15 @@ def test_faces_of_one_s_own_camera_calibrate(invoke, run_folder, tmp_path):
 def test_pictures_without_faces_cannot_calibrate(error_of, run_folder, tmp_path):
     write_picture(tmp_path / "grey.png", np.full((64, 64), 128, np.uint8))
     assert "no face found in" in error_of("convert", run_folder, "--calibrate-from", tmp_path)
+
+
+def test_quantisation_aware_training_through_the_command_line(invoke, run_folder, tmp_path):
+    result = invoke(
+        "convert", run_folder, "--int8", "--qat", "--epochs", 1, "--data", "synthetic:12", "--out", tmp_path, *ANY_BOUNDS
+    )
+    assert result.exit_code == 0, result.output
+    made = read_contract(tmp_path / "cnn_synthetic_int8-qat.tflite").quantization
+    assert (made["fine_tuning"]["kind"], made["fine_tuning"]["epochs"], made["biases_corrected"]) == ("qat", 1, False)
 
 
 def test_other_data_than_the_run_s_is_refused_for_fine_tuning(error_of, run_folder, tmp_path):
