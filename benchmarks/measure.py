@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
     Returns:
         A record: ``samples_ms`` (raw, in order), ``load_ms`` (file to allocated tensors), ``first_inference_ms``,
         ``peak_memory_bytes`` and ``memory_before_bytes`` (of the process; None where the system does not say),
-        ``file_bytes``, the contract's facts, what ``conversion`` cost,
+        ``file_bytes`` and ``compressed_bytes`` (zlib, level 9), the contract's facts, what ``conversion`` cost,
         ``environment``, ``state_before``, ``state_after``, ``protocol``.
     """
     find_interpreter()  # its own import does not count as loading the model
@@ -83,6 +84,7 @@ def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dic
     return {
         "file": Path(model).name,
         "file_bytes": Path(model).stat().st_size,
+        "compressed_bytes": len(zlib.compress(Path(model).read_bytes(), 9)),
         "architecture": contract.architecture,
         "precision": contract.precision,
         "data": contract.data,
@@ -114,6 +116,7 @@ def _conversion(contract: Contract) -> dict[str, Any]:
         "agreement": metrics["agreement"],
         "worst_recall_change": min((after - before for before, after in recalls if after is not None), default=None),
         "conversion_s": contract.quantization.get("conversion_s"),
+        "refused": bool(metrics["gate"]["problems"]) if "gate" in metrics else None,
     }
 
 

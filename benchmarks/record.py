@@ -40,6 +40,8 @@ class Row:
         agreement: Share of these faces with the Keras model's label, 0..1.
         worst_recall_change: Largest fall of a class's recall in conversion, -1..1; positive where every class gains.
         conversion_s: What the quantisation took.
+        refused: Whether the gate refused the file.
+        compressed_bytes: Its size after zlib: what a download or an app store package takes.
     """
 
     network: str
@@ -64,6 +66,8 @@ class Row:
     agreement: float | None = None
     worst_recall_change: float | None = None
     conversion_s: float | None = None
+    refused: bool | None = None
+    compressed_bytes: int | None = None
 
 
 def derive_row(record: Record) -> Row:
@@ -88,6 +92,7 @@ def derive_row(record: Record) -> Row:
         peak_memory_bytes=record["peak_memory_bytes"],
         stage=record["protocol"]["stage"],
         board=str(environment["board"] or environment["cpu"] or environment["machine"]),
+        compressed_bytes=record.get("compressed_bytes"),
         **record.get("conversion", {}),
     )
 

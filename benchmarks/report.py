@@ -19,8 +19,8 @@ HEADER = (
 
 
 CONVERSION_HEADER = (
-    "network", "precision", "data", "split", "accuracy in Keras", "here", "agreement", "worst recall, points", "MB", "p50 ms",
-    "conversion s",
+    "network", "precision", "data", "split", "accuracy in Keras", "here", "agreement", "worst recall, points", "gate", "MB",
+    "compressed MB", "p50 ms", "conversion s",
 )  # fmt: skip
 
 
@@ -39,7 +39,9 @@ def conversion_cells(row: Row) -> tuple[str, ...]:
         told(row.accuracy_after, ".4f"),
         told(row.agreement, ".4f"),
         told(row.worst_recall_change, "+.1f", 100),
+        NOT_MEASURED if row.refused is None else ("refused" if row.refused else "passed"),
         f"{row.file_bytes / 1e6:.2f}",
+        told(row.compressed_bytes, ".2f", 1e-6),
         f"{row.p50_ms:.2f}",
         told(row.conversion_s, ".1f"),
     )

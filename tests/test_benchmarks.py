@@ -68,7 +68,10 @@ def test_what_was_not_measured_is_null_and_printed_as_such():
     assert json.loads(as_json([row]))[0]["accuracy"] is None
     assert as_csv([row]).splitlines()[1].split(",")[4] == ""
     assert as_markdown(HEADER, [cells(row)]).splitlines()[2].count("not measured") == 3
-    assert conversion_cells(row)[4:8] == ("not measured",) * 4
+    assert conversion_cells(row)[4:9] == ("not measured",) * 5
+    assert conversion_cells(row)[10] == "not measured"
+    told = derive_row({**record(), "compressed_bytes": 700_000, "conversion": {"refused": True}})
+    assert (conversion_cells(told)[8], conversion_cells(told)[10]) == ("refused", "0.70")
 
 
 def test_records_are_appended_and_read_back(tmp_path):
