@@ -39,7 +39,7 @@ class Row:
         accuracy_after: Of the file, on the same.
         agreement: Share of these faces with the Keras model's label, 0..1.
         worst_recall_change: Largest fall of a class's recall in conversion, -1..1; positive where every class gains.
-        conversion_s: What the quantisation took.
+        conversion_s: What the quantiser took, seconds, without folding, fine-tuning and the search for layers.
         refused: Whether the gate refused the file.
         compressed_bytes: Its size after zlib: what a download or an app store package takes.
     """

@@ -74,8 +74,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table whose first four columns are names."""
-    align = ["---" if k < 4 or title == "board" else "---:" for k, title in enumerate(header)]
+    """Return a markdown table; the first four columns, ``gate`` and ``board`` are words, the others numbers."""
+    align = ["---" if k < 4 or title in ("gate", "board") else "---:" for k, title in enumerate(header)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *lines])
 
 

@@ -159,9 +159,9 @@ def convert_run(
     for done, (recipe, target) in enumerate(zip(recipes, targets, strict=True)):
         if progress:
             progress(done, len(recipes))
-        started = time.perf_counter()
         if recipe.quantizer == "ai-edge" and float_model is None:
             float_model = float_flatbuffer(source)
+        started = time.perf_counter()
         flatbuffer, details = quantize(source, recipe, float_model)
         details["conversion_s"] = round(time.perf_counter() - started, 2)
         made.append(finish(source, recipe, flatbuffer, details, target, bounds or Bounds()))
@@ -321,7 +321,7 @@ def _check_same_run(target: Path, run: Run) -> None:
 
 
 def prepare(run: Run, model: "keras.Model") -> "keras.Model":
-    """Return a run's Keras model as it is quantised: folded, its channels equalised on the run's calibration faces."""
+    """Return a run's Keras model as it is quantised or fine-tuned: folded, its channels equalised by calibration faces."""
     return equalize(fold_model(model), face_batch(run, run.calibration.images))
 
 
@@ -360,8 +360,15 @@ def face_batch(run: Run, faces: Sequence[Picture]) -> npt.NDArray[np.uint8]:
 
 
 def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return a Keras model's probabilities, float32 array (n, classes), of uint8 faces (n, size, size, 3)."""
-    return np.asarray(model.predict(faces.astype(np.float32), batch_size=BATCH, verbose=0), np.float32)
+    """Return a Keras model's probabilities, float32 array (n, classes), of uint8 faces (n, size, size, 3).
+
+    Raises:
+        ValueError: If they are not finite: nothing would differ from them.
+    """
+    found = np.asarray(model.predict(faces.astype(np.float32), batch_size=BATCH, verbose=0), np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError("the Keras model answers with values that are not finite: its training diverged. Train again")
+    return found
 
 
 def probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

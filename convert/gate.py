@@ -75,6 +75,8 @@ def judge(metrics: Mapping[str, Any], bounds: Bounds, contract: Contract, run_la
                 "convert the run again",
             )
         )
+    if not np.isfinite(metrics["largest_difference"]):
+        problems.append(Problem("the file answers with values that are not finite", "convert with --float32, and train again"))
     costs = list(_costs(metrics, bounds))
     if costs:
         advice = _advice(contract.quantization)
@@ -218,7 +220,8 @@ def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: 
         found.append(
             Problem(
                 f"layer '{name}' has weights {factor:.0f} times as large as the median layer's",
-                f"train again with weight decay, or --keep-float {name}",
+                "train again with weight decay"
+                + (f", or --keep-float {name}" if quantization.get("head") == "float32" else ""),
             )
         )
     return found

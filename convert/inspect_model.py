@@ -65,10 +65,13 @@ def _partitions(content: bytes) -> int | None:
 def outstanding_layers(model: "keras.Model") -> dict[str, float]:
     """Return layers whose largest weight is more than STANDING_OUT times that of the median layer, with that factor.
 
+    The last layer is left out: int8 files compute it in float.
+
     Args:
         model: The folded Keras model. Batch normalisation is inside its weights.
     """
-    largest = {layer.name: float(np.abs(layer.get_weights()[0]).max()) for layer in model.layers if layer.weights}
+    weighted = [layer for layer in model.layers if layer.weights][:-1]
+    largest = {layer.name: float(np.abs(layer.get_weights()[0]).max()) for layer in weighted}
     inner = list(largest.values())[1:]  # the first layer's are divided by 255: it reads bytes
     median = float(np.median(inner)) if inner else 0.0
     if not median:

@@ -111,7 +111,7 @@ def check_layers(model: "keras.Model", names: Sequence[str]) -> None:
     """
     *known, last = weighted_layers(model)
     if last in names:
-        raise ValueError(f"the last layer, {last}, computes in float in every --int8 file. Leave it out of --keep-float")
+        raise ValueError(f"the last layer, {last}, computes in float already. Leave it out of --keep-float")
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no layer with weights is called {', '.join(unknown)}; choose among: {', '.join(known)}")

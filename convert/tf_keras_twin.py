@@ -36,7 +36,7 @@ def import_tf_keras() -> Any:
         import tf_keras
     except ImportError as error:
         raise ImportError(
-            f"tf-keras cannot be imported ({error}). Fine-tuning for int8 needs it: pip install 'fer-edge[convert]'"
+            f"tf-keras cannot be imported ({error}). Fine-tuning needs it: pip install 'fer-edge[convert]'"
         ) from error
     return tf_keras
 
@@ -65,7 +65,7 @@ def make_twin(model: "keras.Model") -> Any:
             continue
         if kind not in SETTINGS:
             raise ValueError(
-                f"layer '{layer.name}' is a {kind}, which fine-tuning for int8 cannot take. Batch normalisation must be folded "
+                f"layer '{layer.name}' is a {kind}, which fine-tuning cannot take. Batch normalisation must be folded "
                 f"into convolutions first, as fer-edge convert does; it takes: {', '.join(SETTINGS)}"
             )
         settings = {key: value for key, value in layer.get_config().items() if key in SETTINGS[kind]}

@@ -75,6 +75,21 @@ def test_a_training_that_diverges_is_stopped(source):
         fine_tune(source.folded, source.calibration[:64], FineTuning("qat", None, epochs=3, learning_rate=1e3))
 
 
+def test_only_the_last_epoch_and_numbers_decide_what_diverged(source):
+    tf_keras = module.import_tf_keras()
+    watch = module._watch(tf_keras, ignorance=1.0, epochs=2, steps=1, progress=None)
+    watch.set_model(make_twin(source.folded))
+    watch.on_epoch_end(0, {"loss": 3.0})  # half way to its sparsity
+    assert watch.diverged is None
+    watch.on_epoch_end(1, {"loss": 1.5})
+    assert watch.diverged == "1.500"
+    late = module._watch(tf_keras, ignorance=1.0, epochs=1, steps=1, progress=None)
+    late.set_model(make_twin(source.folded))
+    late.model.set_weights([np.full_like(weight, np.nan) for weight in late.model.get_weights()])
+    late.on_train_end()
+    assert late.diverged == "nan"
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

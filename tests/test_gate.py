@@ -11,10 +11,10 @@ from conftest import write_class_folders
 
 from fer_edge.convert.calibrate import check_calibration, describe_calibration
 from fer_edge.convert.compare import compare, interval, kl_divergence
-from fer_edge.convert.convert_run import REJECTED_SUFFIX, convert_run, finish, float_flatbuffer, quantize
+from fer_edge.convert.convert_run import REJECTED_SUFFIX, convert_run, finish, float_flatbuffer, predict, quantize
 from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.gate import Bounds, judge, notes, permutation
-from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
+from fer_edge.convert.inspect_model import inspect_model, outstanding_layers
 from fer_edge.convert.recipes import RECIPES, find_recipe
 from fer_edge.convert.sheet import disagreements, sheet_path, write_sheet
 from fer_edge.convert.verify import verify
@@ -25,7 +25,6 @@ from fer_edge.train.synthetic import synthetic_faces
 ANY_BOUNDS = ("--max-accuracy-drop", 100, "--max-recall-drop", 100, "--min-agreement", 0)
 LABELS = ("happy", "sad", "fear")
 CONTRACT = SimpleNamespace(labels=LABELS, quantization=RECIPES["int8"].as_data())
-PLAIN = Inspection({"CONV_2D": 3}, {}, {}, 1, 1000, 900)
 
 
 def answers(*classes):
@@ -294,7 +293,7 @@ def test_a_file_of_another_run_is_named(source, models):
     [
         (("--min-agreement", "101"), "the bound agreement_percent must be a number between 0 and 100. Received: 101.0"),
         (("--keep-float", "conv9"), "no layer with weights is called conv9; choose among: block1_conv_a"),
-        (("--keep-float", "probabilities"), "the last layer, probabilities, computes in float in every --int8 file"),
+        (("--keep-float", "probabilities"), "the last layer, probabilities, computes in float already"),
         (("--qat",), "fine-tuning (qat) needs the training data: --data DATA"),
         (("--qat", "--float16", "--data", "synthetic"), "--qat is for int8. Received: float16"),
         (("--quantizer", "magic"), "unknown quantizer 'magic'; choose one of: ai-edge, tflite"),
@@ -336,6 +335,28 @@ def test_quantisation_aware_training_through_the_command_line(invoke, run_folder
     assert result.exit_code == 0, result.output
     made = read_contract(tmp_path / "cnn_synthetic_int8-qat.tflite").quantization
     assert (made["fine_tuning"]["kind"], made["fine_tuning"]["epochs"], made["biases_corrected"]) == ("qat", 1, False)
+
+
+@pytest.mark.parametrize(("option", "amount", "name"), [("--prune", 60, "pruned60"), ("--cluster", 16, "clustered16")])
+def test_pruned_and_clustered_files_are_smaller_once_compressed(invoke, run_folder, models, tmp_path, option, amount, name):
+    arguments = ("--float16", option, amount, "--epochs", 2, "--data", "synthetic:12", "--out", tmp_path, *ANY_BOUNDS)
+    result = invoke("convert", run_folder, *arguments)
+    assert result.exit_code == 0, result.output
+    path = tmp_path / f"cnn_synthetic_float16-{name}.tflite"
+    assert read_contract(path).quantization["fine_tuning"]["amount"] == amount
+    assert inspect_model(path).compressed_bytes < 0.8 * inspect_model(models["float16"]).compressed_bytes
+
+
+def test_a_model_that_answers_with_nan_is_refused(source):
+    import keras
+
+    broken = keras.models.clone_model(source.folded)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in source.folded.get_weights()])
+    with pytest.raises(ValueError, match="not finite: its training diverged"):
+        predict(broken, source.held_out)
+    after = answers(*many())
+    after[5] = np.nan
+    assert "the file answers with values that are not finite" in causes(answers(*many()), after, many())
 
 
 def test_other_data_than_the_run_s_is_refused_for_fine_tuning(error_of, run_folder, tmp_path):

@@ -39,7 +39,9 @@ MOST_LAYERS = 10
     "--calibrate-from", type=click.Path(path_type=Path), metavar="FOLDER|VIDEO", help="int8: faces of your own camera."
 )
 @click.option("--qat", is_flag=True, help="int8: fine-tune with quantisation simulated. Needs --data.")
-@click.option("--prune", type=float, metavar="PERCENT", help="Set this share of the weights to zero, fine-tuned. Needs --data.")
+@click.option(
+    "--prune", type=float, metavar="PERCENT", help="Set this share of most layers' weights to zero, fine-tuned. Needs --data."
+)
 @click.option("--cluster", type=int, metavar="N", help="N different weights a layer, fine-tuned. Needs --data.")
 @click.option("--data", help="The training data, for --qat, --prune and --cluster.")
 @click.option("--epochs", type=int, default=3, show_default=True, help="Epochs of fine-tuning.")
