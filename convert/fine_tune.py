@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LARGEST_SHIFT = 0.08  # share of the side
 # Shares of a layer's size that a step may change. Folded weights are much smaller (60 times, CNN) in the first layer, which
 # reads bytes, than in the next; Adam's steps are not, and ruin it. Measured on the CNN, validation faces of CK+48, divergence
-# of the tuned float model from its teacher, Adam's best rate against this one: --qat 0.0006 / 0.0000, --cluster 32 0.0015 / 0.0003.
+# of the tuned float model from its teacher, Adam at its best against this: --qat 0.0006 / 0.0000, --cluster 32 0.0015 / 0.0003.
 # --prune, a compromise by agreement on faces not trained on: the CNN wants 0.01 (80 %: 0.99, 0.94 at 0.005), but InceptionV3
 # (50 %) keeps 0.80 at 0.002 where 0.01 leaves 0.59, and VGG16 0.95 at 0.003 and 0.89 at 0.01.
 LEARNING_RATES = {"qat": 3e-4, "pruned": 3e-3, "clustered": 1e-3}
