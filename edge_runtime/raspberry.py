@@ -83,18 +83,21 @@ class PiCamera:
             ImportError: If picamera2 cannot be imported.
         """
         picamera2 = import_picamera2()
-        if not picamera2.Picamera2.global_camera_info():
-            raise CameraError("missing", "picamera2 finds no camera: check the ribbon cable, then reboot")
         try:
+            if not picamera2.Picamera2.global_camera_info():
+                raise CameraError("missing", "picamera2 finds no camera: check the ribbon cable, then reboot")
             self._camera = picamera2.Picamera2()
+            # A preview has the full range 0..255, as rpicam-vid's raw frames have; a video of this size has 16..235.
             # Three buffers: one is filled, one waits, one is read.
-            configuration = self._camera.create_video_configuration(
+            configuration = self._camera.create_preview_configuration(
                 main={"size": self._size, "format": "YUV420"},
                 controls={"FrameRate": self.frames_per_second},
                 buffer_count=3,
             )
             self._camera.configure(configuration)
             self._camera.start()
+        except CameraError:
+            raise
         except PermissionError as error:
             self.close()
             raise CameraError(

@@ -200,9 +200,11 @@ def picamera2_module(cameras=1, error=None):
 
         @staticmethod
         def global_camera_info():
+            if cameras is None:
+                raise RuntimeError("no media devices")
             return [{"Model": "imx708"}] * cameras
 
-        def create_video_configuration(self, **settings):
+        def create_preview_configuration(self, **settings):
             self.settings = settings
             return settings
 
@@ -249,6 +251,7 @@ def test_the_pi_camera_gives_its_y_plane_without_padding(monkeypatch):
     ("module", "reason", "message"),
     [
         (picamera2_module(cameras=0), "missing", "check the ribbon cable"),
+        (picamera2_module(cameras=None), "busy", "no media devices"),
         (picamera2_module(error=RuntimeError("Failed to acquire camera")), "busy", "another program has it"),
         (picamera2_module(error=PermissionError("/dev/media0")), "denied", "usermod -aG video"),
     ],
