@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
+from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_memory
 from fer_edge.edge_runtime.pictures import Picture
 
@@ -42,11 +43,13 @@ class Classifier:
     """A converted model, ready to classify face crops.
 
     Args:
-        model: A .tflite file made by fer-edge.
+        model: A .tflite file made by fer-edge; or what ``find_model`` takes: a folder, the name of a network that comes with
+            fer-edge, None for the default.
         num_threads: Threads of the interpreter.
 
     Attributes:
-        contract: The contract inside the file.
+        model: The file.
+        contract: The contract inside it.
         labels: Label names in output order.
         num_threads: Threads of the interpreter.
 
@@ -56,8 +59,8 @@ class Classifier:
         ImportError: If no interpreter is installed.
     """
 
-    def __init__(self, model: str | Path, num_threads: int = 1) -> None:
-        path = check_tflite(model)
+    def __init__(self, model: str | Path | None = None, num_threads: int = 1) -> None:
+        path = self.model = check_tflite(find_model(model))
         self.interpreter = open_interpreter(path, num_threads)
         self.contract = read_contract(path)
         self.labels = self.contract.labels

@@ -2,25 +2,46 @@
 
 from pathlib import Path
 
-DEFAULT_FOLDER = Path("runs")
+from fer_edge.models import FOLDER as SHIPPED
+
+OWN_MODELS = Path("runs")
+DEFAULT_NETWORK = "cnn_nano"
 
 
-def find_model(model: Path | None = None) -> Path:
-    """Return a model file: ``model`` itself, or the int8 model below a folder that was written last.
+def find_model(model: str | Path | None = None) -> Path:
+    """Return a model file.
 
     Args:
-        model: A file, a folder, or None for the folder ``runs``.
+        model: A file; a folder: the int8 model below it that was written last; the name of a network that comes with
+            fer-edge (``cnn_nano``), where nothing else is called so; None for the newest int8 model of the folder ``runs``,
+            else the default that comes with fer-edge.
 
     Raises:
-        FileNotFoundError: If the folder holds no int8 model.
+        FileNotFoundError: If there is no such model.
     """
-    if model is not None and not model.is_dir():
-        return model
-    folder = model or DEFAULT_FOLDER
-    models = list(folder.rglob("*_int8*.tflite"))
-    if not models:
+    if model is None:
+        return _newest(OWN_MODELS) or shipped_models()[DEFAULT_NETWORK]
+    path = Path(model)
+    if path.is_dir():
+        newest = _newest(path)
+        if newest is None:
+            raise FileNotFoundError(f"no int8 model under '{path}'. Name a file, or make one: fer-edge convert --int8")
+        return newest
+    shipped = shipped_models()
+    if path.exists():
+        return path
+    if str(model) not in shipped:
         raise FileNotFoundError(
-            f"no int8 model under '{folder}'. Name one: --model FILE.tflite, or make one: "
-            "fer-edge train cnn --data synthetic, then fer-edge convert --int8"
+            f"no model file '{model}'. Make one: fer-edge convert RUN --int8; or take one that comes with fer-edge: "
+            f"{', '.join(shipped)}"
         )
-    return max(models, key=lambda path: path.stat().st_mtime_ns)
+    return shipped[str(model)]
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the models that are part of the installed package, by the names of their networks."""
+    return {path.name.partition("_fer2013")[0]: path for path in sorted(SHIPPED.glob("*_fer2013_int8.tflite"))}
+
+
+def _newest(folder: Path) -> Path | None:
+    return max(folder.rglob("*_int8*.tflite"), key=lambda path: path.stat().st_mtime_ns, default=None)

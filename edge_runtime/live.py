@@ -4,7 +4,6 @@ from pathlib import Path
 
 from fer_edge.edge_runtime.camera import Notice
 from fer_edge.edge_runtime.detect import open_detector
-from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.pipeline import Pipeline, PipelineSettings
 from fer_edge.edge_runtime.smooth import RAW, Smoothing
 from fer_edge.edge_runtime.sources import open_source
@@ -39,7 +38,8 @@ def stream(
     Args:
         source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, an
             address (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
-        model: A .tflite file, or a folder: its newest int8 model; None looks in the folder ``runs``.
+        model: A .tflite file; a folder: its newest int8 model; a network that comes with fer-edge, such as ``cnn_nano``; None
+            for the newest int8 model of the folder ``runs``, else the default that comes with fer-edge.
         detector: auto, blazeface, yunet, haar, a YuNet .onnx file, or none: each frame is one face.
         detect_every: Frames from one detection to the next; None adapts to the load.
         min_face_px: Smallest face to look for, pixels of the frame.
@@ -66,5 +66,5 @@ def stream(
         raise ValueError("raw=True switches smoothing off: give one of the two")
     settings = PipelineSettings(detect_every, min_face_px, most_faces, RAW if raw else smoothing or Smoothing(), every_frame)
     opened = open_source(source, size, frames_per_second, pixels)
-    classifier = open_classifier(find_model(Path(model) if model else None), threads)
+    classifier = open_classifier(model, threads)
     return Pipeline(opened, open_detector(detector), classifier, settings, notice)

@@ -115,7 +115,8 @@ class Pipeline:
     Attributes:
         stats: Counters and times, up to date at any moment.
         live: Whether the source is a camera or the like.
-        labels: The classifier's labels.
+        model: The classifier's file.
+        labels: Its labels.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Pipeline:
         self.stats = Stats()
         self.stats.threads = classifier.num_threads
         self.live = source.live
+        self.model = classifier.model
         self.labels = classifier.labels
         self._settings = settings or PipelineSettings()
         self._source = source

@@ -14,11 +14,11 @@ LEAST_GAIN = 1.15  # below, the other stages make better use of the core
 WARM_UP_RUNS = 2
 
 
-def open_classifier(model: str | Path, threads: int | None = None) -> Classifier:
+def open_classifier(model: str | Path | None = None, threads: int | None = None) -> Classifier:
     """Load a model with a number of threads.
 
     Args:
-        model: The .tflite file.
+        model: As for Classifier.
         threads: How many; None measures 1, 2 and 4, as far as this process has cores, and takes more only where that is
             at least 15 % faster.
 
@@ -34,7 +34,7 @@ def open_classifier(model: str | Path, threads: int | None = None) -> Classifier
         return best
     best_ms = _median_ms(best)
     for count in (count for count in COUNTS[1:] if count <= cores):
-        other = Classifier(model, count)
+        other = Classifier(best.model, count)
         other_ms = _median_ms(other)
         if other_ms * LEAST_GAIN < best_ms:
             best, best_ms = other, other_ms

@@ -1,6 +1,7 @@
 """Stand-ins for cameras, detectors and models, for tests of the live runtime."""
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,6 +63,7 @@ class FakeDetector:
 class FakeClassifier:
     """Says that a face is as happy as it is bright."""
 
+    model = Path("fake.tflite")
     labels = LABELS
     num_threads = 1
     contract = SimpleNamespace(crop=CropConvention())

@@ -20,7 +20,9 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.argument("source", required=False)
 @click.option("--source", "named_source", help="The same as SOURCE.")
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="A .tflite file, or a folder: its newest int8 model.  [default: runs]"
+    "--model",
+    help="A .tflite file, a folder: its newest int8 model, or a network that comes with fer-edge.  "
+    "[default: the newest under runs, else cnn_nano]",
 )
 @click.option(
     "--detector",
@@ -79,6 +81,8 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
         every_frame=options["every_frame"],
         notice=warn,
     )
+    if not options["model"]:
+        note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}; --model takes another")
     with stopped_by_signals(pipeline) as interrupted, open_outputs(pipeline, name, options, interrupted) as outputs:
         for number, labelled in enumerate(pipeline, 1):
             with pipeline.stats.timed("output"):
@@ -93,3 +97,9 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
     elif pipeline.live:
         stats = pipeline.stats
         note(f"{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured")
+
+
+def _origin(model: Path) -> str:
+    from fer_edge.edge_runtime.find_model import shipped_models
+
+    return "which comes with fer-edge" if model in shipped_models().values() else f"the newest under {model.parent}"

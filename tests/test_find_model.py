@@ -1,0 +1,55 @@
+import os
+
+import pytest
+
+from fer_edge.edge_runtime import CANONICAL_LABELS, Classifier
+from fer_edge.edge_runtime.find_model import DEFAULT_NETWORK, find_model, shipped_models
+from fer_edge.train.synthetic import synthetic_faces
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def model_file(path, seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    os.utime(path, (seconds, seconds))
+    return path
+
+
+def test_without_a_name_the_newest_of_one_s_own_int8_models_comes_before_the_shipped_one(tmp_path):
+    assert find_model() == shipped_models()[DEFAULT_NETWORK]
+    newest = model_file(tmp_path / "runs" / "a" / "cnn_ck48_int8.tflite", 200)
+    model_file(tmp_path / "runs" / "b" / "cnn_ck48_int8.tflite", 100)
+    model_file(tmp_path / "runs" / "b" / "cnn_ck48_float32.tflite", 300)
+    assert find_model().resolve() == newest
+    assert find_model("runs/b").name == "cnn_ck48_int8.tflite"
+
+
+def test_a_file_of_the_name_of_a_shipped_network_is_that_file(tmp_path):
+    assert find_model("cnn_nano") == shipped_models()["cnn_nano"]
+    model_file(tmp_path / "cnn_nano", 100)
+    assert find_model("cnn_nano").resolve() == tmp_path / "cnn_nano"
+
+
+def test_a_name_that_is_no_model_is_told_with_those_that_there_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model file 'cnn_mini'.*cnn_nano"):
+        find_model("cnn_mini")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no int8 model under 'empty'"):
+        find_model("empty")
+
+
+@pytest.mark.parametrize("network", sorted(shipped_models()))
+def test_a_shipped_model_is_int8_trained_on_fer2013_and_knows_a_drawn_smile(network):
+    classifier = Classifier(network)
+    assert classifier.contract.architecture == network
+    assert classifier.contract.precision == "int8"
+    assert classifier.contract.data == "fer2013"
+    assert classifier.labels == tuple(label for label in CANONICAL_LABELS if label != "contempt")
+    faces = synthetic_faces(identities=10)
+    happy = [face for face, target in zip(faces.images, faces.targets, strict=True) if faces.labels[target] == "happy"]
+    assert [prediction.label for prediction in classifier.predict(happy)].count("happy") >= 0.8 * len(happy)
