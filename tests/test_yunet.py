@@ -48,9 +48,9 @@ def test_yunet_s_boxes_and_eyes_are_in_pixels_of_the_frame(network):
     picture = np.full((480, 640, 3), (10, 20, 30), np.uint8)
     (found,) = detector.detect(picture, min_face_px=60)  # the small one is below that
     assert made[0].settings[0] == model
-    assert made[0].sizes == [(213, 160)]  # a third: as large as faces of 60 pixels need
-    assert found.box_px == (30, 60, 90, 120)
-    assert found.eyes_px == ((54.0, 93.0), (96.0, 90.0))  # the one further left first
+    assert made[0].sizes == [(427, 320)]  # two thirds: faces of 60 pixels become 40
+    assert found.box_px == (15, 30, 45, 60)
+    assert np.allclose(found.eyes_px, ((27.0, 46.5), (48.0, 45.0)))  # the one further left first
     assert made[0].colour == [30, 20, 10]  # it wants BGR
     assert len(detector.detect(picture[:, :, 0], min_face_px=1)) == 2  # grey will do
 
