@@ -1,4 +1,4 @@
-"""Models trained on FER2013, each with its card. The two in ``COME_WITH`` are part of the installed package."""
+"""Models trained on FER2013, each with its card. The small ones are part of the installed package, see setup.cfg."""
 
 from pathlib import Path
 
