@@ -223,11 +223,12 @@ def plot_comparison(trainings: Runs, path: Path) -> None:
         means = {place: estimate(values) for place, values in tests.items() if values}
         reach = [[m.mean - m.low for m in means.values()], [m.high - m.mean for m in means.values()]]
         heights = [mean.mean for mean in means.values()]
-        axes.bar(list(means), heights, 0.26, yerr=reach, capsize=3, label=f"ours, {split} split")
+        repeated = any(low or high for low, high in zip(*reach, strict=True))
+        axes.bar(list(means), heights, 0.26, yerr=reach if repeated else None, capsize=3, label=f"ours, {split} split")
     axes.set_xticks(range(len(PUBLISHED)), [row.title for row in PUBLISHED.values()])
     axes.set_ylabel("test accuracy")
     axes.set_ylim(0, 1.05)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right")
+    canvas.legend(loc="outside upper center", ncols=3, frameon=False)
     with whole_file(path) as temporary:
         canvas.savefig(temporary, dpi=120)
