@@ -225,7 +225,7 @@ def viewers(preview: Preview, count: int) -> Iterator[None]:
 def twenty_viewers(model: Path, clip: Path) -> dict[str, Any]:
     """Label a 30 frames a second camera for ten seconds, alone and with twenty viewers, ten of which never read."""
     result: dict[str, Any] = {}
-    for count in (0, 20):
+    for count in (0, 0, 20):  # the first warms up, and the second takes its place
         pipeline = Pipeline(QuickSource(LoopedClip(clip, 300, pace=30.0)), open_detector(), Classifier(model))
         preview = Preview("127.0.0.1:0", pipeline.stats)
         latencies = []
