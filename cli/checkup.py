@@ -114,15 +114,15 @@ def _picamera() -> Check:
         return Check("picamera2", "optional", "not installed: for the Raspberry Pi camera")
     import numpy as np
 
-    from fer_edge.edge_runtime.raspberry import NUMPY_HINT, import_picamera2
+    from fer_edge.edge_runtime.raspberry import NUMPY_HINT, import_picamera2, pi_cameras
 
     if int(np.__version__.split(".")[0]) >= 2:
         return Check("picamera2", "optional", f"installed beside numpy {np.__version__}", NUMPY_HINT)
     try:
-        cameras = import_picamera2().Picamera2.global_camera_info()
+        found = len(pi_cameras(import_picamera2()))
     except (ImportError, RuntimeError, OSError) as error:
         return Check("picamera2", "optional", str(error).partition("\n")[0], NUMPY_HINT)
-    return Check("picamera2", "optional", ", ".join(str(camera.get("Model")) for camera in cameras) or "installed, no camera")
+    return Check("picamera2", "optional", f"{found} Pi camera{'' if found == 1 else 's'}" if found else "installed, no camera")
 
 
 def _cameras() -> list[Check]:

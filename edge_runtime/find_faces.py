@@ -9,7 +9,7 @@ from fer_edge.edge_runtime.stats import Stats
 from fer_edge.edge_runtime.track import TrackedFace, Tracker
 
 MOST_FRAMES = 10  # from one detection to the next
-MOST_SECONDS = 0.4  # the same as time: a face that comes into view is not overlooked for longer
+MOST_SECONDS = 0.4  # the same as time
 IDLE_SHARE = 0.3  # of the time spent waiting for frames: with so much to spare, look more often
 MOVING_SHARE = 1 / 8  # smallest face that a camera or a video is searched for, of the frame's shorter side
 

@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fer_edge.edge_runtime.camera import Notice
 from fer_edge.edge_runtime.pipeline import LabelledFrame
@@ -16,6 +16,7 @@ from fer_edge.edge_runtime.pipeline import LabelledFrame
 PASSWORD_VARIABLE = "FER_EDGE_MQTT_PASSWORD"
 DISCOVERY_PREFIX = "homeassistant"
 LEAST_PAUSE_S = 1.0  # between two messages with the same labels
+EXPIRE_S = 15  # without a message, as while the camera is lost, Home Assistant shows no label
 SENSORS: dict[str, dict[str, Any]] = {
     "expression": {"icon": "mdi:emoticon-outline", "value_template": "{{ value_json.label }}"},
     "probability": {
@@ -53,7 +54,8 @@ class Mqtt:
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ValueError(f"a broker is mqtt://HOST:PORT or mqtts://HOST:PORT. Received: '{address}'")
-        self.name = re.sub(r"\W+", "_", name or socket.gethostname())
+        # Home Assistant takes no other characters in a topic.
+        self.name = re.sub(r"[^a-zA-Z0-9_-]+", "_", name or socket.gethostname())
         self._notice = notice or (lambda text: None)
         self._where = f"{parts.hostname}:{parts.port or (8883 if parts.scheme == 'mqtts' else 1883)}"
         self._state_topic = f"fer_edge/{self.name}/state"
@@ -62,7 +64,8 @@ class Mqtt:
         self._sent_s = float("-inf")
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"fer_edge_{self.name}_{_board()}")
         if parts.username:
-            self._client.username_pw_set(parts.username, parts.password or os.environ.get(PASSWORD_VARIABLE))
+            password = unquote(parts.password) if parts.password else os.environ.get(PASSWORD_VARIABLE)
+            self._client.username_pw_set(unquote(parts.username), password)
         if parts.scheme == "mqtts":
             self._client.tls_set()
         self._client.will_set(self._alive_topic, "offline", retain=True)
@@ -117,6 +120,7 @@ class Mqtt:
             "unique_id": f"fer_edge_{self.name}_{sensor}",
             "state_topic": self._state_topic,
             "availability_topic": self._alive_topic,
+            "expire_after": EXPIRE_S,
             "device": {"identifiers": [f"fer_edge_{self.name}"], "name": f"fer-edge {self.name}", "model": "fer-edge"},
         }
         return {**data, "json_attributes_topic": self._state_topic} if sensor == "expression" else data

@@ -1,10 +1,12 @@
 """The Raspberry Pi's own camera: picamera2 where it can be imported, else rpicam-vid over a pipe. Both give I420."""
 
+import concurrent.futures
 import importlib
 import shutil
 import subprocess
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from fer_edge.edge_runtime.pictures import Picture
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the second is its name before Raspberry Pi OS Bookworm
 ANSWER_S = 10.0  # how long rpicam-vid may take to list the cameras
+FRAME_S = 5.0  # how long a frame may take; picamera2 itself waits for ever
 STRIDE = 64  # pixels; rpicam-vid pads rows to it and says nothing
 NUMPY_HINT = (
     "picamera2 breaks beside numpy 2: pip install 'numpy<2', or -c constraints-raspberry.txt from fer-edge's repository"
@@ -36,6 +39,12 @@ def import_picamera2() -> Any:
         ) from error
     except ValueError as error:  # "numpy.dtype size changed": what a module built for numpy 1 says under numpy 2
         raise ImportError(f"picamera2 cannot be imported ({error}). {NUMPY_HINT}") from error
+
+
+def pi_cameras(picamera2: Any) -> list[int]:
+    """Return the numbers of the cameras on ribbon cables; picamera2 lists those on USB too, and cannot set their rate."""
+    infos = picamera2.Picamera2.global_camera_info()
+    return [number for number, info in enumerate(infos) if "/usb" not in str(info.get("Id", ""))]
 
 
 def find_rpicam() -> str | None:
@@ -84,9 +93,10 @@ class PiCamera:
         """
         picamera2 = import_picamera2()
         try:
-            if not picamera2.Picamera2.global_camera_info():
+            numbers = pi_cameras(picamera2)
+            if not numbers:
                 raise CameraError("missing", "picamera2 finds no camera: check the ribbon cable, then reboot")
-            self._camera = picamera2.Picamera2()
+            self._camera = picamera2.Picamera2(numbers[0])
             # A preview has the full range 0..255, as rpicam-vid's raw frames have; a video of this size has 16..235.
             # Three buffers: one is filled, one waits, one is read.
             configuration = self._camera.create_preview_configuration(
@@ -105,23 +115,24 @@ class PiCamera:
             ) from error
         except (RuntimeError, OSError, IndexError) as error:
             self.close()
-            raise CameraError(
-                "busy", f"the Pi camera does not start ({error}): another program has it. Close that and try again"
-            ) from error
+            raise _why_silent(str(error), "picamera2") from error
 
     def read(self) -> Picture | None:
         """Wait for the next frame (3/2 height, width), I420; None when the camera is lost."""
         try:
-            return without_padding(np.asarray(self._camera.capture_array("main"), np.uint8), *self._size)
-        except (RuntimeError, OSError, AttributeError):
+            rows = self._camera.capture_array("main", wait=FRAME_S)
+            return without_padding(np.asarray(rows, np.uint8), *self._size)
+        except (RuntimeError, OSError, AttributeError, ValueError, concurrent.futures.TimeoutError):
             return None
 
     def close(self) -> None:
         """Stop the camera and let go of it."""
         camera, self._camera = self._camera, None
         if camera is not None:
-            camera.stop()
-            camera.close()
+            with suppress(RuntimeError, OSError):  # a camera that is gone cannot be stopped
+                camera.stop()
+            with suppress(RuntimeError, OSError):
+                camera.close()
 
 
 def without_padding(rows: Picture, width: int, height: int) -> Picture:
@@ -182,7 +193,7 @@ class RpicamVid:
         self._first = self._next()
         if self._first is None:
             self.close()
-            raise _why("\n".join(self._said).strip())
+            raise _why_silent("\n".join(self._said).strip(), "rpicam-vid")
 
     def read(self) -> Picture | None:
         """Wait for the next frame (3/2 height, width), I420; None when the program ends or a frame is cut short."""
@@ -219,13 +230,14 @@ class RpicamVid:
         return unpack(data, *self._size, "i420") if len(data) == self._bytes else None
 
 
-def _why(said: str) -> CameraError:
+def _why_silent(said: str, program: str) -> CameraError:
+    """Return the reason why a Pi camera gives no frames, from what the program that drives it says."""
     lower = said.lower()
     last = said.splitlines()[-1] if said else "it says nothing"
     if "no cameras available" in lower:
-        return CameraError("missing", "rpicam-vid finds no camera: check the ribbon cable, then reboot")
-    if "in use by another process" in lower or "failed to acquire" in lower or "busy" in lower:
+        return CameraError("missing", f"{program} finds no camera: check the ribbon cable, then reboot")
+    if any(word in lower for word in ("in use by another process", "acquire", "busy", "did not complete")):
         return CameraError("busy", f"the Pi camera is in use by another program ({last}). Close that and try again")
     if "permission denied" in lower:
         return CameraError("denied", f"the Pi camera may not be used ({last}). Allow it: sudo usermod -aG video $USER")
-    return CameraError("failed", f"rpicam-vid gives no frames ({last})")
+    return CameraError("failed", f"{program} gives no frames ({last})")

@@ -80,7 +80,8 @@ class Smoother:
             face.average = face.average + weight * (new - face.average)
             face.seen_s = now_s
             best = int(face.average.argmax())
-            if face.average[best] >= face.average[face.shown] + self._smoothing.margin:
+            shown = face.average[face.shown]
+            if face.average[best] >= shown + self._smoothing.margin or shown < self._smoothing.unsure_below:
                 face.shown = best
         self._forget(now_s)
         probabilities = tuple(face.average.tolist())

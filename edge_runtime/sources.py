@@ -11,7 +11,14 @@ import numpy as np
 from fer_edge.edge_runtime.camera import Camera, CameraError, Notice, camera_frames
 from fer_edge.edge_runtime.frame import Frame
 from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, import_cv2, read_picture, reported_rate
-from fer_edge.edge_runtime.raspberry import PiCamera, RpicamVid, find_rpicam, import_picamera2, rpicam_lists_a_camera
+from fer_edge.edge_runtime.raspberry import (
+    PiCamera,
+    RpicamVid,
+    find_rpicam,
+    import_picamera2,
+    pi_cameras,
+    rpicam_lists_a_camera,
+)
 from fer_edge.edge_runtime.streams import SCHEMES, NetworkStream, RawInput
 from fer_edge.edge_runtime.v4l2 import UsbCamera, video_devices
 
@@ -104,10 +111,12 @@ def open_source(
         return LiveSource(RpicamVid(size, frames_per_second))
     if text == "-":
         return LiveSource(RawInput(size, pixels, frames_per_second))
-    if text.startswith(SCHEMES):
+    if text.lower().startswith(SCHEMES):
         return LiveSource(NetworkStream(text))
     if re.fullmatch(r"\d+|/dev/video\d+", text):
         return LiveSource(UsbCamera(f"/dev/video{text}" if text.isdigit() else text, size, frames_per_second))
+    if Path(text).is_char_device():  # such as /dev/v4l/by-id/...
+        return LiveSource(UsbCamera(text, size, frames_per_second))
     list_files(text)  # a wrong path is told now
     return FileSource(Path(text))
 
@@ -116,7 +125,7 @@ def _first_camera(size: tuple[int, int], frames_per_second: float) -> Camera:
     """Choose a camera: the Pi's own first, because who has one has connected it on purpose."""
     reasons = []
     try:
-        if import_picamera2().Picamera2.global_camera_info():
+        if pi_cameras(import_picamera2()):
             return PiCamera(size, frames_per_second)
         reasons.append("picamera2 finds none")
     except ImportError as error:

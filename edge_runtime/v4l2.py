@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ SYSFS = Path("/sys/class/video4linux")
 QUERYCAP = 0x80685600
 CAPTURES = 0x00000001
 HAS_DEVICE_CAPS = 0x80000000
+BROKEN_FRAMES = 5  # in a row that are no lost camera yet
+SILENT_S = 1.0  # a read that fails only after so long is one
 # Parts of a Raspberry Pi that give no pictures of their own: codecs, the ISP, and the raw side of the Pi camera, which
 # libcamera serves.
 NOT_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "rpi-hevc", "rpivid", "pispbe", "unicam", "rp1-cfe")
@@ -121,8 +124,19 @@ class UsbCamera:
             self._capture = None
 
     def _next(self) -> Picture | None:
-        read, picture = self._capture.read() if self._capture is not None else (False, None)
-        return np.asarray(picture, np.uint8) if read else None
+        """Return the next frame that can be decoded; a few may be cut short, as USB cameras do when they start."""
+        cv2 = import_cv2()
+        for _ in range(BROKEN_FRAMES if self._capture is not None else 0):
+            start = time.monotonic()
+            try:
+                read, picture = self._capture.read()
+            except cv2.error:  # a frame of no bytes at all
+                continue
+            if read:
+                return np.asarray(picture, np.uint8)
+            if time.monotonic() - start > SILENT_S:
+                break
+        return None
 
 
 def check_device(device: Path) -> None:

@@ -1,3 +1,4 @@
+import concurrent.futures
 import io
 import os
 import subprocess
@@ -171,6 +172,24 @@ def test_a_usb_camera_is_asked_for_its_size_and_loses_no_first_frame(monkeypatch
     assert capture.released
 
 
+def test_frames_that_cannot_be_decoded_are_no_lost_camera(monkeypatch, tmp_path):
+    import cv2
+
+    camera = UsbCamera(tmp_path / "video0")
+    answers = [(False, None), cv2.error("no bytes"), (True, picture(7)), *[(False, None)] * 5]
+
+    def read():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    camera._capture = types.SimpleNamespace(read=read)
+    assert int(camera.read()[0, 0, 0]) == 7
+    assert camera.read() is None
+    assert answers == []
+
+
 def test_a_usb_camera_without_pictures_is_no_camera(monkeypatch, tmp_path):
     import cv2
 
@@ -198,11 +217,14 @@ def picamera2_module(cameras=1, error=None):
     class Picamera2:
         closed = 0
 
+        def __init__(self, number=0):
+            self.number = number
+
         @staticmethod
         def global_camera_info():
             if cameras is None:
                 raise RuntimeError("no media devices")
-            return [{"Model": "imx708"}] * cameras
+            return [{"Model": "HD Webcam", "Id": "/base/scb/pcie/usb-1:1.0-046d"}] + [{"Model": "imx708"}] * cameras
 
         def create_preview_configuration(self, **settings):
             self.settings = settings
@@ -215,10 +237,11 @@ def picamera2_module(cameras=1, error=None):
         def start(self):
             self.frames = 2
 
-        def capture_array(self, name):
+        def capture_array(self, name, wait=None):
             self.frames -= 1
             if self.frames < 0:
-                raise RuntimeError("camera frontend has timed out")
+                assert wait == raspberry.FRAME_S
+                raise concurrent.futures.TimeoutError
             width, height = self.settings["main"]["size"]
             rows = np.zeros((height * 3 // 2, width + 4), np.uint8)
             rows[:height, :width] = 77
@@ -251,8 +274,8 @@ def test_the_pi_camera_gives_its_y_plane_without_padding(monkeypatch):
     ("module", "reason", "message"),
     [
         (picamera2_module(cameras=0), "missing", "check the ribbon cable"),
-        (picamera2_module(cameras=None), "busy", "no media devices"),
-        (picamera2_module(error=RuntimeError("Failed to acquire camera")), "busy", "another program has it"),
+        (picamera2_module(cameras=None), "failed", "no media devices"),
+        (picamera2_module(error=RuntimeError("Failed to acquire camera")), "busy", "in use by another program"),
         (picamera2_module(error=PermissionError("/dev/media0")), "denied", "usermod -aG video"),
     ],
 )
@@ -319,6 +342,9 @@ def test_rpicam_vid_may_talk_for_weeks(tmp_path):
 def test_auto_takes_the_pi_camera_then_rpicam_then_usb_then_says_what_it_looked_for(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "picamera2", picamera2_module())
     assert open_source("auto").name == "picamera2"
+    monkeypatch.setitem(sys.modules, "picamera2", picamera2_module(cameras=0))  # a webcam on USB alone
+    with pytest.raises(CameraError, match="picamera2 finds none"):
+        open_source("auto")
     monkeypatch.setitem(sys.modules, "picamera2", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     program = rpicam(tmp_path, "echo '0 : imx708'")

@@ -267,6 +267,12 @@ def test_the_label_changes_only_when_another_one_leads_by_the_margin():
     assert shown == ["angry", "angry", "angry", "happy", "happy", "angry"]
 
 
+def test_a_label_below_the_threshold_makes_way_for_one_above_it():
+    smoother = Smoother(Smoothing(time_s=0.0, margin=0.2, unsure_below=0.37))
+    shown = [smoother.update(1, prediction(happy), k / 10).label for k, happy in enumerate((0.9, 0.35))]
+    assert shown == ["happy", "angry"]  # 0.39 leads by less than the margin
+
+
 def test_what_is_not_probable_enough_is_unsure_and_does_not_flicker_at_the_threshold():
     smoother = Smoother(Smoothing(time_s=0.0, margin=0.1, unsure_below=0.5))
     got = [smoother.update(1, prediction(happy), k / 10) for k, happy in enumerate((0.6, 0.49, 0.52, 0.49, 0.52, 0.56))]

@@ -68,7 +68,7 @@ def _printed(pipeline: Pipeline, form: str | None) -> Output:
 
 @contextmanager
 def stopped_by_signals(pipeline: Pipeline) -> Iterator[threading.Event]:
-    """Let SIGINT and SIGTERM end the run in good order: files are finished. A second one ends it at once.
+    """Let SIGINT, SIGTERM and SIGHUP end the run in good order: files are finished. A second one ends it at once.
 
     Yields:
         What tells whether one of them came.
@@ -83,7 +83,7 @@ def stopped_by_signals(pipeline: Pipeline) -> Iterator[threading.Event]:
 
     before: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: an SSH session ends
             before[number] = signal.signal(number, stop)
     except ValueError:  # not in the main thread: whoever runs us there handles the signals
         pass
