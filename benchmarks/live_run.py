@@ -92,7 +92,7 @@ def main() -> None:
         "model": chosen.model.name,
         "architecture": contract.architecture,
         "precision": contract.precision,
-        "options": chosen.options,
+        "options": [Path(word).name for word in chosen.options],
         "cores_used": len(os.sched_getaffinity(0)),
         "environment": describe_environment(),
         "before": before,
