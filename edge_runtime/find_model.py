@@ -27,9 +27,9 @@ def find_model(model: str | Path | None = None) -> Path:
         if newest is None:
             raise FileNotFoundError(f"no int8 model under '{path}'. Name a file, or make one: fer-edge convert --int8")
         return newest
-    shipped = shipped_models()
     if path.exists():
         return path
+    shipped = shipped_models()
     if str(model) not in shipped:
         raise FileNotFoundError(
             f"no model file '{model}'. Make one: fer-edge convert RUN --int8; or take one that comes with fer-edge: "
