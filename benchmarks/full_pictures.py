@@ -15,6 +15,7 @@ import numpy as np
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.record import append_records
 from fer_edge.benchmarks.scenes import SIZE, LabelledCrop, background, box_of, paste, read_crops
+from fer_edge.edge_runtime.blazeface import blazeface_model
 from fer_edge.edge_runtime.box_transform import derive_box_transform
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import BoxTransform, CropConvention
@@ -22,6 +23,7 @@ from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detect import Detection, Detector, open_detector
 from fer_edge.edge_runtime.parts import overlap
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
+from fer_edge.edge_runtime.yunet import yunet_model
 
 SIDES_PX = (80, 300)  # of the pasted crop
 MOST_DEGREES = 15.0
@@ -109,6 +111,11 @@ def _hit(detections: Sequence[Detection], box: Box, transform: BoxTransform) -> 
     return None
 
 
+def _installed_detectors() -> str:
+    found = {"blazeface": blazeface_model(), "haar": True, "yunet": yunet_model()}
+    return ",".join(name for name, there in found.items() if there)
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m fer_edge.benchmarks.full_pictures", description=__doc__.splitlines()[0])
@@ -116,13 +123,13 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="class folders of face crops, in a folder or a zip file")
     parser.add_argument("--part", default="test", help="only below a folder of this name")
     parser.add_argument("--count", type=int, default=1000, help="pictures")
-    parser.add_argument("--detectors", default="blazeface,haar", help="names, or a YuNet .onnx file")
+    parser.add_argument("--detectors", help="names, or a YuNet .onnx file  [default: those that are installed]")
     parser.add_argument("--derive", metavar="PART", help="instead: derive the box transforms from this part, 800 faces")
     parser.add_argument("--record", type=Path, help="append the result to this JSON-lines file")
     chosen = parser.parse_args()
     classifier = Classifier(chosen.model)
     crops = read_crops(chosen.data, chosen.derive or chosen.part, classifier.labels)
-    detectors = [open_detector(name) for name in chosen.detectors.split(",")]
+    detectors = [open_detector(name) for name in (chosen.detectors or _installed_detectors()).split(",")]
     record: dict[str, Any] = {"data": chosen.data.stem, "environment": describe_environment(), "before": read_state()}
     if chosen.derive:
         faces = [crops[index].face for index in np.random.default_rng(0).permutation(len(crops))[:800]]

@@ -8,8 +8,9 @@ import numpy as np
 
 from fer_edge.edge_runtime.pictures import Picture, import_cv2
 
-# Bytes of one frame per pixel, and the shape of its array as multiples of (height, width).
-ORDERS: dict[str, float] = {"rgb": 3, "bgr": 3, "grey": 1, "i420": 1.5, "yuyv": 2}
+# Bytes of one frame per pixel. Video has a Y of 16..235 (i420, yuyv), a Raspberry Pi camera one of 0..255 (i420-full).
+ORDERS: dict[str, float] = {"rgb": 3, "bgr": 3, "grey": 1, "i420": 1.5, "i420-full": 1.5, "yuyv": 2}
+PLANAR = ("i420", "i420-full")
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Frame:
     Attributes:
         source: The file it comes from, or the name of the camera.
         number: Number of the frame in its video or since the camera was opened, from 0; None for a picture.
-        pixels: uint8 array: (height, width, 3) for rgb and bgr, (height, width) for grey, (3/2 height, width) for i420,
-            (height, width, 2) for yuyv.
+        pixels: uint8 array: (height, width, 3) for rgb and bgr, (height, width) for grey, (3/2 height, width) for i420
+            and i420-full, (height, width, 2) for yuyv.
         order: What the bytes are, one of ORDERS.
         frames_per_second: Of the video; None where unknown.
         captured_s: When it was taken, seconds of the monotonic clock; None for files.
@@ -44,7 +45,7 @@ class Frame:
     def height(self) -> int:
         """Return the height in pixels."""
         rows = int(self.pixels.shape[0])
-        return rows * 2 // 3 if self.order == "i420" else rows
+        return rows * 2 // 3 if self.order in PLANAR else rows
 
     @cached_property
     def picture(self) -> Picture:
@@ -52,6 +53,8 @@ class Frame:
         if self.order == "rgb":
             return self.pixels
         cv2 = import_cv2()
+        if self.order == "i420-full":
+            return _full_range_rgb(self.pixels, self.height)
         codes = {
             "bgr": cv2.COLOR_BGR2RGB,
             "grey": cv2.COLOR_GRAY2RGB,
@@ -65,7 +68,7 @@ class Frame:
         """The frame as uint8 array (height, width): the Y plane as it is where the source gives YUV."""
         if self.order == "grey":
             return self.pixels
-        if self.order == "i420":
+        if self.order in PLANAR:
             return self.pixels[: self.height]
         if self.order == "yuyv":
             return np.ascontiguousarray(self.pixels[:, :, 0])
@@ -88,7 +91,7 @@ def frame_bytes(width: int, height: int, order: str) -> int:
     """
     if order not in ORDERS:
         raise ValueError(f"unknown pixel order '{order}'; choose one of: {', '.join(ORDERS)}")
-    if width < 1 or height < 1 or (order in ("i420", "yuyv") and width % 2) or (order == "i420" and height % 2):
+    if width < 1 or height < 1 or (order in (*PLANAR, "yuyv") and width % 2) or (order in PLANAR and height % 2):
         raise ValueError(f"a frame of {width}x{height} pixels cannot be {order}: sides must be positive, and even for YUV")
     return int(width * height * ORDERS[order])
 
@@ -102,7 +105,16 @@ def unpack(data: bytes | bytearray, width: int, height: int, order: str) -> Pict
     if len(data) != frame_bytes(width, height, order):
         raise ValueError(f"a frame of {width}x{height} {order} has {frame_bytes(width, height, order)} bytes, not {len(data)}")
     pixels = np.frombuffer(data, np.uint8)
-    if order == "i420":
+    if order in PLANAR:
         return pixels.reshape(height * 3 // 2, width)
     channels = int(ORDERS[order])
     return pixels.reshape((height, width) if channels == 1 else (height, width, channels))
+
+
+def _full_range_rgb(pixels: Picture, height: int) -> Picture:
+    """Return I420 with a Y of 0..255 as RGB: OpenCV's own I420 codes take 16..235 for granted."""
+    cv2 = import_cv2()
+    width = pixels.shape[1]
+    chroma = pixels[height:].reshape(2, height // 2, width // 2)
+    u, v = (cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST) for plane in chroma)
+    return np.asarray(cv2.cvtColor(cv2.merge([pixels[:height], v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)

@@ -4,9 +4,11 @@ import csv
 import io
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from fer_edge.edge_runtime.camera import Notice
 from fer_edge.edge_runtime.outputs import as_json_line, as_text_line
 from fer_edge.edge_runtime.pipeline import LabelledFrame
 from fer_edge.edge_runtime.stats import Stats
@@ -79,16 +81,19 @@ class Lines:
 class LogFile:
     """Appends each frame to a .jsonl or .csv file, one write a frame.
 
+    When the disk is full it ends, says so, and what runs goes on.
+
     Args:
         path: The file; what it holds already stays.
         labels: The model's labels.
+        notice: Called with a line when it ends early.
 
     Raises:
         ValueError: If it is neither .jsonl nor .csv, or a .csv with other columns.
         OSError: If it cannot be written.
     """
 
-    def __init__(self, path: str | Path, labels: tuple[str, ...]) -> None:
+    def __init__(self, path: str | Path, labels: tuple[str, ...], notice: Notice | None = None) -> None:
         target = Path(path)
         if target.suffix.lower() not in LOG_SUFFIXES:
             raise ValueError(f"a log is a file ending in {' or '.join(LOG_SUFFIXES)}. Received: '{path}'")
@@ -102,14 +107,22 @@ class LogFile:
             self._file.write("\n")  # a process was killed in the middle of the last line
         to_line: ToLine = CsvLines(labels, header=empty) if rows else as_json_line
         self._lines = Lines(to_line, self._file)
+        self._path = path
+        self._notice = notice
+        self._ended = False
 
     def write(self, labelled: LabelledFrame) -> None:
-        """Append one frame.
-
-        Raises:
-            OSError: If the disk is full.
-        """
-        self._lines.write(labelled)
+        """Append one frame."""
+        if self._ended:
+            return
+        try:
+            self._lines.write(labelled)
+        except OSError as error:
+            self._ended = True
+            with suppress(OSError):  # the line that did not fit
+                self._file.close()
+            if self._notice:
+                self._notice(f"the log '{self._path}' ends here: {error.strerror or error}")
 
     def close(self, complete: bool) -> None:
         """Close the file."""

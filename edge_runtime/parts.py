@@ -1,4 +1,4 @@
-"""Which parts of a picture a detector looks at: everything at first, then around known faces and the rest in turn."""
+"""Which parts of a picture a detector looks at: all at first, then around known faces, the whole, and squares in turn."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from fer_edge.edge_runtime.crop import Box
 
 SMALLEST_SHARE = 0.2  # of a part's longer side: smaller faces are looked for in smaller parts
 MOST_SQUARES_A_SIDE = 4  # whatever the smallest face: more would take longer than anybody waits
-PARTS_A_SEARCH = 3  # at a time, while no face is known
+SQUARES_A_SEARCH = 3  # at a time, while no face is known
 
 
 class PartsInTurn:
@@ -16,7 +16,7 @@ class PartsInTurn:
         self._next = 0
 
     def choose(self, width: int, height: int, min_face_px: int, known: Sequence[Box] | None) -> list[Box]:
-        """Return the parts to look at in the next frame.
+        """Return the parts to look at in the next frame: around known faces, the whole picture, and its squares in turn.
 
         Args:
             width: Of the picture, pixels.
@@ -30,10 +30,11 @@ class PartsInTurn:
         parts = all_parts(width, height, min_face_px)
         if known is None or len(known) >= len(parts):
             return parts
-        count = min(len(parts), 1 if known else PARTS_A_SEARCH)
-        turn = [parts[(self._next + k) % len(parts)] for k in range(count)]
+        whole, *squares = parts
+        count = min(len(squares), 1 if known else SQUARES_A_SEARCH)
+        turn = [squares[(self._next + k) % len(squares)] for k in range(count)]
         self._next += count
-        return [around(box, width, height) for box in known] + turn
+        return [*(around(box, width, height) for box in known), whole, *turn]
 
 
 def all_parts(width: int, height: int, min_face_px: int) -> list[Box]:

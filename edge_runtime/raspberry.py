@@ -1,4 +1,4 @@
-"""The Raspberry Pi's own camera: picamera2 where it can be imported, else rpicam-vid over a pipe. Both give I420."""
+"""The Raspberry Pi's own camera: picamera2 where it can be imported, else rpicam-vid over a pipe. Both give full-range I420."""
 
 import concurrent.futures
 import importlib
@@ -75,11 +75,11 @@ class PiCamera:
     """
 
     name = "picamera2"
-    order = "i420"  # its "RGB888" would arrive as B, G, R; the Y plane needs no conversion at all
+    order = "i420-full"  # its "RGB888" would arrive as B, G, R; the Y plane needs no conversion at all
     reopens = True
 
     def __init__(self, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0) -> None:
-        frame_bytes(*size, "i420")
+        frame_bytes(*size, self.order)
         self.frames_per_second: float | None = frames_per_second
         self._size = size
         self._camera: Any = None
@@ -158,7 +158,7 @@ class RpicamVid:
         ValueError: If the width is no multiple of 64.
     """
 
-    order = "i420"
+    order = "i420-full"
     reopens = True
 
     def __init__(self, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0, program: str | None = None) -> None:
@@ -167,7 +167,7 @@ class RpicamVid:
         self.name = "rpicam-vid"
         self.frames_per_second: float | None = frames_per_second
         self._size = size
-        self._bytes = frame_bytes(*size, "i420")
+        self._bytes = frame_bytes(*size, self.order)
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=20)  # it writes a line for each frame, for weeks
@@ -227,7 +227,7 @@ class RpicamVid:
         if self._process is None or self._process.stdout is None:
             return None
         data = self._process.stdout.read(self._bytes)
-        return unpack(data, *self._size, "i420") if len(data) == self._bytes else None
+        return unpack(data, *self._size, self.order) if len(data) == self._bytes else None
 
 
 def _why_silent(said: str, program: str) -> CameraError:

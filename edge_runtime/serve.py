@@ -12,7 +12,8 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fer_edge.edge_runtime.stats import Stats
 
 DEFAULT_PORT = 8080
 FRAMES_A_SECOND = 15.0  # of the preview; the pipeline is not slowed by it
+REPEAT_S = 1.0  # while no frame comes, viewers are told how old the newest is
 LONGEST_SIDE_PX = 960
 JPEG_QUALITY = 80
 MOST_CONNECTIONS = 64  # a page holds two: the pictures and the events
@@ -43,6 +45,8 @@ def parse_address(text: str) -> tuple[str, int]:
     bare = text.strip()
     if bare.isdigit():
         bare = f":{bare}"
+    if bare.count(":") > 1 and not bare.startswith("["):
+        bare = f"[{bare}]"  # an IPv6 address
     host, colon, port = bare.rpartition(":") if not bare.endswith("]") else (bare, "", "")
     if not colon and not host:
         host, port = bare, ""
@@ -50,6 +54,19 @@ def parse_address(text: str) -> tuple[str, int]:
     if not 0 <= number <= 65535:
         raise ValueError(f"an address is HOST:PORT, for example 127.0.0.1:8080. Received: '{text}'")
     return host.strip("[]") or LOCAL_NAMES[1], number
+
+
+def _shown_host(host: str) -> str:
+    """Return what a browser elsewhere can open: of all addresses of this machine, the one that leads out."""
+    if host != "0.0.0.0":
+        host = socket.gethostname() if host == "::" else host
+        return f"[{host}]" if ":" in host else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        try:
+            route.connect(("192.0.2.1", 9))  # set aside for documentation (RFC 5737); a UDP socket sends nothing here
+            return str(route.getsockname()[0])
+        except OSError:  # no network yet
+            return socket.gethostname()
 
 
 def is_loopback(host: str) -> bool:
@@ -90,34 +107,40 @@ class Preview:
         self._stats = stats
         self._nonce = secrets.token_urlsafe(16)
         self._newest: LabelledFrame | None = None
+        self._newest_s = time.monotonic()
         self._picture: tuple[LabelledFrame, bytes] | None = None
         self._encoding = asyncio.Lock()
         self._connections = 0
-        self._loop = asyncio.new_event_loop()
         self._runner: Any = None
+        # In a thread of its own from the start: the one that asks may have a loop running, as in a notebook.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fer-edge preview", daemon=True)
+        self._thread.start()
         try:
-            port = self._loop.run_until_complete(self._start(host, port))
+            port = self._wait_for(self._start(host, port))
         except OSError as error:
-            self._loop.close()
+            self._end_loop()
             raise OSError(
                 f"cannot serve the preview at {host}:{port}: {error.strerror or error}. Choose another --serve"
             ) from error
-        # All addresses of the machine are not one that a browser could open.
-        shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{port}/" + (f"?token={self._token}" if self._token else "")
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fer-edge preview", daemon=True)
-        self._thread.start()
+        self.url = f"http://{_shown_host(host)}:{port}/" + (f"?token={self._token}" if self._token else "")
 
     def write(self, labelled: LabelledFrame) -> None:
         """Make a frame the newest. Costs nothing: clients fetch it when they are ready."""
-        self._newest = labelled
+        self._newest, self._newest_s = labelled, time.monotonic()
 
     def close(self, complete: bool) -> None:
         """Stop serving."""
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(timeout=10)
-        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result(timeout=10)
+        self._wait_for(self._runner.cleanup())
+        self._wait_for(self._loop.shutdown_default_executor())
+        self._end_loop()
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
+
+    def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -181,7 +204,7 @@ class Preview:
         async def send(response: Any) -> None:
             await response.write(f"data: {json.dumps(self._data())}\n\n".encode())
 
-        return await self._push(request, "text/event-stream", send)
+        return await self._push(request, "text/event-stream", send, REPEAT_S)
 
     async def _stream(self, request: Any) -> Any:
         async def send(response: Any) -> None:
@@ -191,18 +214,21 @@ class Preview:
 
         return await self._push(request, "multipart/x-mixed-replace; boundary=frame", send)
 
-    async def _push(self, request: Any, kind: str, send: Callable[[Any], Awaitable[None]]) -> Any:
-        """Send each new frame to one client, as fast as that client reads."""
+    async def _push(
+        self, request: Any, kind: str, send: Callable[[Any], Awaitable[None]], repeat_s: float = float("inf")
+    ) -> Any:
+        """Send each new frame to one client, as fast as that client reads; the old one again where none comes."""
         if self._connections >= MOST_CONNECTIONS:
             raise self._web.HTTPServiceUnavailable(text=f"There are {MOST_CONNECTIONS} connections already, two a page.\n")
         self._connections += 1
         sent: LabelledFrame | None = None
+        sent_s = time.monotonic()
         try:
             response = self._web.StreamResponse(headers=self._headers(kind))
             await response.prepare(request)
             while request.transport is not None and not request.transport.is_closing():
-                if self._newest is not None and self._newest is not sent:
-                    sent = self._newest
+                if self._newest is not sent or time.monotonic() - sent_s >= repeat_s:
+                    sent, sent_s = self._newest, time.monotonic()
                     await asyncio.wait_for(send(response), STALLED_S)
                 await asyncio.sleep(1 / FRAMES_A_SECOND)
         except ConnectionError:
@@ -230,6 +256,7 @@ class Preview:
             "frames_per_second": round(stats.frames_per_second, 1),
             "latency_ms": None if latency is None else round(latency, 1),
             "dropped": stats.dropped,
+            "age_s": round(time.monotonic() - self._newest_s, 1),
         }
 
 

@@ -95,7 +95,7 @@ def open_source(
             a video.
         size: Width and height to ask a camera for; of the frames on standard input, pixels.
         frames_per_second: Rate to ask a camera for.
-        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420 or yuyv.
+        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420, i420-full or yuyv.
 
     Raises:
         CameraError: If ``auto`` finds no camera.

@@ -13,6 +13,7 @@ from fer_edge.edge_runtime.pictures import Picture, import_cv2, reported_rate
 
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
 TIMEOUT_MS = 5000
+MOST_FRAMES = 1e8  # of a file; what has no end reports 0, less than that, or nonsense
 
 
 class NetworkStream:
@@ -23,12 +24,12 @@ class NetworkStream:
     """
 
     order = "bgr"
-    reopens = True
 
     def __init__(self, url: str) -> None:
         self._url = url
         self.name = re.sub(r"^(\w+://)[^/?#]*@", r"\1", url).partition("?")[0]
         self.frames_per_second: float | None = None
+        self.reopens = True
         self._capture: Any = None
 
     def open(self) -> None:
@@ -46,6 +47,8 @@ class NetworkStream:
                 "missing", f"no video from {self.name}: nothing answers there, the password is wrong, or it is no video"
             )
         self.frames_per_second = reported_rate(self._capture)
+        # A file has an end; opened again it would start over.
+        self.reopens = not 0 < self._capture.get(cv2.CAP_PROP_FRAME_COUNT) < MOST_FRAMES
 
     def read(self) -> Picture | None:
         """Wait for the next frame (height, width, 3), BGR; None when the stream stops."""

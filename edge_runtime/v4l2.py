@@ -18,6 +18,10 @@ SYSFS = Path("/sys/class/video4linux")
 # From linux/videodev2.h: struct v4l2_capability is 104 bytes, its device_caps stand at 88; bit 31 of capabilities (at 84)
 # says that they count.
 QUERYCAP = 0x80685600
+# struct v4l2_requestbuffers: count, type (1: video capture), memory (1: mapped), and 8 bytes more. Asking for no buffers
+# changes nothing, but is refused while another program has some.
+REQBUFS = 0xC0145608
+NO_BUFFERS = struct.pack("<III8x", 0, 1, 1)
 CAPTURES = 0x00000001
 HAS_DEVICE_CAPS = 0x80000000
 BROKEN_FRAMES = 5  # in a row that are no lost camera yet
@@ -158,10 +162,10 @@ def check_device(device: Path) -> None:
 
 def why_no_pictures(device: Path, processes: Path = Path("/proc")) -> CameraError:
     """Find out why a device that is there gives no pictures."""
-    holder = _holder(device, processes)
-    if holder or _is_busy(device):
-        by = f" by process {holder}" if holder else " by another program"
-        return CameraError("busy", f"{device} is in use{by}. Close that program and try again")
+    if _is_busy(device):
+        holders = _holders(device, processes)
+        by = f"by process {' or '.join(holders)}" if holders else f"by another user's program: sudo fuser -v {device} names it"
+        return CameraError("busy", f"{device} is in use {by}. Close that program and try again")
     return CameraError(
         "failed",
         f"{device} gives no pictures: it may be the wrong one of a camera's devices, or want another --size. "
@@ -170,22 +174,30 @@ def why_no_pictures(device: Path, processes: Path = Path("/proc")) -> CameraErro
 
 
 def _is_busy(device: Path) -> bool:
+    """Return whether another program takes pictures from it: having it open alone, as sound servers do, keeps nobody out."""
     try:
-        os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
+        handle = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+    except OSError as error:  # some drivers let only one program open it
+        return error.errno == errno.EBUSY
+    try:
+        fcntl.ioctl(handle, REQBUFS, NO_BUFFERS)
     except OSError as error:
         return error.errno == errno.EBUSY
+    finally:
+        os.close(handle)
     return False
 
 
-def _holder(device: Path, processes: Path) -> str | None:
-    """Return "NUMBER (NAME)" of another process that has the device open, as far as this user may see."""
+def _holders(device: Path, processes: Path) -> list[str]:
+    """Return "NUMBER (NAME)" of the other processes that have the device open, as far as this user may see."""
     target = str(device.resolve())
+    found = []
     for process in processes.glob("[0-9]*"):
         if process.name == str(os.getpid()):
             continue
         try:
             if any(str(handle.readlink()) == target for handle in (process / "fd").iterdir()):
-                return f"{process.name} ({(process / 'comm').read_text().strip()})"
+                found.append(f"{process.name} ({(process / 'comm').read_text().strip()})")
         except OSError:
             continue
-    return None
+    return found

@@ -1,4 +1,5 @@
 import concurrent.futures
+import errno
 import io
 import os
 import subprocess
@@ -71,7 +72,7 @@ def test_stopping_while_a_camera_is_lost_ends_the_frames_and_lets_go_of_it():
     assert camera.closed >= 2
 
 
-@pytest.mark.parametrize("order", ["rgb", "bgr", "i420", "yuyv", "grey"])
+@pytest.mark.parametrize("order", ["rgb", "bgr", "i420", "i420-full", "yuyv", "grey"])
 def test_a_frame_shows_the_same_colours_whatever_the_order_of_its_bytes(order):
     import cv2
 
@@ -80,6 +81,9 @@ def test_a_frame_shows_the_same_colours_whatever_the_order_of_its_bytes(order):
     if order == "yuyv":
         y, u, v = cv2.cvtColor(red, cv2.COLOR_RGB2YUV_I420).reshape(-1)[[0, 24, 30]]
         pixels = np.stack([np.full((4, 6), y), np.tile([u, v], (4, 3))], axis=2).astype(np.uint8)
+    elif order == "i420-full":
+        y, v, u = cv2.cvtColor(red, cv2.COLOR_RGB2YCrCb)[0, 0]
+        pixels = np.repeat(np.uint8([y, u, v]), [24, 6, 6]).reshape(6, 6)
     else:
         pixels = red if order == "rgb" else cv2.cvtColor(red, codes[order])
     frame = Frame("x", 0, pixels, order)
@@ -116,7 +120,14 @@ def test_a_denied_usb_camera_names_the_group(monkeypatch, tmp_path):
     assert caught.value.reason == "denied"
 
 
-def test_a_busy_usb_camera_names_the_program_that_has_it(tmp_path):
+def busy_ioctl(handle, request, argument):
+    """What a driver says while another program takes pictures: linux/videodev2.h, struct v4l2_requestbuffers of 20 bytes."""
+    assert (request, len(argument), argument[4]) == (0xC0145608, 20, 1)
+    raise OSError(errno.EBUSY, "busy")
+
+
+def test_a_busy_usb_camera_names_the_program_that_has_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", busy_ioctl)
     device = tmp_path / "video0"
     device.touch()
     with device.open() as file, subprocess.Popen(["sleep", "30"], stdin=file) as holder:
@@ -124,6 +135,24 @@ def test_a_busy_usb_camera_names_the_program_that_has_it(tmp_path):
         holder.kill()
     assert error.reason == "busy"
     assert f"in use by process {holder.pid} (sleep)" in str(error)
+
+
+def test_a_usb_camera_that_another_user_s_program_has_is_busy_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", busy_ioctl)
+    device = tmp_path / "video0"
+    device.touch()
+    error = why_no_pictures(device, processes=tmp_path / "nobody")
+    assert error.reason == "busy"
+    assert f"another user's program: sudo fuser -v {device} names it" in str(error)
+
+
+def test_a_program_that_only_has_the_camera_open_does_not_make_it_busy(tmp_path):
+    device = tmp_path / "video0"
+    device.touch()
+    with device.open() as file, subprocess.Popen(["sleep", "30"], stdin=file) as holder:
+        error = why_no_pictures(device)
+        holder.kill()
+    assert error.reason == "failed"
 
 
 class FakeCapture:
@@ -261,7 +290,7 @@ def test_the_pi_camera_gives_its_y_plane_without_padding(monkeypatch):
     monkeypatch.setitem(sys.modules, "picamera2", module)
     source = open_source("picamera2", (8, 4))
     first = next(source.frames(Stop()))
-    assert first.order == "i420"
+    assert first.order == "i420-full"
     assert first.grey.shape == (4, 8)
     assert (first.grey == 77).all()
     camera = PiCamera((8, 4))
@@ -412,7 +441,7 @@ def test_input_that_ends_within_its_first_frame_tells_both_sizes():
 
 
 def test_raw_input_needs_a_size_that_fits_its_order():
-    with pytest.raises(ValueError, match="unknown pixel order 'nv12'; choose one of: rgb, bgr, grey, i420, yuyv"):
+    with pytest.raises(ValueError, match="unknown pixel order 'nv12'; choose one of: rgb, bgr, grey, i420, i420-full, yuyv"):
         RawInput((2, 2), "nv12")
     with pytest.raises(ValueError, match="even for YUV"):
         RawInput((3, 2), "i420")
@@ -430,6 +459,22 @@ def test_a_stream_that_does_not_answer_is_told_without_its_password():
     with pytest.raises(CameraError, match=r"no video from rtsp://127.0.0.1:9/cam") as caught:
         stream.open()
     assert "secret" not in str(caught.value) + stream.name
+
+
+@pytest.mark.parametrize(("count", "reopens"), [(0, True), (-9.2e18, True), (9.2e18, True), (2, False)])
+def test_a_file_behind_an_address_ends_and_a_stream_is_opened_again(monkeypatch, count, reopens):
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    monkeypatch.setattr(FakeCapture, "get", lambda self, key: count if key == cv2.CAP_PROP_FRAME_COUNT else 30.0)
+    stream, stop, told = NetworkStream("http://host/clip.mp4"), Stop(), []
+
+    def tell(text):
+        told.append(text)
+        stop.set()
+
+    assert len(list(camera_frames(stream, stop, tell))) == 2
+    assert bool(told) == reopens
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from live import FakeClassifier, FakeDetector
 
 from fer_edge.benchmarks import flicker, full_pictures, scenes
-from fer_edge.benchmarks.soak import LOST_EVERY, LoopedClip
+from fer_edge.benchmarks.soak import LOST_EVERY, LoopedClip, broken_bounds
 from fer_edge.edge_runtime.camera import CameraError
 from fer_edge.edge_runtime.detect import Detection
 from fer_edge.edge_runtime.pictures import write_picture
@@ -107,3 +107,42 @@ def test_a_clip_has_as_many_frames_as_it_was_asked_for_and_the_looped_one_is_los
     assert given.count(False) == 1
     with pytest.raises(CameraError):
         camera.open()
+
+
+def soak_record(**changes):
+    record = {
+        "steady": {
+            "frames": 100, "log_lines": 100, "lost": 3, "reopened": 3, "growth_bytes": 900_000, "threads_left_over": 0,
+            "handles_left_over": 0,
+        },
+        "full_disk": {"told": ["the disk is nearly full"], "frames_readable": 330, "files": ["r.mp4"]},
+        "twenty_viewers": {"viewers_0": {"processed": 300}, "viewers_20": {"processed": 299}},
+    }  # fmt: skip
+    for path, value in changes.items():
+        part, name = path.split("__")
+        record[part][name] = value
+    return record
+
+
+def test_a_soak_in_which_all_is_well_breaks_no_bound():
+    assert broken_bounds(soak_record()) == []
+    assert broken_bounds(soak_record(steady__reopened=2)) == []  # the clip ended with a loss
+    assert broken_bounds({**soak_record(), "full_disk": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"steady__growth_bytes": 5_000_001}, "memory grew by 5000001 bytes"),
+        ({"steady__threads_left_over": 1}, "1 threads left over"),
+        ({"steady__handles_left_over": 2}, "2 file handles left over"),
+        ({"steady__log_lines": 99}, "100 frames labelled, 99 in the log"),
+        ({"steady__reopened": 1}, "3 losses, back after 1"),
+        ({"full_disk__frames_readable": 0}, "full disk"),
+        ({"full_disk__files": ["r.mp4", ".half.mp4"]}, "full disk"),
+        ({"twenty_viewers__viewers_20": {"processed": 280}}, "20 viewers: 280 frames labelled, 300 without"),
+    ],
+)
+def test_a_soak_tells_each_bound_that_does_not_hold(broken, told):
+    (line,) = broken_bounds(soak_record(**broken))
+    assert told in line

@@ -110,6 +110,17 @@ def test_a_csv_log_of_other_columns_is_refused_and_stays_as_it_was(tmp_path):
     assert path.read_text() == before
 
 
+def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path):
+    told = []
+    path = tmp_path / "log.jsonl"
+    path.symlink_to("/dev/full")
+    log = LogFile(path, LABELS, told.append)
+    for number in range(3):
+        log.write(labelled(number))
+    log.close(True)
+    assert told == [f"the log '{path}' ends here: No space left on device"]
+
+
 def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(tmp_path):
     path = tmp_path / "log.jsonl"
     code = (
@@ -162,6 +173,16 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
     assert len(told) == 1
     assert "the disk is nearly full" in told[0]
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 30  # the frame at which it was noticed
+
+
+def test_a_recording_of_8k_holds_its_frames(tmp_path):
+    recording = Recording(tmp_path / "r.mp4")
+    for number in range(2):
+        recording.write(labelled(number, value=200, captured_s=number / 10, width=7680, height=4320))
+    recording.close(True)
+    frames = list(read_frames(tmp_path / "r.mp4"))
+    assert [frame.pixels.shape for frame in frames] == [(4320, 7680, 3)] * 2
+    assert abs(int(frames[0].pixels[3000, 3000, 0]) - 200) < 5
 
 
 def lose(monkeypatch, frames):
@@ -303,6 +324,8 @@ def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
     assert "a recording is an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
     assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
     assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
+    told = error_of("run", "--serve", tmp_path / "a.png", *common)
+    assert f"Name the source before it: fer-edge run {tmp_path / 'a.png'} --serve" in told
 
 
 @pytest.mark.parametrize("frames", [0, -1])

@@ -100,6 +100,9 @@ def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_
         wait_for(mqtt._client.is_connected)
         mqtt.write(labelled(1, happy=0.9))
         wait_for(lambda: "fer_edge/board/state" in listener.messages)
+        # The broker kept nothing: the board says all of it again.
+        wait_for(lambda: listener.messages.get("fer_edge/board/availability") == b"online")
+        wait_for(lambda: sum(topic.startswith("homeassistant/sensor/fer_edge_board/") for topic in listener.messages) == 3)
     finally:
         mqtt.close(True)
         listener.close()

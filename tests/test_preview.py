@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 import socket
 import threading
@@ -7,12 +8,17 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from live import labelled
 
+from fer_edge.benchmarks.scenes import read_face, write_clip
+from fer_edge.edge_runtime import serve, stream
+from fer_edge.edge_runtime.pictures import import_cv2, write_picture
 from fer_edge.edge_runtime.serve import MOST_CONNECTIONS, Preview, is_loopback, parse_address
 from fer_edge.edge_runtime.sources import open_source
 from fer_edge.edge_runtime.stats import Stats
+from fer_edge.train.synthetic import synthetic_picture
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
 
@@ -58,6 +64,8 @@ def feed(preview, stop, pause_s=0.02):
         ("pi.local", ("pi.local", 8080)),
         ("[::1]:81", ("::1", 81)),
         ("[::1]", ("::1", 8080)),
+        ("::1", ("::1", 8080)),
+        ("fe80::1:2", ("fe80::1:2", 8080)),
     ],
 )
 def test_an_address_without_a_host_is_this_machine_only(text, expected):
@@ -75,16 +83,45 @@ def test_only_loopback_addresses_need_no_token():
         port = made.url.split(":")[2].split("/")[0]
         assert "?token=" in made.url
         assert get(f"http://127.0.0.1:{port}/")[0] == 401
-        assert get(made.url.replace(socket.gethostname(), "127.0.0.1"))[0] == 200
+        assert get(f"http://127.0.0.1:{port}/?{made.url.partition('?')[2]}")[0] == 200
     finally:
         made.close(True)
 
 
-def test_the_address_that_is_shown_is_one_that_a_browser_can_open(monkeypatch):
-    monkeypatch.setattr(socket, "gethostname", lambda: "raspberrypi")
-    made = Preview("0.0.0.0:0", Stats())
-    made.close(True)
-    assert made.url.startswith("http://raspberrypi:")
+class Route:
+    """A UDP socket of a board that is at 192.168.1.5, or on no network at all."""
+
+    def __init__(self, connected):
+        self.connected = connected
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def connect(self, address):
+        if not self.connected:
+            raise OSError("Network is unreachable")
+
+    def getsockname(self):
+        return "192.168.1.5", 1
+
+
+@pytest.mark.parametrize(
+    ("host", "connected", "shown"),
+    [
+        ("0.0.0.0", True, "192.168.1.5"),
+        ("0.0.0.0", False, "raspberrypi"),
+        ("::", True, "raspberrypi"),
+        ("::1", True, "[::1]"),
+        ("pi.local", True, "pi.local"),
+    ],
+)
+def test_the_address_that_is_shown_is_one_that_a_browser_can_open(monkeypatch, host, connected, shown):
+    monkeypatch.setattr(serve.socket, "gethostname", lambda: "raspberrypi")
+    monkeypatch.setattr(serve.socket, "socket", lambda *kind: Route(connected))
+    assert serve._shown_host(host) == shown
 
 
 def test_another_loopback_address_answers_to_its_own_name():
@@ -105,6 +142,14 @@ def test_the_page_and_the_state_are_served_and_kept_by_nobody(preview):
     state = json.loads(get(preview.url + "state.json")[1])
     assert state["faces"][0]["label"] == "happy"
     assert set(state["faces"][0]["probabilities"]) == {"angry", "happy", "sad"}
+
+
+def test_a_frame_of_8k_is_shown_in_the_page_s_size(preview):
+    preview.write(labelled(2, width=7680, height=4320))
+    with urllib.request.urlopen(preview.url + "stream.mjpg", timeout=30) as answer:
+        head = [answer.readline() for _ in range(4)]
+        data = answer.read(int(head[2].split(b":")[1]))
+    assert import_cv2().imdecode(np.frombuffer(data, np.uint8), 1).shape == (540, 960, 3)
 
 
 def test_a_token_that_is_missing_or_wrong_opens_nothing(guarded):
@@ -226,47 +271,103 @@ def test_a_preview_is_a_source_for_another_board(preview):
         feeder.join()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-def test_the_page_in_chromium_shows_the_label_and_its_probabilities(preview, width, height):
+@pytest.fixture(scope="module")
+def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
         pytest.skip("no Chromium on this machine: sudo apt install chromium")
-    stop = threading.Event()
-    feeder = threading.Thread(target=feed, args=(preview, stop))
-    feeder.start()
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def open_page(chromium, url, width=1280, height=800):
+    """Open the page; what it complains about is kept in ``page.problems``."""
+    page = chromium.new_page(viewport={"width": width, "height": height})
+    page.problems = []
+    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(url, wait_until="commit")
+    return page
+
+
+def wait_for(page, condition, seconds=20):
+    # wait_for_function would need eval() in the page, which its security policy forbids.
+    for _ in range(seconds * 10):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"it did not happen in time; the page says: {page.inner_text('body')}")
+
+
+def shown(page):
+    """Return what the page shows of its only face: label, and percent of each label."""
+    names, shares = page.locator("section dt").all_inner_texts(), page.locator("section dd.share").all_inner_texts()
+    return page.inner_text("section h2 .label"), dict(zip(names, shares, strict=True))
+
+
+def percents(face):
+    return {label: f"{math.floor(share * 100 + 0.5)} %" for label, share in face.probabilities.items()}
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chromium, models, tmp_path, width, height):
+    write_clip(tmp_path / "clip.mp4", read_face_of(tmp_path), 45)
+    pipeline = stream(tmp_path / "clip.mp4", models["int8"], detector="haar", threads=1)
+    preview = Preview("127.0.0.1:0", pipeline.stats)
     try:
-        with playwright.sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": width, "height": height})
-            problems = []
-            page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.goto(preview.url, wait_until="commit")
-            page.wait_for_selector("section[data-label=happy]", timeout=20_000)
-            assert page.inner_text("section h2 .label") == "happy"
-            shares = dict(
-                zip(
-                    page.locator("section dt").all_inner_texts(),
-                    page.locator("section dd.share").all_inner_texts(),
-                    strict=True,
-                )
-            )
-            assert shares == {"angry": "6 %", "happy": "90 %", "sad": "4 %"}
-            # wait_for_function would need eval() in the page, which its security policy forbids.
-            for _ in range(200):
-                if page.evaluate("document.getElementById('picture').naturalWidth") == 64:
-                    break
-                page.wait_for_timeout(100)
-            assert page.evaluate("document.getElementById('picture').naturalWidth") == 64
-            assert "frames/s" in page.inner_text("#status")
-            assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
-            box = page.locator("#faces").bounding_box()
-            picture = page.locator("#picture").bounding_box()
-            beside = box["x"] >= picture["x"] + picture["width"]
-            assert beside == (width > 720)
-            assert problems == []
-            browser.close()
+        page = open_page(chromium, preview.url, width, height)
+        for labelled_frame in pipeline:
+            preview.write(labelled_frame)
+            page.wait_for_timeout(20)
+        (face,) = labelled_frame.faces
+        wait_for(page, lambda: page.locator("section[data-label]").count() and shown(page) == (face.label, percents(face)))
+        wait_for(page, lambda: page.evaluate("document.getElementById('picture').naturalWidth") == 640)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
+        box = page.locator("#faces").bounding_box()
+        picture = page.locator("#picture").bounding_box()
+        assert (box["x"] >= picture["x"] + picture["width"]) == (width > 720)
+        assert page.problems == []
+        page.close()
     finally:
-        stop.set()
-        feeder.join()
+        pipeline.close()
+        preview.close(True)
+
+
+def read_face_of(folder):
+    write_picture(folder / "face.png", synthetic_picture("happy", seed=0))
+    return read_face(folder / "face.png")
+
+
+def test_the_page_says_since_when_there_is_no_picture_and_comes_back(chromium, preview):
+    page = open_page(chromium, preview.url)
+    wait_for(page, lambda: page.locator("section[data-label=happy]").count())
+    assert "frames/s" in page.inner_text("#status")
+    preview._newest_s -= 60  # nothing came for a minute
+    wait_for(page, lambda: "no picture for 6" in page.inner_text("#status"))
+    assert page.inner_text("#faces") == "no picture from the camera"
+    assert page.get_attribute("#picture", "class") == "stale"
+    preview.write(labelled(2))
+    wait_for(page, lambda: page.locator("section[data-label=happy]").count())
+    assert page.get_attribute("#picture", "class") == ""
+    page.close()
+
+
+def test_a_page_that_was_refused_says_why_and_goes_on_when_it_is_let_in(chromium, guarded, monkeypatch):
+    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 0)
+    page = open_page(chromium, guarded.url)
+    wait_for(page, lambda: page.inner_text("#status") == "too many viewers, trying again")
+    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 2)
+    wait_for(page, lambda: guarded.write(labelled(2)) or page.locator("section[data-label=happy]").count())
+    wait_for(page, lambda: page.evaluate("document.getElementById('picture').naturalWidth") == 64)
+    page.close()
+
+
+def test_a_page_whose_token_is_no_longer_right_says_so(chromium, guarded, monkeypatch):
+    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 0)
+    page = open_page(chromium, guarded.url)
+    guarded._token = "another"
+    wait_for(page, lambda: "the token is no longer right" in page.inner_text("#status"))
+    page.close()

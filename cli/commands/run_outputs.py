@@ -40,7 +40,7 @@ def open_outputs(
 
         add(_printed(pipeline, options["form"]))
         if options["log"]:
-            add(LogFile(options["log"], pipeline.labels))
+            add(LogFile(options["log"], pipeline.labels, warn))
         copies = AnnotatedCopies(options["save"], name) if options["save"] else None
         if copies:
             add(copies)
