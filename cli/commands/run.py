@@ -39,9 +39,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--unsure", type=float, default=0.4, show_default=True, help="Below this probability the label is 'unsure'.")
 @click.option("--size", default="640x480", show_default=True, callback=_size, help="Of a camera's frames, or those of '-'.")
 @click.option("--fps", default=30.0, show_default=True, help="Rate to ask a camera for.")
-@click.option(
-    "--pixels", default="rgb", show_default=True, help="Bytes of '-': rgb, bgr, grey, i420, i420-full or yuyv."
-)
+@click.option("--pixels", default="rgb", show_default=True, help="Bytes of '-': rgb, bgr, grey, i420, i420-full or yuyv.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame of a live source, however late they become.")
 @click.option("--frames", "most_frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--json", "form", flag_value="json", help="One line of JSON per picture or frame.")
