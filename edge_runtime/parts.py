@@ -1,4 +1,4 @@
-"""Which parts of a picture a detector looks at: all at first, then around known faces, the whole, and squares in turn."""
+"""Which parts of a picture a detector looks at: all at first, then around known faces and, in turn, elsewhere."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,18 @@ from fer_edge.edge_runtime.crop import Box
 
 SMALLEST_SHARE = 0.2  # of a part's longer side: smaller faces are looked for in smaller parts
 MOST_SQUARES_A_SIDE = 4  # whatever the smallest face: more would take longer than anybody waits
-SQUARES_A_SEARCH = 3  # at a time, while no face is known
+SQUARES_A_SEARCH = 3  # at a time beside the whole picture, while no face is known
+WHOLE_EVERY = 3  # searches, while one is known: a new face of usual size shows in the whole picture
 
 
 class PartsInTurn:
     """Chooses the parts, and remembers whose turn it is."""
 
     def __init__(self) -> None:
-        self._next = 0
+        self._next = self._searches = 0
 
     def choose(self, width: int, height: int, min_face_px: int, known: Sequence[Box] | None) -> list[Box]:
-        """Return the parts to look at in the next frame: around known faces, the whole picture, and its squares in turn.
+        """Return the parts to look at in the next frame: around known faces, and the whole picture or squares of it in turn.
 
         Args:
             width: Of the picture, pixels.
@@ -31,10 +32,15 @@ class PartsInTurn:
         if known is None or len(known) >= len(parts):
             return parts
         whole, *squares = parts
-        count = min(len(squares), 1 if known else SQUARES_A_SEARCH)
-        turn = [squares[(self._next + k) % len(squares)] for k in range(count)]
-        self._next += count
-        return [*(around(box, width, height) for box in known), whole, *turn]
+        self._searches += 1
+        if known and (not squares or self._searches % WHOLE_EVERY == 0):
+            turn = [whole]
+        else:
+            count = min(len(squares), 1 if known else SQUARES_A_SEARCH)
+            turn = [squares[(self._next + k) % len(squares)] for k in range(count)]
+            self._next += count
+            turn = turn if known else [whole, *turn]
+        return [*(around(box, width, height) for box in known), *turn]
 
 
 def all_parts(width: int, height: int, min_face_px: int) -> list[Box]:

@@ -244,9 +244,11 @@ def test_parts_are_looked_at_in_turn_and_known_faces_every_time():
     parts = all_parts(640, 480, 60)
     assert turns.choose(640, 480, 60, None) == parts
     known = (100, 100, 60, 60)
-    looked = [turns.choose(640, 480, 60, [known]) for _ in parts[1:]]
-    assert {(first, second) for first, second, _ in looked} == {(around(known, 640, 480), (0, 0, 640, 480))}
-    assert {square for *_, square in looked} == set(parts[1:])
+    whole, *squares = parts
+    looked = [turns.choose(640, 480, 60, [known]) for _ in range(len(squares) * 3 // 2)]
+    assert {first for first, _ in looked} == {around(known, 640, 480)}
+    assert all(second == whole for _, second in looked[2::3])  # the whole picture every third time
+    assert sorted(second for _, second in looked if second != whole) == sorted(squares)
     assert turns.choose(640, 480, 60, [])[0] == (0, 0, 640, 480)
     assert len(turns.choose(640, 480, 60, [])) == 4
     assert turns.choose(640, 480, 128, []) == [(0, 0, 640, 480)]
