@@ -11,6 +11,8 @@ TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
 THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")  # Raspberry Pi's firmware
 BOARD = Path("/proc/device-tree/model")
 CPU = Path("/proc/cpuinfo")
+# Instructions that multiply and add int8 four at a time, as cpuinfo names them; best first. They decide how fast int8 is.
+INTEGER_DOT_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 
 
@@ -25,6 +27,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "board": _text(BOARD),
         "cpu": _cpu_model(),
+        "integer_dot_product": _integer_dot_product(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "os": _os_name(),
@@ -57,6 +60,15 @@ def _cpu_model() -> str | None:
         name, _, value = line.partition(":")
         if name.strip() in ("model name", "Model"):
             return value.strip()
+    return None
+
+
+def _integer_dot_product() -> str | None:
+    for line in (_text(CPU) or "").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            held = value.split()
+            return next((one for one in INTEGER_DOT_PRODUCTS if one in held), None)
     return None
 
 

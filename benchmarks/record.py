@@ -1,7 +1,7 @@
 """Records: one immutable JSON line per file, board and number of threads. Statistics are derived, never stored."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Row:
         first_inference_ms: The first inference.
         peak_memory_bytes: Peak memory of the process that ran it.
         stage: What was timed.
-        board: Where.
+        board: Where, with the CPU's integer dot product if it has one: it decides how fast int8 is.
         accuracy_before: Of the Keras model, on the run's test faces, 0..1.
         accuracy_after: Of the file, on the same.
         agreement: Share of these faces with the Keras model's label, 0..1.
@@ -91,10 +91,16 @@ def derive_row(record: Record) -> Row:
         first_inference_ms=record["first_inference_ms"],
         peak_memory_bytes=record["peak_memory_bytes"],
         stage=record["protocol"]["stage"],
-        board=str(environment["board"] or environment["cpu"] or environment["machine"]),
+        board=_board_title(environment),
         compressed_bytes=record.get("compressed_bytes"),
         **record.get("conversion", {}),
     )
+
+
+def _board_title(environment: Mapping[str, Any]) -> str:
+    name = str(environment["board"] or environment["cpu"] or environment["machine"])
+    dot_product = environment.get("integer_dot_product")
+    return f"{name} ({dot_product})" if dot_product else name
 
 
 def _split_title(record: Record) -> str:

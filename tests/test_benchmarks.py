@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from fer_edge.benchmarks import environment
 from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
 from fer_edge.benchmarks.protocol import Protocol, time_runs
@@ -48,6 +49,22 @@ def test_percentiles_are_derived_from_the_raw_samples():
     row = derive_row(record(samples=range(1, 101)))
     assert (row.p50_ms, row.p90_ms, row.p99_ms) == pytest.approx((50.5, 90.1, 99.01))
     assert row.board == "a PC"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "told"),
+    [
+        ("model name\t: a PC\nflags\t\t: fpu avx2 avx512_vnni amx_int8\n", "a PC (amx_int8)"),
+        ("model name\t: a PC\nflags\t\t: fpu avx2 avx512_vnni_not\n", "a PC"),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\nModel\t\t: Raspberry Pi 5\n", "Raspberry Pi 5 (asimddp)"),
+    ],
+)
+def test_a_table_tells_whether_the_cpu_multiplies_integers(tmp_path, monkeypatch, cpuinfo, told):
+    file = tmp_path / "cpuinfo"
+    file.write_text(cpuinfo)
+    monkeypatch.setattr(environment, "CPU", file)
+    monkeypatch.setattr(environment, "BOARD", tmp_path / "none")
+    assert derive_row({**record(), "environment": environment.describe_environment()}).board == told
 
 
 def test_the_pareto_front_holds_what_nothing_beats():
