@@ -13,8 +13,8 @@ def find_model(model: str | Path | None = None) -> Path:
 
     Args:
         model: A file; a folder: the int8 model below it that was written last; the name of a network that comes with
-            fer-edge (``cnn_nano``), where nothing else is called so; None for the newest int8 model of the folder ``runs``,
-            else the default that comes with fer-edge.
+            fer-edge (``cnn_nano``, ``mobilenet_v2``), where nothing else is called so; None for the newest int8 model of the
+            folder ``runs``, else the default that comes with fer-edge.
 
     Raises:
         FileNotFoundError: If there is no such model.

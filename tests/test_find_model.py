@@ -43,6 +43,13 @@ def test_a_name_that_is_no_model_is_told_with_those_that_there_are(tmp_path):
         find_model("empty")
 
 
+def test_a_small_and_an_accurate_model_are_installed_and_the_installation_stays_light():
+    bytes_of = {network: path.stat().st_size for network, path in shipped_models().items()}
+    assert {"cnn_nano", "mobilenet_v2"} <= set(bytes_of)
+    assert bytes_of["cnn_nano"] <= 100_000
+    assert bytes_of["cnn_nano"] + bytes_of["mobilenet_v2"] <= 4_000_000
+
+
 @pytest.mark.parametrize("network", sorted(shipped_models()))
 def test_a_shipped_model_is_int8_trained_on_fer2013_and_knows_a_drawn_smile(network):
     classifier = Classifier(network)
