@@ -1,4 +1,5 @@
 import os
+from collections import Counter
 
 import pytest
 
@@ -51,12 +52,15 @@ def test_a_small_and_an_accurate_model_are_installed_and_the_installation_stays_
 
 
 @pytest.mark.parametrize("network", sorted(shipped_models()))
-def test_a_shipped_model_is_int8_trained_on_fer2013_and_knows_a_drawn_smile(network):
+def test_a_shipped_model_is_int8_trained_on_fer2013_and_gives_drawn_faces_their_labels(network):
     classifier = Classifier(network)
     assert classifier.contract.architecture == network
     assert classifier.contract.precision == "int8"
     assert classifier.contract.data == "fer2013"
     assert classifier.labels == tuple(label for label in CANONICAL_LABELS if label != "contempt")
+    # A drawing is far from a photograph: the plain expressions have to come out on the whole, not each.
     faces = synthetic_faces(identities=10)
-    happy = [face for face, target in zip(faces.images, faces.targets, strict=True) if faces.labels[target] == "happy"]
-    assert [prediction.label for prediction in classifier.predict(happy)].count("happy") >= 0.8 * len(happy)
+    for expression in ("happy", "sad", "surprise"):
+        drawn = [face for face, target in zip(faces.images, faces.targets, strict=True) if faces.labels[target] == expression]
+        told = Counter(prediction.label for prediction in classifier.predict(drawn))
+        assert told.most_common(1)[0][0] == expression
