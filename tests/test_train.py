@@ -9,6 +9,7 @@ from fer_edge.train.augment import Augmentation, augment, mix
 from fer_edge.train.evaluate import measure
 from fer_edge.train.fit import StoppedError, make_plan, train_run
 from fer_edge.train.networks import NETWORKS, build_network
+from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import RECIPES, with_settings
 from fer_edge.train.run_folder import choose_calibration
 from fer_edge.train.splits import make_split
@@ -74,6 +75,22 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, faces):
     with pytest.raises(FileNotFoundError, match="no weights at"):
         train_run(plan, faces, make_split(faces, "subject"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "flags", "precision"),
+    [
+        ("vgg16", "avx2 amx_bf16", "mixed_bfloat16"),
+        ("cnn", "avx2 avx512_bf16", "mixed_bfloat16"),
+        ("cnn", "avx2 avx512f", "float32"),
+        ("mobilenet_v2", "avx2 avx512_bf16", "float32"),
+    ],
+)
+def test_bfloat16_is_chosen_where_cpu_and_network_gain_from_it(monkeypatch, network, flags, precision):
+    monkeypatch.setattr("fer_edge.train.precision._has_gpu", lambda: False)
+    monkeypatch.setattr("pathlib.Path.is_file", lambda self: True)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda self: f"processor : 0\nflags : fpu {flags}\n")
+    assert choose_precision(network, "auto") == precision
 
 
 def test_mixed_precision_reaches_the_layers_and_the_kept_model_is_float32(tmp_path, faces):
