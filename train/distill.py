@@ -1,42 +1,58 @@
-"""Distillation: what an ensemble of trained runs thinks of each training face becomes part of its label."""
+"""Distillation: what an ensemble of trained models thinks of each training face becomes part of its label."""
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.edge_runtime.classify import Classifier
+from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.edge_runtime.whole_file import whole_file
-from fer_edge.train.evaluate import keras_probabilities
+from fer_edge.train.evaluate import Probabilities, keras_probabilities, tflite_probabilities
 from fer_edge.train.faces import Faces
-from fer_edge.train.run_folder import MODEL_FILE, check_unseen, read_run_file
+from fer_edge.train.run_folder import MODEL_FILE, check_unseen, check_unseen_by_file, is_model_file, read_run_file
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import with_temperature
 
 CACHE_FOLDER = ".opinions"
+SMALLEST_OPINION = 1 / 1024
 
 Floats = npt.NDArray[np.float32]
 
 
 def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
-    """Check that runs can teach: finished, of the same labels, and without a look at the faces that will be reported.
+    """Check that models can teach: finished, of the same labels, and without a look at the faces that will be reported.
+
+    Args:
+        teachers: Run folders and .tflite files.
+        faces: The dataset.
+        split: Its division.
 
     Raises:
-        FileNotFoundError: If one is no finished run.
+        FileNotFoundError: If one is no finished run and no file.
         ValueError: If one has other labels, or was trained on validation or test faces of this split.
     """
     for teacher in teachers:
-        run = read_run_file(Path(teacher))
-        if not run["finished"]:
-            raise FileNotFoundError(f"the teacher '{teacher}' is not finished. Finish it: fer-edge train ... --resume")
-        if tuple(run["labels"]) != faces.labels:
+        told = f"the teacher '{teacher}'"
+        if is_model_file(teacher):
+            contract = read_contract(teacher)
+            labels = contract.labels
+            check_unseen_by_file(contract, told, faces, split)
+        else:
+            run = read_run_file(Path(teacher))
+            if not run["finished"]:
+                raise FileNotFoundError(f"{told} is not finished. Finish it: fer-edge train ... --resume")
+            labels = tuple(run["labels"])
+            check_unseen(run, told, faces, split)
+        if labels != faces.labels:
             raise ValueError(
-                f"the teacher '{teacher}' knows {', '.join(run['labels'])}, the data has {', '.join(faces.labels)}. "
+                f"{told} knows {', '.join(labels)}, the data has {', '.join(faces.labels)}. "
                 "Take a teacher of the same labels, or --map the data"
             )
-        check_unseen(run, f"the teacher '{teacher}'", faces, split)
 
 
 def teacher_labels(
@@ -45,7 +61,7 @@ def teacher_labels(
     """Return the teachers' mean probabilities, softened.
 
     Args:
-        teachers: Run folders.
+        teachers: Run folders and .tflite files.
         faces: The dataset.
         chosen: Indices of the faces to judge.
         temperature: Above 1 softens: teachers are too sure of faces that they were trained on.
@@ -62,21 +78,35 @@ def teacher_labels(
 
 def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
     """Return a teacher's probabilities for every face of a dataset, the mean over the face and its mirror image."""
-    run = read_run_file(teacher)
-    path = cache / CACHE_FOLDER / f"{run['model_digest'][:16]}-{_order(faces)}.npy"
+    path = cache / CACHE_FOLDER / f"{_model_digest(teacher)[:16]}-{_order(faces)}.npy"
     if path.is_file():
         return np.asarray(np.load(path), np.float32)
-    import keras
-
-    model = keras.models.load_model(teacher / MODEL_FILE, compile=False)
     mirrored = dataclasses.replace(faces, images=tuple(np.ascontiguousarray(image[:, ::-1]) for image in faces.images))
-    resolution = run["data"]["resolution_px"]
-    opinion = keras_probabilities(model, faces, resolution) + keras_probabilities(model, mirrored, resolution)
-    opinion /= 2
+    judge = _judge(teacher)
+    opinion = (judge(faces) + judge(mirrored)) / 2
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, opinion)
     return opinion
+
+
+def _model_digest(teacher: Path) -> str:
+    if is_model_file(teacher):
+        return hashlib.sha256(teacher.read_bytes()).hexdigest()
+    return str(read_run_file(teacher)["model_digest"])
+
+
+def _judge(teacher: Path) -> Callable[[Faces], Probabilities]:
+    """Return what gives a teacher's probabilities of faces."""
+    if is_model_file(teacher):
+        classifier = Classifier(teacher)
+        # What a quantised output rounds to 0 lies between 0 and half a step of 1/256; softening tells 0 and that apart.
+        return lambda those: np.maximum(tflite_probabilities(classifier, those), SMALLEST_OPINION)
+    import keras
+
+    resolution = read_run_file(teacher)["data"]["resolution_px"]
+    model = keras.models.load_model(teacher / MODEL_FILE, compile=False)
+    return partial(keras_probabilities, model, training_resolution_px=resolution)
 
 
 def _order(faces: Faces) -> str:

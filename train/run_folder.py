@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.edge_runtime.contract import Contract
 from fer_edge.edge_runtime.whole_file import whole_file, write_whole
 from fer_edge.train.faces import Faces
-from fer_edge.train.splits import Split
+from fer_edge.train.splits import Split, ids_digest
 
 if TYPE_CHECKING:
     from fer_edge.train.fit import Plan
@@ -74,6 +75,33 @@ def check_unseen(run: dict[str, Any], told: str, faces: Faces, split: Split) -> 
         raise ValueError(
             f"{told} was trained on {len(seen)} faces that are validation or test here. "
             "Take one of the same split, seed and fold, or one of other data"
+        )
+
+
+def is_model_file(source: str | Path) -> bool:
+    """Whether a teacher or a source of initial weights is a .tflite file and no run folder."""
+    return Path(source).suffix == ".tflite"
+
+
+def check_unseen_by_file(contract: Contract, told: str, faces: Faces, split: Split) -> None:
+    """Check what check_unseen does, for a .tflite file: it tells the digest of its training faces, not their ids.
+
+    Args:
+        contract: What the file says of itself.
+        told: What it is here, for the error.
+        faces: The dataset.
+        split: Its division.
+
+    Raises:
+        ValueError: If it was trained on the same data under another split.
+    """
+    if contract.data_fingerprint != faces.fingerprint:
+        return
+    if contract.split["train_digest"] != ids_digest(split.ids(faces)["train"]):
+        own = f"split {contract.split['name']}, seed {contract.split['seed']}"
+        raise ValueError(
+            f"{told} was trained on other faces of the same data ({own}), so it may have seen validation or test faces of "
+            "this split. Take one of the same split, seed and fold, or one of other data"
         )
 
 

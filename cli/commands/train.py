@@ -23,7 +23,13 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
     metavar="[NETWORK=]SOURCE",
     help="auto (default), imagenet, none, a file or a run folder; for one network or for all.",
 )
-@click.option("--teacher", "teachers", multiple=True, metavar="RUN", help="Learn from this run too; several are an ensemble.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="RUN|FILE",
+    help="Learn from a run or .tflite file too; several: their mean.",
+)
 @click.option("--ferplus", metavar="FILE", help="FER+ table (fer2013new.csv): learn its votes in place of FER2013's labels.")
 @click.option("--image-size", type=int, help="Input side in pixels.  [default: the network's]")
 @click.option("--epochs", type=int, help="Number of epochs.  [default: the recipe's]")
