@@ -99,8 +99,8 @@ def commands(training: Record, contract: Contract, recipe_options: RecipeOptions
     plan, split = training["plan"], training["split"]
     train = ["fer-edge", "train", plan["network"], "--data", _source(training), "--split", split["name"]]
     train += [*recipe_options(plan["network"], plan["recipe"]), "--epochs", str(plan["epochs"]), "--seed", str(plan["seed"])]
-    train += ["--image-size", str(plan["image_size"]), "--weights", _weights(plan["weights"])]
-    train += [word for teacher in plan["teachers"] for word in ("--teacher", f"runs/{teacher}")]
+    train += ["--image-size", str(plan["image_size"]), "--weights", _path(plan["weights"])]
+    train += [word for teacher in plan["teachers"] for word in ("--teacher", _path(teacher))]
     train += [word for pair in training.get("map", ()) for word in ("--map", pair)]
     if plan.get("ferplus"):
         train += ["--ferplus", plan["ferplus"]]
@@ -117,9 +117,11 @@ def _source(training: Record) -> str:
     return f"{training['data']}.csv" if training["plan"].get("ferplus") else f"{training['data']}.zip"
 
 
-def _weights(source: str) -> str:
-    """Return a source of weights; what is neither a word of --weights nor a file is the name of a run."""
-    return source if source in ("auto", "imagenet", "none") or Path(source).suffix in (".h5", ".keras") else f"runs/{source}"
+def _path(source: str) -> str:
+    """Return a source of weights or a teacher; what is neither a word of --weights nor a file is the name of a run."""
+    if source in ("auto", "imagenet", "none") or Path(source).suffix in (".h5", ".keras"):
+        return source
+    return f"models/{source}" if Path(source).suffix == ".tflite" else f"runs/{source}"
 
 
 def _conversion(training: Record, contract: Contract) -> list[str]:

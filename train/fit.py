@@ -192,9 +192,9 @@ def _build(
     import keras
 
     network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    loaded = load_weights(network, plan.network, plan.weights)
     used = faces.take(np.concatenate([split.train, split.validation]))
     images = grey_batch(used, plan.image_size, faces.resolution_px)
+    loaded = load_weights(network, plan.network, plan.weights, images[: len(split.train)])
     known = np.concatenate([labels, _one_hot(faces, split.validation)])
     number = keras.Input((), dtype="int32", name="number")
     grey, answer = face_source(images, known, plan.recipe.augmentation, plan.seed)(number)

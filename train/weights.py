@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.train.faces import Faces
+from fer_edge.train.model_file import load_model_file
 from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling
-from fer_edge.train.run_folder import MODEL_FILE, RUN_FILE, check_unseen, read_run_file
+from fer_edge.train.run_folder import (
+    MODEL_FILE,
+    RUN_FILE,
+    check_unseen,
+    check_unseen_by_file,
+    is_model_file,
+    read_run_file,
+)
 from fer_edge.train.splits import Split
 
 if TYPE_CHECKING:
     import keras
 
 WORDS = ("auto", "imagenet", "none")
-SOURCES = "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras file, or a run folder"
+SOURCES = "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, or a run folder"
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def check_source(name: str, source: str) -> None:
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no weights at '{source}'. Give {SOURCES}")
-    if application is None and path.is_file() and path.suffix != ".keras":
+    if application is None and path.is_file() and path.suffix not in (".keras", ".tflite"):
         raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
 
 
@@ -84,22 +93,26 @@ def check_donor(source: str, faces: Faces, split: Split) -> None:
 
     Raises:
         FileNotFoundError: If it is a folder without a run.
-        ValueError: If the run was trained on validation or test faces of this split.
+        ValueError: If the run was trained on validation or test faces of this split, or the .tflite file may have been.
     """
     path = Path(source)
+    if is_model_file(source):
+        check_unseen_by_file(read_contract(path), f"'{path}' of --weights", faces, split)
+        return
     folder = path if path.is_dir() else path.parent
     if source in WORDS or not (path.is_dir() or (path.name == MODEL_FILE and (folder / RUN_FILE).is_file())):
         return
     check_unseen(read_run_file(folder), f"the run '{folder}' of --weights", faces, split)
 
 
-def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
+def load_weights(model: "keras.Model", name: str, source: str, faces: npt.NDArray[np.uint8] | None = None) -> LoadedWeights:
     """Give a freshly built network its initial weights, in place.
 
     Args:
         model: A network made by build_network.
         name: Its name in NETWORKS.
         source: ``auto`` (ImageNet where it can be had, else none), ``imagenet`` (keras downloads it), ``none``, or a path.
+        faces: uint8 array (n, size, size, 1), grey: training faces, which a .tflite file needs; see load_model_file.
 
     Returns:
         What was loaded.
@@ -114,6 +127,10 @@ def load_weights(model: "keras.Model", name: str, source: str) -> LoadedWeights:
     if source in ("auto", "imagenet"):
         return _load_imagenet(model, name, required=source == "imagenet")
     path = Path(source)
+    if is_model_file(source):
+        if faces is None:
+            raise ValueError(f"the weights of {path} need training faces to go on from")
+        return LoadedWeights(source, load_model_file(model, path, faces))
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / MODEL_FILE if path.is_dir() else path)
     return _load_application(model, name, path)

@@ -1,0 +1,125 @@
+"""A .tflite file as teacher and as initial weights."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from fer_edge.convert.converter import convert_keras
+from fer_edge.convert.equalize import equalize
+from fer_edge.convert.fold import fold_model
+from fer_edge.convert.metadata import attach
+from fer_edge.convert.recipes import RECIPES
+from fer_edge.edge_runtime.classify import Classifier
+from fer_edge.edge_runtime.contract import ModelError, read_contract
+from fer_edge.edge_runtime.find_model import shipped_models
+from fer_edge.train.distill import SMALLEST_OPINION, check_teachers, teacher_labels
+from fer_edge.train.evaluate import keras_probabilities, tflite_probabilities
+from fer_edge.train.faces import grey_batch
+from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.model_file import load_model_file
+from fer_edge.train.networks import NETWORKS, build_network
+from fer_edge.train.recipes import RECIPES as TRAINING
+from fer_edge.train.splits import make_split
+from fer_edge.train.synthetic import synthetic_faces
+from fer_edge.train.weights import check_donor, load_weights
+
+
+def first_norm(model):
+    return next((layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)), None)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name, models, tmp_path):
+    size = NETWORKS[name].min_image_size
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (8, size, size, 1), np.uint8)
+    rgb = np.repeat(grey, 3, axis=-1)
+    trained = build_network(name, size, 5)
+    for layer in trained.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([np.abs(rng.normal(1, 0.3, value.shape)) + 0.05 for value in layer.get_weights()])
+    flatbuffer = convert_keras(equalize(fold_model(trained), rgb), RECIPES["float32"], rgb, tmp_path / "log")
+    labels = ("angry", "fear", "happy", "sad", "surprise")
+    contract = replace(read_contract(models["float32"]), architecture=name, labels=labels, image_size=size)
+    file = tmp_path / "model.tflite"
+    file.write_bytes(attach(flatbuffer, contract))
+    again = build_network(name, size, 5)
+    assert load_model_file(again, file, grey) == ()
+    expected = np.asarray(trained(rgb.astype(np.float32), training=False))
+    assert np.asarray(again(rgb.astype(np.float32), training=False)) == pytest.approx(expected, abs=2e-4)
+    norm = first_norm(again)
+    if norm is not None:
+        seen = np.asarray(keras.Model(again.input, norm.input)(rgb.astype(np.float32)))
+        assert np.asarray(norm.moving_mean) == pytest.approx(seen.mean(axis=(0, 1, 2)), rel=1e-3, abs=1e-4)
+        assert np.asarray(norm.moving_variance) == pytest.approx(seen.var(axis=(0, 1, 2)), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_a_shipped_int8_file_answers_alike_as_a_network(name):
+    faces = synthetic_faces(5)
+    file = shipped_models()[name]
+    classifier = Classifier(file)
+    model = build_network(name, classifier.contract.image_size, len(classifier.labels))
+    assert load_model_file(model, file, grey_batch(faces, classifier.contract.image_size, 48)) == ()
+    ours, theirs = keras_probabilities(model, faces, 48), tflite_probabilities(classifier, faces)
+    assert np.abs(ours - theirs).mean() < 0.02
+    assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.9
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])
+def test_every_precision_gives_its_weights_back(precision, models, source, run_folder):
+    donor = keras.models.load_model(run_folder / "model.keras", compile=False)
+    model = build_network("cnn", 32, len(source.run.labels))
+    grey = source.calibration[..., :1]
+    assert load_model_file(model, models[precision], grey) == ()
+    rgb = source.calibration.astype(np.float32)
+    expected = donor.predict(rgb, verbose=0)
+    assert np.abs(model.predict(rgb, verbose=0) - expected).mean() < (1e-3 if precision == "float16" else 0.02)
+
+
+def test_a_file_of_other_labels_gives_all_but_the_head(models, source):
+    model = build_network("cnn", 32, 3)
+    assert load_model_file(model, models["int8"], source.calibration[..., :1]) == ("probabilities",)
+
+
+def test_a_file_that_does_not_fit_is_refused(models, source, tmp_path):
+    model = build_network("cnn_nano", 32, 3)
+    grey = source.calibration[..., :1]
+    with pytest.raises(ValueError, match="holds another network"):
+        load_model_file(model, models["int8"], grey)
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        load_weights(model, "cnn_nano", str(tmp_path / "none.tflite"), grey)
+    (tmp_path / "text.tflite").write_text("no model")
+    with pytest.raises(ModelError, match=r"is not a \.tflite file"):
+        load_model_file(model, tmp_path / "text.tflite", grey)
+
+
+def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(models, faces):
+    other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
+    file = str(models["int8"])
+    told = r"was trained on other faces of the same data \(split subject, seed 1\)"
+    with pytest.raises(ValueError, match=f"the teacher .* {told}"):
+        check_teachers([file], faces, other)
+    with pytest.raises(ValueError, match=f"of --weights {told}"):
+        check_donor(file, faces, other)
+    check_teachers([file], faces, same)
+    check_donor(file, faces, same)
+    elsewhere = synthetic_faces(10)
+    check_donor(file, elsewhere, make_split(elsewhere, "subject"))
+
+
+def test_a_run_begins_from_a_file_and_learns_from_one(models, faces, tmp_path):
+    file = str(models["int8"])
+    split = make_split(faces, "subject", seed=1)
+    plan = make_plan("cnn", TRAINING["edge"], image_size=32, epochs=1, seed=1, weights=file, teachers=[file])
+    run = train_run(plan, faces, split, tmp_path / "run")
+    assert run["weights"] == {"source": file, "fresh_layers": [], "note": None}
+    opinion = teacher_labels([file], faces, split.train, 1.0, tmp_path)
+    assert opinion.min() >= SMALLEST_OPINION / 2
+    classifier = Classifier(file)
+    face = faces.images[split.train[0]]
+    mean = (classifier.probabilities(face) + classifier.probabilities(np.ascontiguousarray(face[:, ::-1]))) / 2
+    assert opinion[0] == pytest.approx(np.maximum(mean, SMALLEST_OPINION), abs=0.01)
