@@ -69,7 +69,7 @@ def _variants(runs: Runs) -> list[tuple[str, Published, list[Record]]]:
         for run in runs:
             if run["network"] == name:
                 plan = run["plan"]
-                told = f"{plan['epochs']} epochs from {run['started_from']}, {plan['image_size']} px"
+                told = f"{plan['epochs']} epochs, {plan['image_size']} px, from {run['started_from']}"
                 groups.setdefault(told, []).append(run)
         for told, own in sorted(groups.items()) or [("", [])]:
             variants.append((f"{row.title}, {told}" if len(groups) > 1 else row.title, row, own))
@@ -205,30 +205,30 @@ def plot_comparison(trainings: Runs, path: Path) -> None:
 
     Args:
         trainings: Training records.
-        path: Picture file to write. Bars are means, whiskers their 95 % intervals; a bar is absent where nothing was measured.
+        path: Picture file to write. A row for each row of table 5; bars are means, whiskers their 95 % intervals; a bar is
+            absent where nothing was measured.
     """
     from matplotlib.figure import Figure as Canvas
 
-    paper = [run for run in trainings if run["data"] == COMPARED_DATA and run["recipe"] == "paper"]
-    canvas = Canvas(figsize=(8, 4), layout="constrained")
+    variants = _variants([run for run in trainings if run["data"] == COMPARED_DATA and run["recipe"] == "paper"])
+    canvas = Canvas(figsize=(9, 1.2 + 0.6 * len(variants)), layout="constrained")
     axes = canvas.subplots()
-    axes.bar(
-        [k - 0.27 for k in range(len(PUBLISHED))], [row.test_accuracy for row in PUBLISHED.values()], 0.26, label="published"
-    )
+    axes.barh([k - 0.27 for k in range(len(variants))], [row.test_accuracy for _, row, _ in variants], 0.26, label="published")
     for shift, split in ((0.0, "paper"), (0.27, "subject")):
         tests = {
-            k + shift: [r["metrics"]["test"]["accuracy"] for r in paper if (r["network"], r["split"]["name"]) == (name, split)]
-            for k, name in enumerate(PUBLISHED)
+            k + shift: [run["metrics"]["test"]["accuracy"] for run in own if run["split"]["name"] == split]
+            for k, (_, _, own) in enumerate(variants)
         }
         means = {place: estimate(values) for place, values in tests.items() if values}
         reach = [[m.mean - m.low for m in means.values()], [m.high - m.mean for m in means.values()]]
-        heights = [mean.mean for mean in means.values()]
+        lengths = [mean.mean for mean in means.values()]
         repeated = any(low or high for low, high in zip(*reach, strict=True))
-        axes.bar(list(means), heights, 0.26, yerr=reach if repeated else None, capsize=3, label=f"ours, {split} split")
-    axes.set_xticks(range(len(PUBLISHED)), [row.title for row in PUBLISHED.values()])
-    axes.set_ylabel("test accuracy")
-    axes.set_ylim(0, 1.05)
-    axes.grid(axis="y", alpha=0.3)
+        axes.barh(list(means), lengths, 0.26, xerr=reach if repeated else None, capsize=3, label=f"ours, {split} split")
+    axes.set_yticks(range(len(variants)), [title.replace(", from", "\nfrom") for title, _, _ in variants], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("test accuracy")
+    axes.set_xlim(0, 1.05)
+    axes.grid(axis="x", alpha=0.3)
     canvas.legend(loc="outside upper center", ncols=3, frameon=False)
     with whole_file(path) as temporary:
         canvas.savefig(temporary, dpi=120)

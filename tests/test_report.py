@@ -68,8 +68,8 @@ def test_runs_of_other_weights_or_epochs_are_not_mixed_into_one_mean():
         "Accuracy (published table 5)",
     )
     assert [(row[0], row[6]) for row in rows[:2]] == [
-        ("CNN, 30 epochs from cnn-fer2013, 48 px", "0.9800"),
-        ("CNN, 30 epochs from none, 48 px", "0.9000"),
+        ("CNN, 30 epochs, 48 px, from cnn-fer2013", "0.9800"),
+        ("CNN, 30 epochs, 48 px, from none", "0.9000"),
     ]
 
 
