@@ -43,5 +43,13 @@ def shipped_models() -> dict[str, Path]:
     return {path.name.partition("_fer2013")[0]: path for path in sorted(SHIPPED.glob("*_fer2013_int8.tflite"))}
 
 
+def shipped_or_path(source: str) -> str:
+    """Return the path of a model that comes with fer-edge where ``source`` is its network's name, else ``source`` itself.
+
+    A file or folder of that name comes first.
+    """
+    return source if Path(source).exists() else str(shipped_models().get(source, source))
+
+
 def _newest(folder: Path) -> Path | None:
     return max(folder.rglob("*_int8*.tflite"), key=lambda path: path.stat().st_mtime_ns, default=None)

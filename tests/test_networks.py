@@ -7,6 +7,7 @@ from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES
 from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.edge_runtime.find_model import shipped_models
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights
 
@@ -102,6 +103,9 @@ def test_another_run_gives_all_weights_but_a_head_of_another_size(run_folder):
 
 def test_weights_are_named_per_network_or_for_all():
     assert parse_weights(["none", "cnn=run"], ["cnn", "vgg16"]) == {"cnn": "run", "vgg16": "none"}
+    shipped = str(shipped_models()["mobilenet_v2"])
+    assert parse_weights(["mobilenet_v2"], ["mobilenet_v2"]) == {"mobilenet_v2": shipped}
+    assert parse_weights(["mobilenet_v2=mobilenet_v2"], ["mobilenet_v2", "cnn"]) == {"mobilenet_v2": shipped, "cnn": "auto"}
     with pytest.raises(ValueError, match="names 'densenet121', which is not trained here"):
         parse_weights(["densenet121=x"], ["cnn"])
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.edge_runtime.find_model import shipped_or_path
 from fer_edge.train.faces import Faces
 from fer_edge.train.model_file import load_model_file
 from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     import keras
 
 WORDS = ("auto", "imagenet", "none")
-SOURCES = "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, or a run folder"
+SOURCES = (
+    "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, a run folder, or the name of a "
+    "model that comes with fer-edge"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class LoadedWeights:
 def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
     """Read ``[NETWORK=]SOURCE`` values into one source per network, ``auto`` where none is given.
 
+    The name of a model that comes with fer-edge becomes its path.
+
     Raises:
         ValueError: If a network is named that is not trained.
     """
@@ -54,9 +60,9 @@ def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, s
     for value in values:
         name, equals, source = value.partition("=")
         if not equals:
-            result |= dict.fromkeys(networks, value)
+            result |= dict.fromkeys(networks, shipped_or_path(value))
         elif name in result:
-            result[name] = source
+            result[name] = shipped_or_path(source)
         else:
             raise ValueError(f"--weights names '{name}', which is not trained here; trained are: {', '.join(networks)}")
     return result

@@ -21,13 +21,13 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
     "--weights",
     multiple=True,
     metavar="[NETWORK=]SOURCE",
-    help="auto (default), imagenet, none, a file or a run folder; for one network or for all.",
+    help="auto (default), imagenet, none, a file, a run folder, or a model that comes with fer-edge; for one network or all.",
 )
 @click.option(
     "--teacher",
     "teachers",
     multiple=True,
-    metavar="RUN|FILE",
+    metavar="RUN|MODEL",
     help="Learn from a run or .tflite file too; several: their mean.",
 )
 @click.option("--ferplus", metavar="FILE", help="FER+ table (fer2013new.csv): learn its votes in place of FER2013's labels.")
@@ -94,10 +94,12 @@ def _plans(
     recipe_name: str,
     settings: tuple[str, ...],
     weights: tuple[str, ...],
+    teachers: tuple[str, ...],
     seeds: str,
     **options: Any,
 ) -> list[Any]:
     """Return a plan per network and seed."""
+    from fer_edge.edge_runtime.find_model import shipped_or_path
     from fer_edge.train.fit import make_plan
     from fer_edge.train.networks import NETWORKS, find_network
     from fer_edge.train.recipes import find_recipe, with_settings
@@ -108,9 +110,10 @@ def _plans(
     for name in names:
         find_network(name)
     sources = parse_weights(weights, names)
+    taught = [shipped_or_path(teacher) for teacher in teachers]
     recipes = {name: with_settings(find_recipe(recipe_name, name), settings) for name in names}
     return [
-        make_plan(name, recipes[name], seed=seed, weights=sources[name], **options)
+        make_plan(name, recipes[name], seed=seed, weights=sources[name], teachers=taught, **options)
         for name in names
         for seed in _numbers(seeds)
     ]
