@@ -57,7 +57,7 @@ def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name,
         assert np.asarray(norm.moving_variance) == pytest.approx(seen.var(axis=(0, 1, 2)), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(shipped_models()))
+@pytest.mark.parametrize("name", ["cnn_nano", "mobilenet_v2"])
 def test_a_shipped_int8_file_answers_alike_as_a_network(name):
     faces = synthetic_faces(5)
     file = shipped_models()[name]

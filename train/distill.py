@@ -83,7 +83,8 @@ def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
         return np.asarray(np.load(path), np.float32)
     mirrored = dataclasses.replace(faces, images=tuple(np.ascontiguousarray(image[:, ::-1]) for image in faces.images))
     judge = _judge(teacher)
-    opinion = (judge(faces) + judge(mirrored)) / 2
+    opinion = judge(faces) + judge(mirrored)
+    opinion /= 2
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, opinion)
@@ -101,7 +102,7 @@ def _judge(teacher: Path) -> Callable[[Faces], Probabilities]:
     if is_model_file(teacher):
         classifier = Classifier(teacher)
         # What a quantised output rounds to 0 lies between 0 and half a step of 1/256; softening tells 0 and that apart.
-        return lambda those: np.maximum(tflite_probabilities(classifier, those), SMALLEST_OPINION)
+        return lambda those: tflite_probabilities(classifier, those).clip(min=SMALLEST_OPINION)
     import keras
 
     resolution = read_run_file(teacher)["data"]["resolution_px"]

@@ -147,7 +147,8 @@ def _unfold(
             (mean, variance), (scale, offset) = statistics[id(layer.input)], folded[id(layer.input)]
             spread = np.sqrt(variance + layer.epsilon)
             made = np.ones_like(scale) if layer.scale else scale * spread
-            _set_norm(layer, mean, variance, scale * spread / made, (offset + scale * mean) / made)
+            centred = np.asarray((offset + scale * mean) / made, np.float32)
+            _set_norm(layer, mean, variance, scale * spread / made, centred)
         elif layer.weights:
             kernel, *bias = layer.get_weights()
             layer.set_weights([kernel * read[:, None], *bias])
