@@ -43,12 +43,12 @@ def training_record(folder: Path) -> Record:
             # Where files lie is the user's own business; the names of runs are what a reader can use.
             "plan": {
                 **plan,
-                "teachers": [_name(name) for name in plan.get("teachers", [])],
-                "weights": _name(plan["weights"]),
+                "teachers": [_source_name(name) for name in plan.get("teachers", [])],
+                "weights": _source_name(plan["weights"]),
                 "ferplus": _name(plan["ferplus"]) if plan.get("ferplus") else None,
             },
             "map": run["data"].get("map", []),
-            "started_from": _name(run["weights"]["source"]),
+            "started_from": _source_name(run["weights"]["source"]),
             "metrics": run["metrics"],
             "temperature": run.get("temperature"),
             "parameters": run["parameters"],
@@ -64,6 +64,11 @@ def training_record(folder: Path) -> Record:
         figures = {name: contract.metrics[name] for name in CONVERTED}
         record["converted"][contract.precision] = {"file_bytes": model.stat().st_size, **figures}
     return record
+
+
+def _source_name(source: str) -> str:
+    path = Path(source)
+    return "/".join(path.parts[-2:]) if path.suffix == ".tflite" else _name(source)  # files of several runs have one name
 
 
 def _name(source: str) -> str:

@@ -9,6 +9,7 @@ from fer_edge.benchmarks.accuracy import Record
 from fer_edge.benchmarks.comparison import markdown
 from fer_edge.benchmarks.report import NOT_MEASURED
 from fer_edge.edge_runtime.contract import Contract, read_contract
+from fer_edge.edge_runtime.find_model import shipped_models
 
 USE = """## Intended use
 
@@ -99,8 +100,8 @@ def commands(training: Record, contract: Contract, recipe_options: RecipeOptions
     plan, split = training["plan"], training["split"]
     train = ["fer-edge", "train", plan["network"], "--data", _source(training), "--split", split["name"]]
     train += [*recipe_options(plan["network"], plan["recipe"]), "--epochs", str(plan["epochs"]), "--seed", str(plan["seed"])]
-    train += ["--image-size", str(plan["image_size"]), "--weights", _path(plan["weights"])]
-    train += [word for teacher in plan["teachers"] for word in ("--teacher", _path(teacher))]
+    train += ["--image-size", str(plan["image_size"]), "--weights", _source_option(plan["weights"])]
+    train += [word for teacher in plan["teachers"] for word in ("--teacher", _source_option(teacher))]
     train += [word for pair in training.get("map", ()) for word in ("--map", pair)]
     if plan.get("ferplus"):
         train += ["--ferplus", plan["ferplus"]]
@@ -117,11 +118,11 @@ def _source(training: Record) -> str:
     return f"{training['data']}.csv" if training["plan"].get("ferplus") else f"{training['data']}.zip"
 
 
-def _path(source: str) -> str:
-    """Return a source of weights or a teacher; what is neither a word of --weights nor a file is the name of a run."""
-    if source in ("auto", "imagenet", "none") or Path(source).suffix in (".h5", ".keras"):
+def _source_option(source: str) -> str:
+    """Return what --weights or --teacher takes for a source of a record: a word or file as it is, a run below ``runs``."""
+    if source in ("auto", "imagenet", "none", *shipped_models()) or Path(source).suffix in (".h5", ".keras"):
         return source
-    return f"models/{source}" if Path(source).suffix == ".tflite" else f"runs/{source}"
+    return source if source.startswith("models/") else f"runs/{source}"
 
 
 def _conversion(training: Record, contract: Contract) -> list[str]:

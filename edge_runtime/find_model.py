@@ -21,21 +21,18 @@ def find_model(model: str | Path | None = None) -> Path:
     """
     if model is None:
         return _newest(OWN_MODELS) or shipped_models()[DEFAULT_NETWORK]
-    path = Path(model)
+    path = shipped_or_path(model)
     if path.is_dir():
         newest = _newest(path)
         if newest is None:
             raise FileNotFoundError(f"no int8 model under '{path}'. Name a file, or make one: fer-edge convert --int8")
         return newest
-    if path.exists():
-        return path
-    shipped = shipped_models()
-    if str(model) not in shipped:
+    if not path.exists():
         raise FileNotFoundError(
             f"no model file '{model}'. Make one: fer-edge convert RUN --int8; or take one that comes with fer-edge: "
-            f"{', '.join(shipped)}"
+            f"{', '.join(shipped_models())}"
         )
-    return shipped[str(model)]
+    return path
 
 
 def shipped_models() -> dict[str, Path]:
@@ -43,12 +40,13 @@ def shipped_models() -> dict[str, Path]:
     return {path.name.partition("_fer2013")[0]: path for path in sorted(SHIPPED.glob("*_fer2013_int8.tflite"))}
 
 
-def shipped_or_path(source: str) -> str:
-    """Return the path of a model that comes with fer-edge where ``source`` is its network's name, else ``source`` itself.
+def shipped_or_path(source: str | Path) -> Path:
+    """Return the model that comes with fer-edge where ``source`` is its network's name and nothing else is called so.
 
-    A file or folder of that name comes first.
+    Anything else comes back as it is, whether it exists or not.
     """
-    return source if Path(source).exists() else str(shipped_models().get(source, source))
+    path = Path(source)
+    return path if path.exists() else shipped_models().get(str(source), path)
 
 
 def _newest(folder: Path) -> Path | None:

@@ -7,10 +7,11 @@ from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES
 from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.edge_runtime.find_model import shipped_models
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights
 
+THREE = ("angry", "happy", "sad")
+NO_FACES = np.empty((0, 32, 32, 1), np.uint8)  # only a .tflite file asks for some
 PARAMETERS = {
     "cnn": 1_000_000,
     "vgg16": 14_700_000,
@@ -71,7 +72,7 @@ def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_
             layer.moving_mean.assign(np.random.default_rng(1).normal(0, 0.1, layer.moving_mean.shape))
     backbone.save_weights(tmp_path / "dense.weights.h5")
     model = build_network("densenet121", 64, 3)
-    loaded = load_weights(model, "densenet121", str(tmp_path / "dense.weights.h5"))
+    loaded = load_weights(model, "densenet121", str(tmp_path / "dense.weights.h5"), THREE, NO_FACES)
     assert loaded.fresh_layers == ("probabilities",)
     # A face of one tone: only the zero-padded border differs, so compare the first convolution's middle.
     grey = np.full((1, 64, 64, 3), 90.0, np.float32)
@@ -84,28 +85,35 @@ def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_
 def test_weights_that_do_not_fit_are_refused(tmp_path, run_folder):
     model = build_network("mobilenet_v2", 32, 3)
     with pytest.raises(FileNotFoundError, match="no weights at"):
-        load_weights(model, "mobilenet_v2", str(tmp_path / "none.h5"))
+        load_weights(model, "mobilenet_v2", str(tmp_path / "none.h5"), THREE, NO_FACES)
     with pytest.raises(ValueError, match="holds another network"):
-        load_weights(model, "mobilenet_v2", str(run_folder))
+        load_weights(model, "mobilenet_v2", str(run_folder), THREE, NO_FACES)
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match="does not fit mobilenet_v2"):
-        load_weights(model, "mobilenet_v2", str(tmp_path / "other.weights.h5"))
+        load_weights(model, "mobilenet_v2", str(tmp_path / "other.weights.h5"), THREE, NO_FACES)
 
 
-def test_another_run_gives_all_weights_but_a_head_of_another_size(run_folder):
+def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_both_know(run_folder, faces):
     donor = keras.models.load_model(run_folder / "model.keras", compile=False)
+    kernel, bias = donor.get_layer("probabilities").get_weights()
+    labels = ("happy", "calm", "angry")
     model = build_network("cnn", 32, 3)
-    loaded = load_weights(model, "cnn", str(run_folder))
+    random = model.get_layer("probabilities").get_weights()[0]
+    loaded = load_weights(model, "cnn", str(run_folder), labels, NO_FACES)
     assert loaded.fresh_layers == ("probabilities",)
     assert np.array_equal(model.get_layer("fc").get_weights()[0], donor.get_layer("fc").get_weights()[0])
+    happy, angry = faces.labels.index("happy"), faces.labels.index("angry")
+    given, given_bias = model.get_layer("probabilities").get_weights()
+    assert np.array_equal(given, np.stack([kernel[:, happy], random[:, 1], kernel[:, angry]], axis=1))
+    assert given_bias[[0, 2]] == pytest.approx(bias[[happy, angry]])
+    whole = build_network("cnn", 32, len(faces.labels))
+    assert load_weights(whole, "cnn", str(run_folder), faces.labels, NO_FACES).fresh_layers == ()
+    assert np.array_equal(whole.get_layer("probabilities").get_weights()[0], kernel)
 
 
 def test_weights_are_named_per_network_or_for_all():
     assert parse_weights(["none", "cnn=run"], ["cnn", "vgg16"]) == {"cnn": "run", "vgg16": "none"}
-    shipped = str(shipped_models()["mobilenet_v2"])
-    assert parse_weights(["mobilenet_v2"], ["mobilenet_v2"]) == {"mobilenet_v2": shipped}
-    assert parse_weights(["mobilenet_v2=mobilenet_v2"], ["mobilenet_v2", "cnn"]) == {"mobilenet_v2": shipped, "cnn": "auto"}
     with pytest.raises(ValueError, match="names 'densenet121', which is not trained here"):
         parse_weights(["densenet121=x"], ["cnn"])
 

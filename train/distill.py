@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.edge_runtime.find_model import shipped_models, shipped_or_path
 from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.evaluate import Probabilities, keras_probabilities, tflite_probabilities
 from fer_edge.train.faces import Faces
@@ -28,22 +29,28 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
     """Check that models can teach: finished, of the same labels, and without a look at the faces that will be reported.
 
     Args:
-        teachers: Run folders and .tflite files.
+        teachers: Run folders, .tflite files and names of models that come with fer-edge.
         faces: The dataset.
         split: Its division.
 
     Raises:
-        FileNotFoundError: If one is no finished run and no file.
+        FileNotFoundError: If one is not there, or no finished run.
+        ModelError: If one is a .tflite file, but not of fer-edge.
         ValueError: If one has other labels, or was trained on validation or test faces of this split.
     """
     for teacher in teachers:
-        told = f"the teacher '{teacher}'"
-        if is_model_file(teacher):
-            contract = read_contract(teacher)
+        told, path = f"the teacher '{teacher}'", shipped_or_path(teacher)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"no teacher '{teacher}'. Give a run folder, a .tflite file, or a model that comes with fer-edge: "
+                f"{', '.join(shipped_models())}"
+            )
+        if is_model_file(path):
+            contract = read_contract(path)
             labels = contract.labels
             check_unseen_by_file(contract, told, faces, split)
         else:
-            run = read_run_file(Path(teacher))
+            run = read_run_file(path)
             if not run["finished"]:
                 raise FileNotFoundError(f"{told} is not finished. Finish it: fer-edge train ... --resume")
             labels = tuple(run["labels"])
@@ -61,7 +68,7 @@ def teacher_labels(
     """Return the teachers' mean probabilities, softened.
 
     Args:
-        teachers: Run folders and .tflite files.
+        teachers: Run folders, .tflite files and names of models that come with fer-edge.
         faces: The dataset.
         chosen: Indices of the faces to judge.
         temperature: Above 1 softens: teachers are too sure of faces that they were trained on.
@@ -71,7 +78,7 @@ def teacher_labels(
         float32 array (len(chosen), classes).
     """
     opinions: list[Floats] = [
-        with_temperature(_opinion(Path(teacher), faces, cache)[chosen], temperature) for teacher in teachers
+        with_temperature(_opinion(shipped_or_path(teacher), faces, cache)[chosen], temperature) for teacher in teachers
     ]
     return np.asarray(np.stack(opinions).mean(axis=0), np.float32)
 
@@ -101,8 +108,10 @@ def _judge(teacher: Path) -> Callable[[Faces], Probabilities]:
     """Return what gives a teacher's probabilities of faces."""
     if is_model_file(teacher):
         classifier = Classifier(teacher)
-        # What a quantised output rounds to 0 lies between 0 and half a step of 1/256; softening tells 0 and that apart.
-        return lambda those: tflite_probabilities(classifier, those).clip(min=SMALLEST_OPINION)
+        (output,) = classifier.interpreter.get_output_details()
+        # What an output of 256 steps rounds to 0 lies between 0 and half a step; softening tells 0 and that apart.
+        smallest = SMALLEST_OPINION if output["dtype"] == np.uint8 else 0.0
+        return lambda those: tflite_probabilities(classifier, those).clip(min=smallest)
     import keras
 
     resolution = read_run_file(teacher)["data"]["resolution_px"]

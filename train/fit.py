@@ -50,7 +50,8 @@ class Plan:
         seed: Seed of weights, order, dropout and augmentation.
         weights: Source of the initial weights, see load_weights.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
-        teachers: Run folders whose mean opinion of each training face is learned beside its label.
+        teachers: Run folders, .tflite files or names of models that come with fer-edge, whose mean opinion of each training
+            face is learned beside its label.
         ferplus: FER+ table (fer2013new.csv) whose ten votes replace FER2013's labels in training, or None.
     """
 
@@ -194,7 +195,7 @@ def _build(
     network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     used = faces.take(np.concatenate([split.train, split.validation]))
     images = grey_batch(used, plan.image_size, faces.resolution_px)
-    loaded = load_weights(network, plan.network, plan.weights, images[: len(split.train)])
+    loaded = load_weights(network, plan.network, plan.weights, faces.labels, images[: len(split.train)])
     known = np.concatenate([labels, _one_hot(faces, split.validation)])
     number = keras.Input((), dtype="int32", name="number")
     grey, answer = face_source(images, known, plan.recipe.augmentation, plan.seed)(number)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fer_edge.edge_runtime.contract import ModelError, read_contract
 from fer_edge.edge_runtime.interpreter import find_interpreter, without_stderr
-from fer_edge.train.networks import GREY_LAYER
+from fer_edge.train.networks import GREY_LAYER, OUTPUT_LAYER, copy_head
 
 if TYPE_CHECKING:
     import keras
@@ -22,10 +22,10 @@ KERNEL_AXES = {"CONV_2D": (1, 2, 3, 0), "DEPTHWISE_CONV_2D": (1, 2, 3, 0), "FULL
 WEIGHTS_NAME = re.compile(r"[^/;]+/([^/;]+?)_\d+/(?:convolution|depthwise|MatMul)")
 
 Floats = npt.NDArray[np.float32]
-Linear = Mapping[str, tuple[Floats, Floats]]
+Linear = Mapping[str, tuple[Floats, Floats]]  # kernel and bias by the name of the layer
 
 
-def load_model_file(model: "keras.Model", path: Path, faces: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+def load_model_file(model: "keras.Model", path: Path, labels: tuple[str, ...], faces: npt.NDArray[np.uint8]) -> tuple[str, ...]:
     """Give a freshly built network the weights of a .tflite file, in place.
 
     The file has batch normalisation inside its convolutions. It comes out again: each layer of it gets the mean and variance
@@ -35,59 +35,52 @@ def load_model_file(model: "keras.Model", path: Path, faces: npt.NDArray[np.uint
     Args:
         model: A network made by build_network.
         path: A .tflite file of the same network, of any precision. int8 weights come back as they were rounded.
-        faces: uint8 array (n, size, size, 1), grey: training faces, FACES of them are enough.
+        labels: The network's labels, in output order.
+        faces: uint8 array (n, size, size, 1), grey: training faces. FACES of them, from all over, are looked at.
 
     Returns:
-        The names of layers that keep their random weights because the file has them in another shape: the last one where it
-        has other labels.
+        The names of layers that keep random weights: those that the file has in another shape, and the last one where the
+        file does not know all labels.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ModelError: If it is no .tflite of fer-edge, or lacks weights of a layer.
         ValueError: If it holds another network.
     """
-    import keras
-
-    contract = read_contract(path)
-    if contract.architecture != model.name:
-        raise ValueError(
-            f"{path} holds another network ('{contract.architecture}') than '{model.name}'. Give one of {model.name}"
-        )
-    linear = _read_linear(path)
-    norms = {id(layer.input): layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
-    before: dict[int, str] = {}  # by the input of a batch normalisation that is folded, the layer it is folded into
-    fresh = []
-    for layer in model.layers:
-        if not layer.weights or layer.name == GREY_LAYER or id(layer.input) in norms:
-            continue
-        kernel, bias = _weights_of(layer.name, linear, path)
-        if layer.input.shape[-1] == 1:  # in the file it reads R, G, B; to_grey's weights add up to 1 / 255
-            kernel = kernel.sum(axis=2, keepdims=True) * np.float32(255)
-        if id(layer.output) in norms:
-            before[id(layer.output)] = layer.name
-        values = [kernel, bias] if layer.use_bias else [kernel]
-        if [value.shape for value in values] == [weight.shape for weight in layer.weights]:
-            layer.set_weights(values)
-        else:
-            fresh.append(layer.name)
-    folded = {key: _weights_of(before.get(key, norm.name), linear, path) for key, norm in norms.items()}
-    scales = {key: np.ones_like(bias) if key in before else kernel.reshape(-1) for key, (kernel, bias) in folded.items()}
-    if norms:
-        _unfold(model, norms, {key: (scales[key], bias) for key, (_, bias) in folded.items()}, faces[:FACES])
-    return tuple(fresh)
+    check_network(path, model.name)
+    try:
+        linear = _read_linear(path)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} is damaged ({error}). Convert the run again: fer-edge convert RUN") from error
+    fresh = _copy_linear(model, linear, path, labels)
+    spread = np.linspace(0, len(faces) - 1, min(FACES, len(faces))).astype(int)  # datasets stand sorted by class
+    _unfold(model, _folded(model, linear, fresh), fresh, faces[spread])
+    return fresh
 
 
-def _weights_of(name: str, linear: Linear, path: Path) -> tuple[Floats, Floats]:
-    if name not in linear:
-        raise ModelError(f"{path} has no weights of a layer '{name}'. Start from its run, or convert that again")
-    return linear[name]
+def check_network(path: Path, name: str) -> None:
+    """Check that a .tflite file is of a network.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModelError: If it is no .tflite of fer-edge.
+        ValueError: If it is of another one.
+    """
+    own = read_contract(path).architecture
+    if own != name:
+        raise ValueError(f"{path} holds another network ('{own}') than '{name}'. Give one of {name}")
 
 
 def _read_linear(path: Path) -> Linear:
-    """Return kernel, in keras' order of axes, and bias of each linear layer of a file, by the layer's name; float32."""
+    """Return the linear layers of a file, kernels in keras' order of axes."""
     _, interpreter_class = find_interpreter()
-    with without_stderr():
-        interpreter = interpreter_class(model_path=str(path))
+    try:
+        with without_stderr():
+            interpreter = interpreter_class(model_path=str(path))
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} cannot be loaded: it is damaged ({error}). Convert the run again: fer-edge convert RUN"
+        ) from error
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     # No public call tells which operator reads which tensor. Not allocated: a delegate would take the operators' place.
     operators = interpreter._get_ops_details()
@@ -95,14 +88,7 @@ def _read_linear(path: Path) -> Linear:
 
     def values(index: int) -> Floats:
         stored = origin.get(index, index)
-        raw, parameters = interpreter.get_tensor(stored), tensors[stored]["quantization_parameters"]
-        scales, zero_points = parameters["scales"], parameters["zero_points"]
-        if not len(scales):
-            return np.asarray(raw, np.float32)
-        shape = [1] * raw.ndim
-        if len(scales) > 1:
-            shape[parameters["quantized_dimension"]] = len(scales)
-        return np.asarray(scales.reshape(shape) * (raw.astype(np.float64) - zero_points.reshape(shape)), np.float32)
+        return _dequantized(interpreter.get_tensor(stored), tensors[stored]["quantization_parameters"])
 
     found = {}
     for one in operators:
@@ -111,29 +97,82 @@ def _read_linear(path: Path) -> Linear:
         _, kernel, bias = one["inputs"]
         named = WEIGHTS_NAME.match(tensors[origin.get(kernel, kernel)]["name"])
         if named:
-            stored = values(kernel)
-            channels = stored.shape[-1 if one["op_name"] == "DEPTHWISE_CONV_2D" else 0]
-            offsets = values(bias) if bias >= 0 else np.zeros(channels, np.float32)  # the converter leaves zeros out
-            found[named[1]] = (stored.transpose(KERNEL_AXES[one["op_name"]]), offsets)
+            weights = values(kernel).transpose(KERNEL_AXES[one["op_name"]])
+            channels = weights.shape[2 if one["op_name"] == "DEPTHWISE_CONV_2D" else -1]
+            # The converter leaves out a bias of zeros.
+            found[named[1]] = (weights, values(bias) if bias >= 0 else np.zeros(channels, np.float32))
+    return found
+
+
+def _dequantized(stored: npt.NDArray[Any], parameters: Mapping[str, Any]) -> Floats:
+    scales, zero_points = parameters["scales"], parameters["zero_points"]
+    if not len(scales):
+        return np.asarray(stored, np.float32)
+    shape = [1] * stored.ndim
+    if len(scales) > 1:
+        shape[parameters["quantized_dimension"]] = len(scales)
+    return np.asarray(scales.reshape(shape) * (stored.astype(np.float64) - zero_points.reshape(shape)), np.float32)
+
+
+def _copy_linear(model: "keras.Model", linear: Linear, path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Copy what is no batch normalisation; return the names of layers that keep random weights."""
+    import keras
+
+    fresh = []
+    for layer in model.layers:
+        if not layer.weights or layer.name == GREY_LAYER or isinstance(layer, keras.layers.BatchNormalization):
+            continue
+        if layer.name not in linear:
+            raise ModelError(f"{path} has no weights of a layer '{layer.name}'. Start from its run, or convert that again")
+        kernel, bias = linear[layer.name]
+        if layer.input.shape[-1] == 1:  # in the file it reads R, G, B; to_grey's weights add up to 1 / 255
+            kernel = kernel.sum(axis=2, keepdims=True) * np.float32(255)
+        if layer.name == OUTPUT_LAYER:
+            copied = copy_head(model, labels, kernel, bias, read_contract(path).labels)
+        else:
+            copied = kernel.shape == layer.kernel.shape
+            if copied:
+                layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
+        if not copied:
+            fresh.append(layer.name)
+    return tuple(fresh)
+
+
+def _folded(model: "keras.Model", linear: Linear, fresh: tuple[str, ...]) -> dict[str, tuple[Floats, Floats]]:
+    """Return scale and offset of each batch normalisation in the file, by its name; of none behind a fresh layer."""
+    import keras
+
+    makers = {id(layer.output): layer.name for layer in model.layers}
+    found = {}
+    for norm in model.layers:
+        if not isinstance(norm, keras.layers.BatchNormalization):
+            continue
+        before = makers[id(norm.input)]
+        if norm.name in linear:  # one that stands alone: a 1 x 1 depthwise convolution
+            kernel, bias = linear[norm.name]
+            found[norm.name] = (kernel.reshape(-1), bias)
+        elif before not in fresh:
+            found[norm.name] = (np.ones_like(linear[before][1]), linear[before][1])
     return found
 
 
 def _unfold(
     model: "keras.Model",
-    norms: "Mapping[int, keras.layers.BatchNormalization]",
-    folded: Mapping[int, tuple[Floats, Floats]],
+    folded: Mapping[str, tuple[Floats, Floats]],
+    fresh: tuple[str, ...],
     faces: npt.NDArray[np.uint8],
 ) -> None:
     """Give each batch normalisation the statistics of its input, and let it do what the file does there.
 
     Args:
         model: The network, its linear layers as in the file.
-        norms: Its batch normalisations, by the id of their input.
-        folded: What each one does in the file, by the same: channel times scale, plus offset.
+        folded: What each one does there, see _folded.
+        fresh: Layers with random weights.
         faces: uint8 array (n, size, size, 1), grey.
     """
-    for key, norm in norms.items():
-        scale, offset = folded[key]
+    norms = {name: model.get_layer(name) for name in folded}
+    for name, norm in norms.items():
+        scale, offset = folded[name]
         _set_norm(norm, np.zeros_like(offset), np.full_like(offset, 1 - norm.epsilon), scale, offset)
     statistics = _statistics(model, norms, faces)
     # InceptionV3's have no scale of their own: what is larger in the file than one standard deviation becomes smaller there,
@@ -143,15 +182,15 @@ def _unfold(
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         read = np.concatenate([factors.get(id(tensor), np.ones(tensor.shape[-1], np.float32)) for tensor in inputs])
         made = np.resize(read, layer.output.shape[-1])  # flattening repeats the channels
-        if id(layer.input) in norms:
-            (mean, variance), (scale, offset) = statistics[id(layer.input)], folded[id(layer.input)]
+        if layer.name in norms:
+            (mean, variance), (scale, offset) = statistics[layer.name], folded[layer.name]
             spread = np.sqrt(variance + layer.epsilon)
             made = np.ones_like(scale) if layer.scale else scale * spread
-            centred = np.asarray((offset + scale * mean) / made, np.float32)
-            _set_norm(layer, mean, variance, scale * spread / made, centred)
+            _set_norm(layer, mean, variance, scale * spread / made, np.asarray((offset + scale * mean) / made, np.float32))
         elif layer.weights:
-            kernel, *bias = layer.get_weights()
-            layer.set_weights([kernel * read[:, None], *bias])
+            kernel, *others = layer.get_weights()
+            if kernel.ndim > 1 and layer.name not in fresh:
+                layer.set_weights([kernel * read[:, None], *others])
             made = np.ones(layer.output.shape[-1], np.float32)
         factors[id(layer.output)] = made
 
@@ -161,25 +200,27 @@ def _set_norm(norm: "keras.layers.BatchNormalization", mean: Floats, variance: F
 
 
 def _statistics(
-    model: "keras.Model", norms: "Mapping[int, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
-) -> dict[int, tuple[Floats, Floats]]:
-    """Return mean and variance of each channel that goes into a batch normalisation, by the id of the tensor."""
+    model: "keras.Model", norms: "Mapping[str, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
+) -> dict[str, tuple[Floats, Floats]]:
+    """Return mean and variance of each channel that goes into a batch normalisation, by its name."""
     import keras
 
-    inside = keras.Model(model.input, [norm.input for norm in norms.values()])
-    sums: list[Any] = [0.0] * len(norms)
-    squares: list[Any] = [0.0] * len(norms)
-    values = [0] * len(norms)
+    if not norms:
+        return {}
+    inside = keras.Model(model.input, {name: norm.input for name, norm in norms.items()})
+    sums: dict[str, Any] = dict.fromkeys(norms, 0.0)
+    squares: dict[str, Any] = dict.fromkeys(norms, 0.0)
+    counts = dict.fromkeys(norms, 0)
     for start in range(0, len(faces), BATCH):
         rgb = np.repeat(faces[start : start + BATCH], 3, axis=-1).astype(np.float32)
-        outputs = inside.predict_on_batch(rgb)
-        for k, output in enumerate(outputs if isinstance(outputs, list) else [outputs]):
+        for name, output in inside.predict_on_batch(rgb).items():
             channels = np.asarray(output, np.float64).reshape(-1, output.shape[-1])
-            sums[k] = sums[k] + channels.sum(axis=0)
-            squares[k] = squares[k] + np.square(channels).sum(axis=0)
-            values[k] += len(channels)
+            sums[name] = sums[name] + channels.sum(axis=0)
+            squares[name] = squares[name] + np.square(channels).sum(axis=0)
+            counts[name] += len(channels)
     found = {}
-    for key, total, square, count in zip(norms, sums, squares, values, strict=True):
-        mean = total / count
-        found[key] = (mean.astype(np.float32), np.maximum(square / count - mean**2, 0).astype(np.float32))
+    for name, count in counts.items():
+        mean = sums[name] / count
+        variance = np.maximum(squares[name] / count - mean**2, 0)
+        found[name] = (mean.astype(np.float32), variance.astype(np.float32))
     return found

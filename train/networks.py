@@ -4,11 +4,12 @@ The first layer, ``to_grey``, turns RGB 0..255 into one grey channel 0..1; it is
 converter folds it into the first convolution of the network (its zero padding is black before and after).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import keras
@@ -238,6 +239,36 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
     if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         _scale_for_relu(model)
     return model
+
+
+def copy_head(
+    model: "keras.Model",
+    labels: Sequence[str],
+    kernel: npt.NDArray[np.float32],
+    bias: npt.NDArray[np.float32],
+    known: Sequence[str],
+) -> bool:
+    """Give the last layer what another network has learned of the labels that both know; the rest keeps random weights.
+
+    Args:
+        model: A network made by build_network, changed in place.
+        labels: Its labels, in output order.
+        kernel: float32 array (features, len(known)) of the other network.
+        bias: float32 array (len(known),) of it.
+        known: Its labels, in output order.
+
+    Returns:
+        Whether all weights were copied.
+    """
+    layer = model.get_layer(OUTPUT_LAYER)
+    own_kernel, own_bias = (np.array(values) for values in layer.get_weights())
+    if len(kernel) != len(own_kernel):
+        return False
+    shared = [label for label in labels if label in known]
+    mine, theirs = [labels.index(label) for label in shared], [known.index(label) for label in shared]
+    own_kernel[:, mine], own_bias[mine] = kernel[:, theirs], bias[theirs]
+    layer.set_weights([own_kernel, own_bias])
+    return len(shared) == len(labels)
 
 
 def _scale_for_relu(model: "keras.Model") -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.edge_runtime.find_model import shipped_or_path
+from fer_edge.edge_runtime.find_model import shipped_models, shipped_or_path
 from fer_edge.train.faces import Faces
-from fer_edge.train.model_file import load_model_file
-from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling
+from fer_edge.train.model_file import check_network, load_model_file
+from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling, copy_head
 from fer_edge.train.run_folder import (
     MODEL_FILE,
     RUN_FILE,
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     import keras
 
 WORDS = ("auto", "imagenet", "none")
-SOURCES = (
-    "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, a run folder, or the name of a "
-    "model that comes with fer-edge"
-)
 
 
 @dataclass(frozen=True)
@@ -51,8 +47,6 @@ class LoadedWeights:
 def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
     """Read ``[NETWORK=]SOURCE`` values into one source per network, ``auto`` where none is given.
 
-    The name of a model that comes with fer-edge becomes its path.
-
     Raises:
         ValueError: If a network is named that is not trained.
     """
@@ -60,9 +54,9 @@ def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, s
     for value in values:
         name, equals, source = value.partition("=")
         if not equals:
-            result |= dict.fromkeys(networks, shipped_or_path(value))
+            result |= dict.fromkeys(networks, value)
         elif name in result:
-            result[name] = shipped_or_path(source)
+            result[name] = source
         else:
             raise ValueError(f"--weights names '{name}', which is not trained here; trained are: {', '.join(networks)}")
     return result
@@ -73,7 +67,8 @@ def check_source(name: str, source: str) -> None:
 
     Raises:
         FileNotFoundError: If it is a path and does not exist.
-        ValueError: If the network has no weights of that kind.
+        ModelError: If it is a .tflite file, but not of fer-edge.
+        ValueError: If the network has no weights of that kind, or a .tflite file is of another one.
     """
     if source in ("auto", "none"):
         return
@@ -82,27 +77,37 @@ def check_source(name: str, source: str) -> None:
         if application is None:
             raise ValueError(f"there are no ImageNet weights for '{name}'. Use --weights {name}=none")
         return
-    path = Path(source)
+    path = shipped_or_path(source)
     if not path.exists():
-        raise FileNotFoundError(f"no weights at '{source}'. Give {SOURCES}")
+        raise FileNotFoundError(f"no weights at '{source}'. Give {_sources()}")
+    if is_model_file(path):
+        check_network(path, name)
     if application is None and path.is_file() and path.suffix not in (".keras", ".tflite"):
         raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
+
+
+def _sources() -> str:
+    return (
+        "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, a run folder, or a model "
+        f"that comes with fer-edge ({', '.join(shipped_models())})"
+    )
 
 
 def check_donor(source: str, faces: Faces, split: Split) -> None:
     """Check that initial weights are not those of a run that has seen the faces which this one will be judged by.
 
     Args:
-        source: As load_weights takes it; what is no run cannot be checked and passes.
+        source: As load_weights takes it; what is neither a run nor a .tflite file cannot be checked and passes.
         faces: The dataset.
         split: Its division.
 
     Raises:
         FileNotFoundError: If it is a folder without a run.
+        ModelError: If it is a .tflite file, but not of fer-edge.
         ValueError: If the run was trained on validation or test faces of this split, or the .tflite file may have been.
     """
-    path = Path(source)
-    if is_model_file(source):
+    path = shipped_or_path(source)
+    if is_model_file(path):
         check_unseen_by_file(read_contract(path), f"'{path}' of --weights", faces, split)
         return
     folder = path if path.is_dir() else path.parent
@@ -111,20 +116,24 @@ def check_donor(source: str, faces: Faces, split: Split) -> None:
     check_unseen(read_run_file(folder), f"the run '{folder}' of --weights", faces, split)
 
 
-def load_weights(model: "keras.Model", name: str, source: str, faces: npt.NDArray[np.uint8] | None = None) -> LoadedWeights:
+def load_weights(
+    model: "keras.Model", name: str, source: str, labels: tuple[str, ...], faces: npt.NDArray[np.uint8]
+) -> LoadedWeights:
     """Give a freshly built network its initial weights, in place.
 
     Args:
         model: A network made by build_network.
         name: Its name in NETWORKS.
         source: ``auto`` (ImageNet where it can be had, else none), ``imagenet`` (keras downloads it), ``none``, or a path.
-        faces: uint8 array (n, size, size, 1), grey: training faces, which a .tflite file needs; see load_model_file.
+        labels: The network's labels, in output order.
+        faces: uint8 array (n, size, size, 1), grey: training faces; a .tflite file asks for them, see load_model_file.
 
     Returns:
         What was loaded.
 
     Raises:
         FileNotFoundError: If the path does not exist.
+        ModelError: If it is a .tflite file that cannot be read.
         ValueError: If the file does not fit the network, or ImageNet weights cannot be had.
     """
     check_source(name, source)
@@ -132,13 +141,11 @@ def load_weights(model: "keras.Model", name: str, source: str, faces: npt.NDArra
         return LoadedWeights("none")
     if source in ("auto", "imagenet"):
         return _load_imagenet(model, name, required=source == "imagenet")
-    path = Path(source)
-    if is_model_file(source):
-        if faces is None:
-            raise ValueError(f"the weights of {path} need training faces to go on from")
-        return LoadedWeights(source, load_model_file(model, path, faces))
+    path = shipped_or_path(source)
+    if is_model_file(path):
+        return LoadedWeights(source, load_model_file(model, path, labels, faces))
     if path.is_dir() or path.suffix == ".keras":
-        return _load_run(model, path / MODEL_FILE if path.is_dir() else path)
+        return _load_run(model, path / MODEL_FILE if path.is_dir() else path, labels)
     return _load_application(model, name, path)
 
 
@@ -174,12 +181,12 @@ def _load_application(model: "keras.Model", name: str, path: Path) -> LoadedWeig
         backbone.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} does not fit {name} without its top ({reason}). Give {SOURCES}") from error
+        raise ValueError(f"{path} does not fit {name} without its top ({reason}). Give {_sources()}") from error
     _copy_backbone(model, backbone, network.scaling)
     return LoadedWeights(str(path), (OUTPUT_LAYER,))
 
 
-def _load_run(model: "keras.Model", path: Path) -> LoadedWeights:
+def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> LoadedWeights:
     import keras
 
     if not path.is_file():
@@ -190,11 +197,22 @@ def _load_run(model: "keras.Model", path: Path) -> LoadedWeights:
         raise ValueError(f"{path} holds another network ('{donor.name}') than '{model.name}'. Give a run of {model.name}")
     fresh = []
     for mine, other in zip(ours, theirs, strict=True):
-        if [w.shape for w in mine.weights] == [w.shape for w in other.weights]:
-            mine.set_weights(other.get_weights())
+        if mine.name == OUTPUT_LAYER:
+            kernel, bias = other.get_weights()
+            copied = copy_head(model, labels, kernel, bias, _labels_of(path, labels))
         else:
+            copied = [w.shape for w in mine.weights] == [w.shape for w in other.weights]
+            if copied:
+                mine.set_weights(other.get_weights())
+        if not copied:
             fresh.append(mine.name)
     return LoadedWeights(str(path), tuple(fresh))
+
+
+def _labels_of(path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels of a run's model; of a .keras file alone, which tells none, those that are wanted."""
+    folder = path.parent
+    return tuple(read_run_file(folder)["labels"]) if (folder / RUN_FILE).is_file() else wanted
 
 
 def _weighted(model: "keras.Model") -> list["keras.Layer"]:

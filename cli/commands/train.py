@@ -94,12 +94,10 @@ def _plans(
     recipe_name: str,
     settings: tuple[str, ...],
     weights: tuple[str, ...],
-    teachers: tuple[str, ...],
     seeds: str,
     **options: Any,
 ) -> list[Any]:
     """Return a plan per network and seed."""
-    from fer_edge.edge_runtime.find_model import shipped_or_path
     from fer_edge.train.fit import make_plan
     from fer_edge.train.networks import NETWORKS, find_network
     from fer_edge.train.recipes import find_recipe, with_settings
@@ -110,10 +108,9 @@ def _plans(
     for name in names:
         find_network(name)
     sources = parse_weights(weights, names)
-    taught = [shipped_or_path(teacher) for teacher in teachers]
     recipes = {name: with_settings(find_recipe(recipe_name, name), settings) for name in names}
     return [
-        make_plan(name, recipes[name], seed=seed, weights=sources[name], teachers=taught, **options)
+        make_plan(name, recipes[name], seed=seed, weights=sources[name], **options)
         for name in names
         for seed in _numbers(seeds)
     ]
