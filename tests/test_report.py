@@ -85,6 +85,10 @@ def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_fol
     assert record["converted"]["int8"]["file_bytes"] == models["int8"].stat().st_size
     assert record["metrics"]["test"]["count"] > 0
     assert str(tmp_path) not in results.read_text()
+    facts = json.loads((folder / "run.json").read_text())
+    facts["plan"]["teachers"] = [str(tmp_path / "runs" / "a" / "model.keras"), str(tmp_path / "a" / "cnn_int8.tflite")]
+    (folder / "run.json").write_text(json.dumps(facts))
+    assert training_record(folder)["plan"]["teachers"] == ["a", "a/cnn_int8.tflite"]
     with pytest.raises(FileNotFoundError, match="is no run folder"):
         append_trainings(results, [tmp_path])
 
@@ -151,8 +155,9 @@ def words_after(text, command):
 def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
     recipe = with_settings(find_recipe("edge", "cnn_nano"), ["schedule=constant", "flip=false", "mixup=0.2"])
     plan = make_plan(
-        "cnn_nano", recipe, epochs=7, seed=3, weights="donor-s0", precision="float32", teachers=["big one"], ferplus="new.csv"
-    )
+        "cnn_nano", recipe, epochs=7, seed=3, weights="donor-s0", precision="float32", ferplus="new.csv",
+        teachers=["big one", "mobilenet_v2", "models/cnn_nano_fer2013_int8.tflite", "big one/cnn_fer2013_int8.tflite"],
+    )  # fmt: skip
     split = {"name": "subject", "fold": 1, "folds": 5}
     record = {"data": "fer2013", "split": split, "plan": json.loads(json.dumps(asdict(plan))), "map": ["contempt=-"]}
     contract = read_contract(models["int8"])
@@ -163,7 +168,10 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
     assert with_settings(find_recipe(got["recipe_name"], "cnn_nano"), got["settings"]) == recipe
     wanted = {
         "networks": ("cnn_nano",), "data": "fer2013.csv", "split_name": "subject", "folds": 5, "fold": 1, "epochs": 7,
-        "seeds": "3", "image_size": plan.image_size, "weights": ("runs/donor-s0",), "teachers": ("runs/big one",),
+        "seeds": "3", "image_size": plan.image_size, "weights": ("runs/donor-s0",),
+        "teachers": (
+            "runs/big one", "mobilenet_v2", "models/cnn_nano_fer2013_int8.tflite", "runs/big one/cnn_fer2013_int8.tflite"
+        ),
         "ferplus": "new.csv", "precision": "float32", "maps": ("contempt=-",),
     }  # fmt: skip
     assert {name: got[name] for name in wanted} == wanted
