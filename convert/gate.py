@@ -13,6 +13,7 @@ from fer_edge.edge_runtime.contract import Contract
 
 # DenseNet121 unfolded leaves 62; a residual network's own additions come without the multiplications.
 MANY_MULTIPLICATIONS = 8
+NAMED_LAYERS = 3  # of those whose weights stand out
 COLLAPSED_ENTROPY = 0.5
 # What the last layer takes in float behind int8 ones, with the way into float and back.
 FLOAT_HEAD = Counter(DEQUANTIZE=1, FULLY_CONNECTED=1, SOFTMAX=1, QUANTIZE=1)
@@ -216,12 +217,15 @@ def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: 
                 "fold it into depthwise convolutions, as fer-edge convert does",
             )
         )
-    for name, factor in outstanding.items():
+    if outstanding:
+        largest = sorted(outstanding, key=lambda name: -outstanding[name])[:NAMED_LAYERS]
+        told = ", ".join(f"'{name}' {outstanding[name]:.0f} times" for name in largest)
+        more = f" and {len(outstanding) - len(largest)} more" if len(outstanding) > len(largest) else ""
+        options = " ".join(f"--keep-float {name}" for name in largest)
         found.append(
             Problem(
-                f"layer '{name}' has weights {factor:.0f} times as large as the median layer's",
-                "train again with weight decay"
-                + (f", or --keep-float {name}" if quantization.get("head") == "float32" else ""),
+                f"layers whose weights are larger than the median layer's: {told}{more}",
+                "train again with weight decay" + (f", or {options}" if quantization.get("head") == "float32" else ""),
             )
         )
     return found

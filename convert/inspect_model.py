@@ -65,15 +65,22 @@ def _partitions(content: bytes) -> int | None:
 def outstanding_layers(model: "keras.Model") -> dict[str, float]:
     """Return layers whose largest weight is more than STANDING_OUT times that of the median layer, with that factor.
 
-    The last layer is left out: int8 files compute it in float.
+    The last layer is left out: int8 files compute it in float. So are depthwise convolutions of 1 x 1 pixels: with one weight
+    and one scale per channel, each is exact however large it is.
 
     Args:
         model: The folded Keras model. Batch normalisation is inside its weights.
     """
-    weighted = [layer for layer in model.layers if layer.weights][:-1]
+    weighted = [layer for layer in model.layers if layer.weights and not _one_weight_a_channel(layer)][:-1]
     largest = {layer.name: float(np.abs(layer.get_weights()[0]).max()) for layer in weighted}
     inner = list(largest.values())[1:]  # the first layer's are divided by 255: it reads bytes
     median = float(np.median(inner)) if inner else 0.0
     if not median:
         return {}
     return {name: value / median for name, value in largest.items() if value / median > STANDING_OUT}
+
+
+def _one_weight_a_channel(layer: "keras.Layer") -> bool:
+    import keras
+
+    return isinstance(layer, keras.layers.DepthwiseConv2D) and layer.kernel_size == (1, 1)

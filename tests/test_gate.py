@@ -157,8 +157,23 @@ def test_a_layer_whose_weights_were_scaled_by_1000_is_named(source):
     made = finish(broken, recipe, flatbuffer, details, target, Bounds())
     assert made.path.name == "broken_int8.tflite" + REJECTED_SUFFIX
     assert not target.exists()
-    assert any("layer 'block2_conv_a' has weights" in problem.cause for problem in made.problems)
+    assert any("larger than the median layer's: 'block2_conv_a' " in problem.cause for problem in made.problems)
     assert made.contract.metrics["gate"]["problems"]
+
+
+def test_layers_that_stand_out_are_one_note_and_what_has_a_scale_per_weight_does_not_stand_out(source, models):
+    import keras
+
+    four = {"a": 400.0, "b": 900.0, "c": 500.0, "d": 301.0}
+    (found,) = notes(inspect_model(models["int8"]), find_recipe("int8").as_data(), four)
+    assert found.cause.endswith("'b' 900 times, 'c' 500 times, 'a' 400 times and 1 more")
+    assert found.advice == "train again with weight decay, or --keep-float b --keep-float c --keep-float a"
+    face = keras.Input((8, 8, 3))
+    scaled_up = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(1e6), name="scale")
+    wide = keras.layers.DepthwiseConv2D(3, depthwise_initializer=keras.initializers.Constant(1e6), name="wide")
+    x = keras.layers.Conv2D(4, 3)(wide(scaled_up(keras.layers.Conv2D(4, 1)(face))))
+    answer = keras.layers.Dense(3)(keras.layers.Flatten()(keras.layers.Conv2D(4, 1)(x)))
+    assert list(outstanding_layers(keras.Model(face, answer))) == ["wide"]
 
 
 def test_densenet_without_its_recipe_is_named(source, tmp_path):
