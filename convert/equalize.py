@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # square root shares the loss. Measured on CK+48 training faces, divergence of int8 from float in thousandths of a nat at
 # 0 / 0.5 / 0.75 / 1 for all: VGG16 0.30 / 0.19 / 0.23 / 0.37, DenseNet121 16.7 / 11.5 / 4.8 / 0.8, and by this rule 0.9.
 DEPTHWISE_EXPONENT, DENSE_EXPONENT = 1.0, 0.5
+# Size of a channel: its peak on a face, of all faces this percentile. The largest would let one odd face decide: on one very
+# dark face of FER2013 the late activations of a DenseNet121 grow 2000-fold, and of 256 calibration faces 92.6 % kept their
+# label; by the 90th percentile it is 95.3 %.
+PERCENTILE = 90.0
 # A channel that faces hardly use is not blown up past this share of the largest: other faces may use it more.
 SMALLEST_SHARE = 0.01
 BATCH = 32
@@ -147,7 +151,7 @@ def _exponents(model: "keras.Model", groups: _Groups) -> npt.NDArray[np.float64]
 
 
 def _sizes(model: "keras.Model", groups: _Groups, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the largest absolute value of each group on the faces, at least SMALLEST_SHARE of its tensor's; 1 for 0."""
+    """Return the size of each group on the faces, at least SMALLEST_SHARE of its tensor's largest; 1 for 0."""
     import keras
     from keras import ops
 
@@ -158,8 +162,8 @@ def _sizes(model: "keras.Model", groups: _Groups, faces: npt.NDArray[np.uint8]) 
     found = keras.Model(model.input, peaks).predict(faces.astype(np.float32), batch_size=BATCH, verbose=0)
     sizes = np.zeros(groups.count)
     for tensor, per_face in zip(rounded, found, strict=True):
-        largest = np.max(per_face, axis=0)
-        np.maximum.at(sizes, groups.of_tensor[id(tensor)], np.maximum(largest, SMALLEST_SHARE * largest.max()))
+        own = np.percentile(per_face, PERCENTILE, axis=0)
+        np.maximum.at(sizes, groups.of_tensor[id(tensor)], np.maximum(own, SMALLEST_SHARE * own.max()))
     return np.where(sizes > 0, sizes, 1.0)
 
 
