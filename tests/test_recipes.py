@@ -15,7 +15,8 @@ from fer_edge.train.recipes import RECIPES, find_recipe, recipe_options, with_se
 
 def test_a_network_s_own_settings_change_its_recipe_and_no_other():
     assert find_recipe("edge", "cnn_nano").learning_rate == 0.003
-    assert find_recipe("edge", "vgg16") == RECIPES["edge"]
+    assert (find_recipe("edge", "vgg16").learning_rate, find_recipe("edge", "vgg16").batch_size) == (0.0003, 32)
+    assert find_recipe("edge", "densenet121") == RECIPES["edge"]
     assert find_recipe("paper", "cnn_nano") == RECIPES["paper"]
 
 
