@@ -74,13 +74,8 @@ def check_network(path: Path, name: str) -> None:
 def _read_linear(path: Path) -> Linear:
     """Return the linear layers of a file, kernels in keras' order of axes."""
     _, interpreter_class = find_interpreter()
-    try:
-        with without_stderr():
-            interpreter = interpreter_class(model_path=str(path))
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{path} cannot be loaded: it is damaged ({error}). Convert the run again: fer-edge convert RUN"
-        ) from error
+    with without_stderr():
+        interpreter = interpreter_class(model_path=str(path))
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     # No public call tells which operator reads which tensor. Not allocated: a delegate would take the operators' place.
     operators = interpreter._get_ops_details()
