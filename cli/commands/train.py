@@ -28,7 +28,7 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
     "teachers",
     multiple=True,
     metavar="RUN|MODEL",
-    help="Learn from a run or .tflite file too; several: their mean.",
+    help="Learn from a run, a .tflite file or a model that comes with fer-edge too; several: their mean.",
 )
 @click.option("--ferplus", metavar="FILE", help="FER+ table (fer2013new.csv): learn its votes in place of FER2013's labels.")
 @click.option("--image-size", type=int, help="Input side in pixels.  [default: the network's]")
