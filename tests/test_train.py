@@ -7,7 +7,7 @@ import pytest
 
 from fer_edge.train.augment import Augmentation, augment, mix
 from fer_edge.train.evaluate import measure
-from fer_edge.train.fit import StoppedError, make_plan, train_run
+from fer_edge.train.fit import StoppedError, _optimizer, make_plan, train_run
 from fer_edge.train.networks import NETWORKS, build_network
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import RECIPES, with_settings
@@ -49,7 +49,8 @@ class InterruptedByTestError(Exception):
 
 
 def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
-    plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=3)
+    recipe = with_settings(RECIPES["paper"], ["batch_size=8"])  # enough steps for an average of the weights
+    plan = make_plan("cnn", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
 
     def stop_after_two(epoch, figures):
@@ -60,7 +61,7 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
         train_run(plan, faces, split, tmp_path / "run", on_epoch=stop_after_two)
     with pytest.raises(FileExistsError, match="Continue it with --resume"):
         train_run(plan, faces, split, tmp_path / "run")
-    other = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=4)
+    other = make_plan("cnn", recipe, image_size=32, epochs=4)
     with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
     seen = []
@@ -68,6 +69,12 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     assert seen == [3]
     assert len(run["history"]["loss"]) == 3
     assert train_run(plan, faces, split, tmp_path / "run", resume=True) == run  # a finished run is not trained again
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(10_000, 0.98), (100, 0.9), (10, None), (1, None)])
+def test_the_average_of_the_weights_forgets_the_initial_ones(steps, momentum):
+    optimizer = _optimizer(RECIPES["edge"], steps)
+    assert (optimizer.ema_momentum if optimizer.use_ema else None) == pytest.approx(momentum)
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, faces):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FILE = "checkpoint.npz"
 VALIDATION_BATCH = 256
+LONGEST_AVERAGE = 0.1  # of all steps: the weights' average begins at the initial ones, and a longer one would keep them
 
 History = dict[str, list[float]]
 
@@ -236,7 +237,8 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
             warmup_target=recipe.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    average = {"use_ema": True, "ema_momentum": recipe.ema_momentum} if recipe.ema_momentum else {}
+    momentum = min(recipe.ema_momentum, 1 - 1 / (LONGEST_AVERAGE * steps))
+    average = {"use_ema": True, "ema_momentum": momentum} if momentum > 0 else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
     return keras.optimizers.Adam(rate, **average)

@@ -28,7 +28,8 @@ class Recipe:
         batch_size: Faces a step.
         label_smoothing: 0..1.
         balance: Power of the inverse class frequency that weights the loss; 0 weights all faces alike.
-        ema_momentum: Momentum of the weights' moving average that is kept; 0 keeps the weights themselves.
+        ema_momentum: Momentum of the weights' moving average that is kept; 0 keeps the weights themselves. Lower in short
+            runs, see fit.LONGEST_AVERAGE.
         bn_momentum: Momentum of the batch normalisation averages.
         epochs: Epochs per network.
         calibrate: Whether the logits are divided by a temperature fitted on validation, see temperature.py.
