@@ -49,6 +49,7 @@ def training_record(folder: Path) -> Record:
             },
             "map": run["data"].get("map", []),
             "started_from": _source_name(run["weights"]["source"]),
+            "started_from_digest": run["weights"].get("digest"),
             "metrics": run["metrics"],
             "temperature": run.get("temperature"),
             "parameters": run["parameters"],

@@ -63,7 +63,7 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
     parts = [
         f"# {path.name}",
         markdown(("what", ""), _facts(path, contract, training)),
-        "## How it was made\n\n" + commands(training, contract, recipe_options),
+        "## How it was made\n\n" + commands(_lineage(training, trainings), contract, recipe_options),
         "## Measured\n\n" + _measured(own),
         _per_class(own, contract),
         "## Limits\n\n" + LIMITS.get(contract.data, LIMITS[""]) + " " + BIAS,
@@ -89,18 +89,44 @@ def _facts(path: Path, contract: Contract, training: Record) -> list[tuple[str, 
     ]
 
 
-def commands(training: Record, contract: Contract, recipe_options: RecipeOptions) -> str:
+def _lineage(training: Record, trainings: Sequence[Record]) -> list[Record]:
+    """Return a training record, before it that of the run it began from, and so on: the oldest that is on record first."""
+    by_digest = {one["digest"]: one for one in trainings}
+    lineage = [training]
+    while (earlier := by_digest.get(lineage[0].get("started_from_digest") or "")) is not None:
+        lineage.insert(0, earlier)
+    return lineage
+
+
+def commands(lineage: Sequence[Record], contract: Contract, recipe_options: RecipeOptions) -> str:
     """Return the commands that make a model again, indented; data, tables and runs by their bare names, as records hold them.
 
     Args:
-        training: The training record of its run.
+        lineage: The training record of its run, last; before it those of the runs it began from, which go to folders of
+            their own.
         contract: Its contract.
         recipe_options: See model_card.
     """
+    lines = []
+    weights = _source_option(lineage[0]["plan"]["weights"])
+    for number, one in enumerate(lineage[:-1], 1):
+        out = f"runs/before{number}"
+        lines.append([*_training(one, weights, recipe_options), "--out", out])
+        weights = f"{out}/{_run_name(one)}"
+        source = lineage[number]["plan"]["weights"]
+        file = shipped_models().get(source, Path(source))
+        if file.suffix == ".tflite":
+            lines.append(["fer-edge", "convert", weights, f"--{file.stem.rpartition('_')[2]}"])
+            weights += f"/{file.name}"
+    lines += [_training(lineage[-1], weights, recipe_options), _conversion(lineage[-1], contract)]
+    return "\n".join(f"    {shlex.join(line)}" for line in lines)
+
+
+def _training(training: Record, weights: str, recipe_options: RecipeOptions) -> list[str]:
     plan, split = training["plan"], training["split"]
     train = ["fer-edge", "train", plan["network"], "--data", _source(training), "--split", split["name"]]
     train += [*recipe_options(plan["network"], plan["recipe"]), "--epochs", str(plan["epochs"]), "--seed", str(plan["seed"])]
-    train += ["--image-size", str(plan["image_size"]), "--weights", _source_option(plan["weights"])]
+    train += ["--image-size", str(plan["image_size"]), "--weights", weights]
     train += [word for teacher in plan["teachers"] for word in ("--teacher", _source_option(teacher))]
     train += [word for pair in training.get("map", ()) for word in ("--map", pair)]
     if plan.get("ferplus"):
@@ -109,7 +135,14 @@ def commands(training: Record, contract: Contract, recipe_options: RecipeOptions
         train += ["--precision", plan["precision"]]
     if split["fold"] is not None:
         train += ["--folds", str(split["folds"]), "--fold", str(split["fold"])]
-    return f"    {shlex.join(train)}\n    {shlex.join(_conversion(training, contract))}"
+    return train
+
+
+def _run_name(training: Record) -> str:
+    """Return the folder name that ``fer-edge train`` gives the run of a record."""
+    split = training["split"]
+    fold = "" if split["fold"] is None else f"_f{split['fold']}of{split['folds']}"
+    return f"{training['network']}-{training['data']}-{training['recipe']}-{split['name']}{fold}-s{training['seed']}"
 
 
 def _source(training: Record) -> str:

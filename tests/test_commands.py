@@ -99,6 +99,7 @@ def test_bench_prints_a_row_per_model_and_thread_count(invoke, models, tmp_path)
 def test_info_prints_the_contract(invoke, models):
     assert "cnn" in invoke("info", models["int8"]).stdout
     assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
+    assert "fer2013" in invoke("info", "mobilenet_v2").stdout
 
 
 def test_doctor_makes_an_interpreter_and_reports_it(invoke):

@@ -8,6 +8,7 @@ from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES
 from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
+from fer_edge.train.run_folder import read_run_file
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights
 
 THREE = ("angry", "happy", "sad")
@@ -108,7 +109,8 @@ def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_
     assert np.array_equal(given, np.stack([kernel[:, happy], random[:, 1], kernel[:, angry]], axis=1))
     assert given_bias[[0, 2]] == pytest.approx(bias[[happy, angry]])
     whole = build_network("cnn", 32, len(faces.labels))
-    assert load_weights(whole, "cnn", str(run_folder), faces.labels, NO_FACES).fresh_layers == ()
+    loaded = load_weights(whole, "cnn", str(run_folder), faces.labels, NO_FACES)
+    assert (loaded.fresh_layers, loaded.digest) == ((), read_run_file(run_folder)["model_digest"])
     assert np.array_equal(whole.get_layer("probabilities").get_weights()[0], kernel)
 
 

@@ -14,7 +14,7 @@ from fer_edge.benchmarks.accuracy import (
     read_trainings,
     training_record,
 )
-from fer_edge.benchmarks.card import commands, model_card
+from fer_edge.benchmarks.card import _lineage, commands, model_card
 from fer_edge.benchmarks.comparison import comparison
 from fer_edge.benchmarks.published import PUBLISHED
 from fer_edge.commands import convert, train
@@ -24,6 +24,8 @@ from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.train.fit import make_plan
 from fer_edge.train.models import evaluate_ensemble, evaluate_model
 from fer_edge.train.recipes import find_recipe, recipe_options, with_settings
+from fer_edge.train.run_folder import run_name
+from fer_edge.train.splits import make_split
 
 HEAD = {"network": "cnn", "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {}, "digest": "a"}
 
@@ -163,7 +165,7 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
     contract = read_contract(models["int8"])
     tuned = convert_recipe("int8", "ai-edge", ["block1/conv a"], plan_fine_tuning(True, None, None, 2).as_data())
     contract = replace(contract, precision=tuned.precision, quantization={**contract.quantization, **tuned.as_data()})
-    text = commands(record, contract, recipe_options)
+    text = commands([record], contract, recipe_options)
     got = train.command.make_context("train", words_after(text, "train")).params
     assert with_settings(find_recipe(got["recipe_name"], "cnn_nano"), got["settings"]) == recipe
     wanted = {
@@ -182,9 +184,35 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
         **contract.quantization,
         **convert_recipe("float16", None, (), plan_fine_tuning(False, 50, None, 4).as_data()).as_data(),
     }
-    text = commands(record, replace(contract, precision=pruned["precision"], quantization=pruned), recipe_options)
+    text = commands([record], replace(contract, precision=pruned["precision"], quantization=pruned), recipe_options)
     got = convert.command.make_context("convert", words_after(text, "convert")).params
     assert (got["precisions"], got["prune"], got["qat"], got["epochs"]) == (("float16",), 50, False, 4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "conversion", "file"),
+    [
+        ("NAME", [], ""),
+        (
+            "models/cnn_ck48_float16.tflite",
+            [["fer-edge", "convert", "runs/before1/NAME", "--float16"]],
+            "/cnn_ck48_float16.tflite",
+        ),
+        ("cnn_nano", [["fer-edge", "convert", "runs/before1/NAME", "--int8"]], "/cnn_nano_fer2013_int8.tflite"),
+    ],
+)
+def test_a_card_tells_how_the_run_was_made_that_its_own_began_from(run_folder, models, faces, weights, conversion, file):
+    name = run_name("cnn", "paper", "synthetic", make_split(faces, "subject", seed=1), 1)
+    first = training_record(run_folder)
+    second = {**first, "digest": "second", "started_from_digest": first["digest"]}
+    second["plan"] = {**first["plan"], "weights": weights.replace("NAME", name)}
+    text = commands(_lineage(second, [second, first]), read_contract(models["int8"]), recipe_options)
+    one, *between, other, last = [shlex.split(line) for line in text.splitlines()]
+    assert one[:2] == other[:2] == ["fer-edge", "train"]
+    assert one[-2:] == ["--out", "runs/before1"]
+    assert between == [[word.replace("NAME", name) for word in line] for line in conversion]
+    assert other[other.index("--weights") + 1] == f"runs/before1/{name}{file}"
+    assert last[:2] == ["fer-edge", "convert"]
 
 
 def test_a_card_s_classes_are_compared_on_the_faces_of_its_own_test_part_alone(run_folder, models, faces, tmp_path):

@@ -37,11 +37,13 @@ class LoadedWeights:
         source: ``imagenet``, ``none`` or the path.
         fresh_layers: Layers that start from random weights nevertheless.
         note: Why something else was taken than asked for, None where nothing was.
+        digest: Of the model of the run that they are from, None where they are from none.
     """
 
     source: str
     fresh_layers: tuple[str, ...] = ()
     note: str | None = None
+    digest: str | None = None
 
 
 def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
@@ -143,7 +145,7 @@ def load_weights(
         return _load_imagenet(model, name, required=source == "imagenet")
     path = shipped_or_path(source)
     if is_model_file(path):
-        return LoadedWeights(source, load_model_file(model, path, labels, faces))
+        return LoadedWeights(source, load_model_file(model, path, labels, faces), digest=read_contract(path).source_digest)
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / MODEL_FILE if path.is_dir() else path, labels)
     return _load_application(model, name, path)
@@ -195,24 +197,20 @@ def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> Load
     ours, theirs = _weighted(model), _weighted(donor)
     if [type(layer) for layer in ours] != [type(layer) for layer in theirs]:
         raise ValueError(f"{path} holds another network ('{donor.name}') than '{model.name}'. Give a run of {model.name}")
+    folder = path.parent
+    run = read_run_file(folder) if (folder / RUN_FILE).is_file() else None  # a .keras file alone tells no labels
     fresh = []
     for mine, other in zip(ours, theirs, strict=True):
         if mine.name == OUTPUT_LAYER:
             kernel, bias = other.get_weights()
-            copied = copy_head(model, labels, kernel, bias, _labels_of(path, labels))
+            copied = copy_head(model, labels, kernel, bias, tuple(run["labels"]) if run else labels)
         else:
             copied = [w.shape for w in mine.weights] == [w.shape for w in other.weights]
             if copied:
                 mine.set_weights(other.get_weights())
         if not copied:
             fresh.append(mine.name)
-    return LoadedWeights(str(path), tuple(fresh))
-
-
-def _labels_of(path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the labels of a run's model; of a .keras file alone, which tells none, those that are wanted."""
-    folder = path.parent
-    return tuple(read_run_file(folder)["labels"]) if (folder / RUN_FILE).is_file() else wanted
+    return LoadedWeights(str(path), tuple(fresh), digest=run.get("model_digest") if run else None)
 
 
 def _weighted(model: "keras.Model") -> list["keras.Layer"]:

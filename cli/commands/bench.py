@@ -10,7 +10,7 @@ from fer_edge.table import text_table
 
 
 @click.command()
-@click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL.tflite|FOLDER...")
+@click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL|FOLDER...")
 @click.option("--data", help="Labelled faces for accuracy and macro F1; without it they are not measured.")
 @click.option("--split", "split_name", help="paper, subject, official or all.  [default: as each model was trained]")
 @click.option("--part", default="test", show_default=True, help="train, validation, test, private_test or all.")
@@ -41,7 +41,9 @@ def command(
     min_runs: int,
     min_seconds: float,
 ) -> None:
-    """Compare models. A folder stands for all .tflite files in it; without any: the folder runs."""
+    """Compare models. A folder stands for all .tflite files in it, a name (mobilenet_v2) for a model that comes with fer-edge;
+    without any: the folder runs.
+    """
     from fer_edge.benchmarks.measure import measure_model
     from fer_edge.benchmarks.protocol import Protocol
     from fer_edge.benchmarks.record import Record, append_records, derive_row, read_records
@@ -88,8 +90,10 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _model_files(paths: tuple[Path, ...]) -> list[Path]:
+    from fer_edge.edge_runtime.find_model import shipped_or_path
+
     files: list[Path] = []
-    for path in paths:
+    for path in map(shipped_or_path, paths):
         found = sorted(path.rglob("*.tflite")) if path.is_dir() else [path]
         if not found:
             raise FileNotFoundError(f"the folder '{path}' holds no .tflite file. Make some: fer-edge convert RUN --all")

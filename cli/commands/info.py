@@ -12,9 +12,14 @@ from fer_edge.console import friendly_errors, warn
 @click.option("--json", "as_json", is_flag=True, help="The contract as JSON.")
 @friendly_errors
 def command(model: Path, as_json: bool) -> None:
-    """Print what MODEL says of itself: network, labels, input, training data, split, accuracy before and after."""
-    from fer_edge.edge_runtime.contract import read_contract
+    """Print what MODEL says of itself: network, labels, input, training data, split, accuracy before and after.
 
+    MODEL is a .tflite file, or the name of a model that comes with fer-edge.
+    """
+    from fer_edge.edge_runtime.contract import read_contract
+    from fer_edge.edge_runtime.find_model import shipped_or_path
+
+    model = shipped_or_path(model)
     contract = read_contract(model)
     if as_json:
         click.echo(contract.to_json())
