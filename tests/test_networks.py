@@ -1,12 +1,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.recipes import RECIPES
 from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.train.faces import grey_batch
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
 from fer_edge.train.run_folder import read_run_file
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights
@@ -63,6 +65,19 @@ def test_the_grey_stem_equals_the_scaled_rgb_stem_away_from_the_border(scaling):
     expected = np.einsum("hwc,hwcf->f", fed, kernel)
     new, offset = grey_stem(kernel, scaling)
     assert np.einsum("hw,hwf->f", grey / 255, new[:, :, 0]) + offset == pytest.approx(expected, abs=1e-3)
+
+
+def test_gradients_do_not_grow_through_the_layers_of_inception_v3(faces):
+    keras.utils.set_random_seed(0)
+    model = build_network("inception_v3", 75, len(faces.labels))
+    images = np.repeat(grey_batch(faces, 75, faces.resolution_px), 3, axis=-1).astype(np.float32)
+    kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(faces.targets, model(images, training=True)))
+    gradients = tape.gradient(loss, [kernel.value for kernel in kernels])
+    shares = [float(tf.norm(one) / tf.norm(kernel.value)) for one, kernel in zip(gradients, kernels, strict=True)]
+    last = -2  # before the fully connected layer
+    assert shares[0] < 400 * shares[last]  # 2000 times without the offset
 
 
 def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_path):

@@ -41,8 +41,9 @@ def command(
     min_runs: int,
     min_seconds: float,
 ) -> None:
-    """Compare models. A folder stands for all .tflite files in it, a name (mobilenet_v2) for a model that comes with fer-edge;
-    without any: the folder runs.
+    """Compare models. A folder stands for all .tflite files in it; without any: the folder runs.
+
+    A name, as mobilenet_v2, is a model that comes with fer-edge.
     """
     from fer_edge.benchmarks.measure import measure_model
     from fer_edge.benchmarks.protocol import Protocol
