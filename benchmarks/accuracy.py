@@ -50,6 +50,7 @@ def training_record(folder: Path) -> Record:
             "map": run["data"].get("map", []),
             "started_from": _source_name(run["weights"]["source"]),
             "started_from_digest": run["weights"].get("digest"),
+            "ema_momentum": run.get("ema_momentum"),
             "metrics": run["metrics"],
             "temperature": run.get("temperature"),
             "parameters": run["parameters"],
@@ -106,14 +107,18 @@ def _append(path: Path, records: Sequence[Record]) -> None:
         write_whole(path, earlier + "".join(json.dumps(record) + "\n" for record in records))
 
 
-def read_trainings(path: Path) -> list[Record]:
+def read_trainings(path: Path, repeated: bool = False) -> list[Record]:
     """Return the training records of a file, of runs with equal settings the last; none where there is no file.
+
+    Args:
+        path: JSON-lines file.
+        repeated: Whether the earlier ones of equal settings come too.
 
     Raises:
         ValueError: If a line is no record.
     """
     records = [record for record in _read(path) if record["kind"] == "training"]
-    return list({_settings(record): record for record in records}.values())
+    return records if repeated else list({_settings(record): record for record in records}.values())
 
 
 def _settings(record: Record) -> str:
@@ -121,7 +126,7 @@ def _settings(record: Record) -> str:
     plan, split = record["plan"], record["split"]
     changed = plan["recipe"] if record["recipe"].endswith("-changed") else None
     run = [record[name] for name in ("network", "data_fingerprint", "recipe", "started_from", "seed")]
-    run += [split[name] for name in ("name", "seed", "fold", "folds")]
+    run += [record.get("started_from_digest"), *(split[name] for name in ("name", "seed", "fold", "folds"))]
     return json.dumps(
         [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed], sort_keys=True
     )

@@ -36,6 +36,7 @@ BIAS = (
 RecipeOptions = Callable[[str, Mapping[str, Any]], list[str]]
 
 RUN_CALIBRATION = "the run folder"  # what a contract says of calibration with the run's own faces
+PLAIN = ("float32", "float16", "dynamic", "int8")  # precisions that an option of ``fer-edge convert`` alone makes
 FINE_TUNING = {"qat": "--qat", "pruned": "--prune", "clustered": "--cluster"}
 
 
@@ -44,7 +45,7 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
 
     Args:
         path: The .tflite file.
-        trainings: Training records, among them that of the run it was made from.
+        trainings: All training records, among them that of the run it was made from.
         evaluations: Evaluation records; those of this file are shown.
         recipe_options: Turns a network and its recipe, as plain data, into options of ``fer-edge train``.
 
@@ -90,12 +91,31 @@ def _facts(path: Path, contract: Contract, training: Record) -> list[tuple[str, 
 
 
 def _lineage(training: Record, trainings: Sequence[Record]) -> list[Record]:
-    """Return a training record, before it that of the run it began from, and so on: the oldest that is on record first."""
+    """Return a training record, before it that of the run it began from, and so on: the oldest that can be told first.
+
+    Where it began from a .tflite file, that can be told if the file was an ordinary one, by its name.
+    """
     by_digest = {one["digest"]: one for one in trainings}
-    lineage = [training]
-    while (earlier := by_digest.get(lineage[0].get("started_from_digest") or "")) is not None:
+    lineage = [by_digest.pop(training["digest"], training)]
+    while earlier := by_digest.pop(lineage[0].get("started_from_digest"), None):
+        file = _file_name(lineage[0])
+        if file and _precision(earlier, file) is None:
+            break
         lineage.insert(0, earlier)
     return lineage
+
+
+def _file_name(training: Record) -> str | None:
+    """Return the name of the .tflite file that a run began from, None where it was another source."""
+    source = training["plan"]["weights"]
+    file = shipped_models().get(source, Path(source))
+    return file.name if file.suffix == ".tflite" else None
+
+
+def _precision(training: Record, file: str) -> str | None:
+    """Return the precision in which ``fer-edge convert`` makes a file of this name of a run, None where it makes none."""
+    names = {f"{training['network']}_{training['data']}_{precision}.tflite": precision for precision in PLAIN}
+    return names.get(file)
 
 
 def commands(lineage: Sequence[Record], contract: Contract, recipe_options: RecipeOptions) -> str:
@@ -113,11 +133,10 @@ def commands(lineage: Sequence[Record], contract: Contract, recipe_options: Reci
         out = f"runs/before{number}"
         lines.append([*_training(one, weights, recipe_options), "--out", out])
         weights = f"{out}/{_run_name(one)}"
-        source = lineage[number]["plan"]["weights"]
-        file = shipped_models().get(source, Path(source))
-        if file.suffix == ".tflite":
-            lines.append(["fer-edge", "convert", weights, f"--{file.stem.rpartition('_')[2]}"])
-            weights += f"/{file.name}"
+        file = _file_name(lineage[number])
+        if file:
+            lines.append(["fer-edge", "convert", weights, f"--{_precision(one, file)}"])
+            weights += f"/{file}"
     lines += [_training(lineage[-1], weights, recipe_options), _conversion(lineage[-1], contract)]
     return "\n".join(f"    {shlex.join(line)}" for line in lines)
 

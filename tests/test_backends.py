@@ -12,7 +12,8 @@ WITHOUT_TENSORFLOW = "import sys; sys.modules['tensorflow'] = None; from fer_edg
 
 
 def test_a_network_is_trained_stopped_and_resumed_on_jax(tmp_path):
-    command = ["train", "cnn_nano", "--data", "synthetic:10", "--epochs", "2", "--image-size", "32", "--set", "cutmix=0.3"]
+    command = ["train", "cnn_nano", "--data", "synthetic:10", "--epochs", "2", "--image-size", "32"]
+    command += ["--set", "cutmix=0.3", "--set", "batch_size=8"]  # enough steps for an average of the weights
     call = [sys.executable, "-c", WITHOUT_TENSORFLOW, *command, "--out", str(tmp_path)]
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     stopped = subprocess.run([*call, "--stop-after", "0.5"], env=environment, capture_output=True, text=True, check=False)

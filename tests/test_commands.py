@@ -102,6 +102,18 @@ def test_info_prints_the_contract(invoke, models):
     assert "fer2013" in invoke("info", "mobilenet_v2").stdout
 
 
+def test_info_and_bench_tell_which_models_come_with_fer_edge(error_of):
+    for command in ("info", "bench"):
+        told = error_of(command, "mobilnet")
+        assert "no model file 'mobilnet'" in told
+        assert "mobilenet_v2" in told
+
+
+def test_bench_takes_the_name_of_a_model_that_comes_with_fer_edge(invoke):
+    (row,) = json.loads(invoke("bench", "cnn_nano", "--json", "--min-seconds", "0", "--min-runs", "2").stdout)
+    assert (row["network"], row["precision"]) == ("cnn_nano", "int8")
+
+
 def test_doctor_makes_an_interpreter_and_reports_it(invoke):
     result = invoke("doctor", "--json")
     checks = {check["part"]: check for check in json.loads(result.stdout)}

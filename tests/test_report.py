@@ -3,6 +3,7 @@ import json
 import shlex
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,30 +190,67 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
     assert (got["precisions"], got["prune"], got["qat"], got["epochs"]) == (("float16",), 50, False, 4)
 
 
+def made_in(text, command):
+    """The options of each of the lines of a card that call a command, as the command itself reads them."""
+    lines = [shlex.split(line) for line in text.splitlines()]
+    return [commands_of[command].command.make_context(command, words[2:]).params for words in lines if words[1] == command]
+
+
+commands_of = {"train": train, "convert": convert}
+
+
+def begun_from(record, weights, **changes):
+    """A record of a run that began from the run of another record."""
+    later = {**record, "digest": f"{record['digest']} and on", "started_from_digest": record["digest"], **changes}
+    return {**later, "plan": {**record["plan"], "weights": weights}}
+
+
+def test_a_card_tells_of_all_runs_that_its_own_goes_back_to(run_folder, models, faces, tmp_path):
+    whole = training_record(run_folder)
+    split = make_split(faces, "subject", seed=1, fold=2, folds=3)
+    name = run_name("cnn", "paper", "synthetic", split, 1)
+    facts = {**whole["split"], "fold": 2, "folds": 3}
+    first = {**whole, "digest": "oldest", "split": facts}
+    second = begun_from(first, name, split=facts)
+    third = begun_from(second, name, digest=whole["digest"])
+    append_evaluations(tmp_path / "r.jsonl", [evaluate_model(models["int8"], faces).figures])
+    card = model_card(models["int8"], [third, second, first], read_evaluations(tmp_path / "r.jsonl"), recipe_options)
+    text = card.partition("## How it was made\n\n")[2].partition("\n\n##")[0]
+    oldest, middle, own = made_in(text, "train")
+    assert (oldest["out"], oldest["weights"], oldest["fold"]) == (Path("runs/before1"), ("auto",), 2)
+    assert (middle["out"], middle["weights"]) == (Path("runs/before2"), (f"runs/before1/{name}",))
+    assert (own["out"], own["weights"]) == (Path("runs"), (f"runs/before2/{name}",))
+    assert len(made_in(text, "convert")) == 1
+
+
 @pytest.mark.parametrize(
-    ("weights", "conversion", "file"),
+    ("weights", "changes", "precision", "file"),
     [
-        ("NAME", [], ""),
-        (
-            "models/cnn_ck48_float16.tflite",
-            [["fer-edge", "convert", "runs/before1/NAME", "--float16"]],
-            "/cnn_ck48_float16.tflite",
-        ),
-        ("cnn_nano", [["fer-edge", "convert", "runs/before1/NAME", "--int8"]], "/cnn_nano_fer2013_int8.tflite"),
+        ("models/cnn_synthetic_float16.tflite", {}, "float16", "cnn_synthetic_float16.tflite"),
+        ("cnn_nano", {"network": "cnn_nano", "data": "fer2013"}, "int8", "cnn_nano_fer2013_int8.tflite"),
+        ("models/cnn_synthetic_int8-qat.tflite", {}, None, None),
+        ("models/cnn_synthetic_weight_only.tflite", {}, None, None),
+        ("models/mine.tflite", {}, None, None),
     ],
 )
-def test_a_card_tells_how_the_run_was_made_that_its_own_began_from(run_folder, models, faces, weights, conversion, file):
-    name = run_name("cnn", "paper", "synthetic", make_split(faces, "subject", seed=1), 1)
-    first = training_record(run_folder)
-    second = {**first, "digest": "second", "started_from_digest": first["digest"]}
-    second["plan"] = {**first["plan"], "weights": weights.replace("NAME", name)}
-    text = commands(_lineage(second, [second, first]), read_contract(models["int8"]), recipe_options)
-    one, *between, other, last = [shlex.split(line) for line in text.splitlines()]
-    assert one[:2] == other[:2] == ["fer-edge", "train"]
-    assert one[-2:] == ["--out", "runs/before1"]
-    assert between == [[word.replace("NAME", name) for word in line] for line in conversion]
-    assert other[other.index("--weights") + 1] == f"runs/before1/{name}{file}"
-    assert last[:2] == ["fer-edge", "convert"]
+def test_a_card_tells_of_the_run_behind_an_ordinary_file(run_folder, models, weights, changes, precision, file):
+    first = {**training_record(run_folder), **changes}
+    lineage = _lineage(begun_from(first, weights), [first])
+    text = commands(lineage, read_contract(models["int8"]), recipe_options)
+    *_, own = made_in(text, "train")
+    conversions = made_in(text, "convert")
+    if file is None:
+        assert (len(lineage), len(conversions), own["weights"]) == (1, 1, (weights,))
+        return
+    name = f"{first['network']}-{first['data']}-paper-subject-s1"
+    assert (conversions[0]["run"], conversions[0]["precisions"]) == (Path(f"runs/before1/{name}"), (precision,))
+    assert own["weights"] == (f"runs/before1/{name}/{file}",)
+
+
+def test_records_that_name_each_other_as_beginning_end_a_card(run_folder):
+    record = training_record(run_folder)
+    one, other = begun_from(record, "x", digest="one", started_from_digest="other"), begun_from(record, "x", digest="other")
+    assert _lineage(one, [one, {**other, "started_from_digest": "one"}])[-1] == one
 
 
 def test_a_card_s_classes_are_compared_on_the_faces_of_its_own_test_part_alone(run_folder, models, faces, tmp_path):
@@ -234,8 +272,8 @@ def test_a_record_names_tables_and_donors_by_their_bare_names(run_folder, tmp_pa
     shutil.copytree(run_folder, folder)
     run = json.loads((folder / "run.json").read_text())
     run["plan"] |= {"ferplus": "/home/me/fer2013new.csv", "weights": "/home/me/runs/donor-s0"}
-    run["weights"]["source"] = "/home/me/runs/donor-s0/model.keras"
+    run["weights"] |= {"source": "/home/me/runs/donor-s0/model.keras", "digest": "of the donor"}
     (folder / "run.json").write_text(json.dumps(run))
     record = training_record(folder)
     assert (record["plan"]["ferplus"], record["plan"]["weights"]) == ("fer2013new.csv", "donor-s0")
-    assert record["started_from"] == "donor-s0"
+    assert (record["started_from"], record["started_from_digest"]) == ("donor-s0", "of the donor")

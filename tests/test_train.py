@@ -71,10 +71,12 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     assert train_run(plan, faces, split, tmp_path / "run", resume=True) == run  # a finished run is not trained again
 
 
-@pytest.mark.parametrize(("steps", "momentum"), [(10_000, 0.98), (100, 0.9), (10, None), (1, None)])
+@pytest.mark.parametrize(("steps", "momentum"), [(10_000, 0.98), (100, 0.9), (11, 1 / 11), (10, 0), (1, 0)])
 def test_the_average_of_the_weights_forgets_the_initial_ones(steps, momentum):
     optimizer = _optimizer(RECIPES["edge"], steps)
-    assert (optimizer.ema_momentum if optimizer.use_ema else None) == pytest.approx(momentum)
+    assert (optimizer.ema_momentum if optimizer.use_ema else 0) == pytest.approx(momentum)
+    assert momentum**steps < 1e-4  # what is left of them
+    assert not _optimizer(with_settings(RECIPES["edge"], ["ema_momentum=0"]), steps).use_ema
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, faces):

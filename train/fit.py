@@ -159,6 +159,7 @@ def train_run(
         "temperature": temperature,
         "weights": dataclasses.asdict(loaded),
         "precision": precision,
+        "ema_momentum": average_momentum(plan.recipe, _steps(plan, split) * plan.epochs),
         "backend": keras.backend.backend(),
         "parameters": model.count_params() - 3,  # to_grey's three weights are no part of the network
         "train_seconds": round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
@@ -225,6 +226,11 @@ def _steps(plan: Plan, split: Split) -> int:
     return -(-len(split.train) // plan.recipe.batch_size)
 
 
+def average_momentum(recipe: Recipe, steps: int) -> float:
+    """Return the momentum of the weights' moving average in a run of so many steps; 0 where it keeps none."""
+    return max(0.0, min(recipe.ema_momentum, 1 - 1 / (LONGEST_AVERAGE * steps)))
+
+
 def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
     import keras
 
@@ -237,8 +243,8 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
             warmup_target=recipe.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    momentum = min(recipe.ema_momentum, 1 - 1 / (LONGEST_AVERAGE * steps))
-    average = {"use_ema": True, "ema_momentum": momentum} if momentum > 0 else {}
+    momentum = average_momentum(recipe, steps)
+    average = {"use_ema": True, "ema_momentum": momentum} if momentum else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
     return keras.optimizers.Adam(rate, **average)
@@ -338,7 +344,11 @@ class _Checkpoint:
                 *arrays, text = [content[f"arr_{k}"] for k in range(len(content.files))]
             state = json.loads(str(text))
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"the checkpoint {self._path} cannot be read ({error}). Start anew without --resume") from error
+            raise ValueError(
+                f"the checkpoint {self._path} cannot be read ({error}). Remove its folder and train again"
+            ) from error
+        if [value.shape for value in arrays] != [tuple(variable.shape) for variable in self._variables]:
+            raise ValueError(f"the checkpoint {self._path} is of another fer-edge. Remove its folder and train again")
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
         self.epoch, self.earlier_seconds, self.history = state["epoch"], state["seconds"], state["history"]

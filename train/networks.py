@@ -158,7 +158,7 @@ NETWORKS: dict[str, Network] = {
         application="InceptionV3",
         scaling=MINUS_ONE_TO_ONE,
         # Measured on 64 FER2013 faces, 75 px, random weights: the gradient of the first convolution, as a share of its weights,
-        # is 1900 times that of the last one with an offset of 0, 68 times with 1. The skip connections of others do as much.
+        # is 1900 times that of the last one with an offset of 0, 68 times with 1.
         bn_offset=1.0,
         source="https://arxiv.org/abs/1512.00567",
     ),

@@ -1,5 +1,6 @@
 """Initial weights: ImageNet, a file, another run, or none. ImageNet's input scaling is dealt with here, once."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class LoadedWeights:
         source: ``imagenet``, ``none`` or the path.
         fresh_layers: Layers that start from random weights nevertheless.
         note: Why something else was taken than asked for, None where nothing was.
-        digest: Of the model of the run that they are from, None where they are from none.
+        digest: sha256 of the Keras model that they are from, of a .tflite file that it was made from; None where there is none.
     """
 
     source: str
@@ -197,20 +198,24 @@ def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> Load
     ours, theirs = _weighted(model), _weighted(donor)
     if [type(layer) for layer in ours] != [type(layer) for layer in theirs]:
         raise ValueError(f"{path} holds another network ('{donor.name}') than '{model.name}'. Give a run of {model.name}")
-    folder = path.parent
-    run = read_run_file(folder) if (folder / RUN_FILE).is_file() else None  # a .keras file alone tells no labels
     fresh = []
     for mine, other in zip(ours, theirs, strict=True):
         if mine.name == OUTPUT_LAYER:
             kernel, bias = other.get_weights()
-            copied = copy_head(model, labels, kernel, bias, tuple(run["labels"]) if run else labels)
+            copied = copy_head(model, labels, kernel, bias, _labels_of(path, labels))
         else:
             copied = [w.shape for w in mine.weights] == [w.shape for w in other.weights]
             if copied:
                 mine.set_weights(other.get_weights())
         if not copied:
             fresh.append(mine.name)
-    return LoadedWeights(str(path), tuple(fresh), digest=run.get("model_digest") if run else None)
+    return LoadedWeights(str(path), tuple(fresh), digest=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _labels_of(path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels of a run's model; of a .keras file alone, which tells none, those that are wanted."""
+    folder = path.parent
+    return tuple(read_run_file(folder)["labels"]) if (folder / RUN_FILE).is_file() else wanted
 
 
 def _weighted(model: "keras.Model") -> list["keras.Layer"]:

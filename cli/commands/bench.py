@@ -91,11 +91,11 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _model_files(paths: tuple[Path, ...]) -> list[Path]:
-    from fer_edge.edge_runtime.find_model import shipped_or_path
+    from fer_edge.edge_runtime.find_model import find_model
 
     files: list[Path] = []
-    for path in map(shipped_or_path, paths):
-        found = sorted(path.rglob("*.tflite")) if path.is_dir() else [path]
+    for path in paths:
+        found = sorted(path.rglob("*.tflite")) if path.is_dir() else [find_model(path)]
         if not found:
             raise FileNotFoundError(f"the folder '{path}' holds no .tflite file. Make some: fer-edge convert RUN --all")
         files += found

@@ -14,12 +14,12 @@ from fer_edge.console import friendly_errors, warn
 def command(model: Path, as_json: bool) -> None:
     """Print what MODEL says of itself: network, labels, input, training data, split, accuracy before and after.
 
-    MODEL is a .tflite file, or the name of a model that comes with fer-edge.
+    MODEL is a .tflite file, a folder (its newest int8 model), or the name of a model that comes with fer-edge.
     """
     from fer_edge.edge_runtime.contract import read_contract
-    from fer_edge.edge_runtime.find_model import shipped_or_path
+    from fer_edge.edge_runtime.find_model import find_model
 
-    model = shipped_or_path(model)
+    model = find_model(model)
     contract = read_contract(model)
     if as_json:
         click.echo(contract.to_json())
