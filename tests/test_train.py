@@ -1,3 +1,4 @@
+import io
 import json
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 from fer_edge.train.augment import Augmentation, augment, mix
 from fer_edge.train.evaluate import measure
-from fer_edge.train.fit import StoppedError, _optimizer, make_plan, train_run
+from fer_edge.train.fit import CHECKPOINT_FILE, StoppedError, _optimizer, make_plan, train_run
 from fer_edge.train.networks import NETWORKS, build_network
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import RECIPES, with_settings
@@ -48,6 +49,15 @@ class InterruptedByTestError(Exception):
     pass
 
 
+def without_last_weights(checkpoint):
+    """A checkpoint without the array that stands before its text."""
+    with np.load(io.BytesIO(checkpoint)) as content:
+        *arrays, _, text = [content[f"arr_{k}"] for k in range(len(content.files))]
+    made = io.BytesIO()
+    np.savez(made, *arrays, text)
+    return made.getvalue()
+
+
 def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     recipe = with_settings(RECIPES["paper"], ["batch_size=8"])  # enough steps for an average of the weights
     plan = make_plan("cnn", recipe, image_size=32, epochs=3)
@@ -64,6 +74,12 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     other = make_plan("cnn", recipe, image_size=32, epochs=4)
     with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
+    whole = (tmp_path / "run" / CHECKPOINT_FILE).read_bytes()
+    for content, told in ((whole[:1000], "cannot be read"), (without_last_weights(whole), "is of another fer-edge")):
+        (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(content)
+        with pytest.raises(ValueError, match=f"checkpoint .* {told}.*Remove its folder and train again"):
+            train_run(plan, faces, split, tmp_path / "run", resume=True)
+    (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(whole)
     seen = []
     run = train_run(plan, faces, split, tmp_path / "run", resume=True, on_epoch=lambda epoch, figures: seen.append(epoch))
     assert seen == [3]
