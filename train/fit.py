@@ -159,7 +159,7 @@ def train_run(
         "temperature": temperature,
         "weights": dataclasses.asdict(loaded),
         "precision": precision,
-        "ema_momentum": average_momentum(plan.recipe, _steps(plan, split) * plan.epochs),
+        "ema_momentum": _average_momentum(plan.recipe, _steps(plan, split) * plan.epochs),
         "backend": keras.backend.backend(),
         "parameters": model.count_params() - 3,  # to_grey's three weights are no part of the network
         "train_seconds": round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
@@ -226,7 +226,7 @@ def _steps(plan: Plan, split: Split) -> int:
     return -(-len(split.train) // plan.recipe.batch_size)
 
 
-def average_momentum(recipe: Recipe, steps: int) -> float:
+def _average_momentum(recipe: Recipe, steps: int) -> float:
     """Return the momentum of the weights' moving average in a run of so many steps; 0 where it keeps none."""
     return max(0.0, min(recipe.ema_momentum, 1 - 1 / (LONGEST_AVERAGE * steps)))
 
@@ -243,7 +243,7 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
             warmup_target=recipe.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    momentum = average_momentum(recipe, steps)
+    momentum = _average_momentum(recipe, steps)
     average = {"use_ema": True, "ema_momentum": momentum} if momentum else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
