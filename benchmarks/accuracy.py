@@ -31,7 +31,8 @@ def training_record(folder: Path) -> Record:
         run = json.loads(path.read_text(encoding="utf-8"))
         if not run["finished"]:
             raise FileNotFoundError(f"the run in '{folder}' is not finished. Finish it: fer-edge train ... --resume")
-        plan = run["plan"]
+        plan = dict(run["plan"])
+        digest, *teacher_digests = plan.pop("source_digests", [None])  # runs of earlier versions do not tell
         record = {
             "kind": "training",
             "network": run["network"],
@@ -49,7 +50,8 @@ def training_record(folder: Path) -> Record:
             },
             "map": run["data"].get("map", []),
             "started_from": _source_name(run["weights"]["source"]),
-            "started_from_digest": run["weights"].get("digest"),
+            "started_from_digest": digest,
+            "teacher_digests": teacher_digests,
             "ema_momentum": run.get("ema_momentum"),
             "metrics": run["metrics"],
             "temperature": run.get("temperature"),
@@ -126,7 +128,8 @@ def _settings(record: Record) -> str:
     plan, split = record["plan"], record["split"]
     changed = plan["recipe"] if record["recipe"].endswith("-changed") else None
     run = [record[name] for name in ("network", "data_fingerprint", "recipe", "started_from", "seed")]
-    run += [record.get("started_from_digest"), *(split[name] for name in ("name", "seed", "fold", "folds"))]
+    run += [record.get("started_from_digest"), record.get("teacher_digests", [])]
+    run += [split[name] for name in ("name", "seed", "fold", "folds")]
     return json.dumps(
         [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed], sort_keys=True
     )

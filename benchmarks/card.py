@@ -63,7 +63,7 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
         raise ValueError(f"a card holds measured figures only, and there is no record {missing}. Received: {path}")
     parts = [
         f"# {path.name}",
-        markdown(("what", ""), _facts(path, contract, training)),
+        markdown(("what", ""), _facts(path, contract, training, trainings)),
         "## How it was made\n\n" + commands(_lineage(training, trainings), contract, recipe_options),
         "## Measured\n\n" + _measured(own),
         _per_class(own, contract),
@@ -73,7 +73,7 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(path: Path, contract: Contract, training: Record) -> list[tuple[str, str]]:
+def _facts(path: Path, contract: Contract, training: Record, trainings: Sequence[Record]) -> list[tuple[str, str]]:
     counts = contract.split["counts"]
     calibrated = "no" if contract.temperature is None else f"by a temperature of {contract.temperature:.3f}, in its weights"
     return [
@@ -84,10 +84,25 @@ def _facts(path: Path, contract: Contract, training: Record) -> list[tuple[str, 
         ("training data", f"{contract.data}, {counts['train']:,} faces (fingerprint {contract.data_fingerprint[:16]})"),
         ("split", f"{contract.split['name']}, seed {contract.split['seed']}; {counts['validation']:,} faces to choose by"),
         ("started from", training["started_from"]),
+        ("teachers", ", ".join(_teachers(training, trainings)) or "none"),
         ("probabilities calibrated", calibrated),
         ("trained in", f"{training['train_seconds'] / 60:.0f} minutes, {training['plan']['epochs']} epochs"),
         ("made with", ", ".join(f"{name} {version}" for name, version in contract.versions.items())),
     ]
+
+
+def _teachers(training: Record, trainings: Sequence[Record]) -> list[str]:
+    """Return what is known of each teacher of a run: a name may stand for a later model by now."""
+    by_digest = {one["digest"]: one for one in trainings}
+    names, told = training["plan"]["teachers"], []
+    for name, digest in zip(names, training.get("teacher_digests") or [None] * len(names), strict=True):
+        facts = []
+        if digest in by_digest:
+            facts.append(f"accuracy {by_digest[digest]['metrics']['test']['accuracy']:.4f} in Keras")
+        if digest and name in shipped_models() and read_contract(shipped_models()[name]).source_digest != digest:
+            facts.append("an earlier model than today's of that name")
+        told.append(f"{name} ({'; '.join(facts)})" if facts else name)
+    return told
 
 
 def _lineage(training: Record, trainings: Sequence[Record]) -> list[Record]:

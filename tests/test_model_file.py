@@ -148,7 +148,8 @@ def test_a_run_begins_from_a_file_and_learns_from_one(models, faces, tmp_path):
     split = make_split(faces, "subject", seed=1)
     plan = make_plan("cnn", TRAINING["edge"], image_size=32, epochs=1, seed=1, weights=file, teachers=[file])
     run = train_run(plan, faces, split, tmp_path / "run")
-    assert run["weights"] == {"source": file, "fresh_layers": [], "note": None, "digest": read_contract(file).source_digest}
+    assert run["weights"] == {"source": file, "fresh_layers": [], "note": None}
+    assert run["plan"]["source_digests"] == [read_contract(file).source_digest] * 2
     opinion = teacher_labels([file], faces, split.train, 1.0, tmp_path)
     assert opinion.min() >= SMALLEST_OPINION * 0.9
     classifier = Classifier(file)

@@ -15,13 +15,14 @@ from fer_edge.benchmarks.accuracy import (
     read_trainings,
     training_record,
 )
-from fer_edge.benchmarks.card import _lineage, commands, model_card
+from fer_edge.benchmarks.card import _lineage, _teachers, commands, model_card
 from fer_edge.benchmarks.comparison import comparison
 from fer_edge.benchmarks.published import PUBLISHED
 from fer_edge.commands import convert, train
 from fer_edge.convert.fine_tune import plan_fine_tuning
 from fer_edge.convert.recipes import find_recipe as convert_recipe
 from fer_edge.edge_runtime.contract import read_contract
+from fer_edge.edge_runtime.find_model import shipped_models
 from fer_edge.train.fit import make_plan
 from fer_edge.train.models import evaluate_ensemble, evaluate_model
 from fer_edge.train.recipes import find_recipe, recipe_options, with_settings
@@ -272,8 +273,26 @@ def test_a_record_names_tables_and_donors_by_their_bare_names(run_folder, tmp_pa
     shutil.copytree(run_folder, folder)
     run = json.loads((folder / "run.json").read_text())
     run["plan"] |= {"ferplus": "/home/me/fer2013new.csv", "weights": "/home/me/runs/donor-s0"}
-    run["weights"] |= {"source": "/home/me/runs/donor-s0/model.keras", "digest": "of the donor"}
+    run["plan"] |= {"teachers": ["a", "b"], "source_digests": ["of the donor", "of a", "of b"]}
+    run["weights"]["source"] = "/home/me/runs/donor-s0/model.keras"
     (folder / "run.json").write_text(json.dumps(run))
     record = training_record(folder)
     assert (record["plan"]["ferplus"], record["plan"]["weights"]) == ("fer2013new.csv", "donor-s0")
     assert (record["started_from"], record["started_from_digest"]) == ("donor-s0", "of the donor")
+    assert record["teacher_digests"] == ["of a", "of b"]
+    del run["plan"]["source_digests"]  # as a run of an earlier version
+    (folder / "run.json").write_text(json.dumps(run))
+    assert (training_record(folder)["started_from_digest"], training_record(folder)["teacher_digests"]) == (None, [])
+
+
+def test_a_card_tells_which_model_a_teacher_was(run_folder):
+    record = training_record(run_folder)
+    teacher = {**record, "digest": "an earlier one"}
+    plan = {**record["plan"], "teachers": ["cnn_nano", "b"]}
+    student = {**record, "plan": plan, "teacher_digests": ["an earlier one", "of b"]}
+    accuracy = record["metrics"]["test"]["accuracy"]
+    earlier = f"cnn_nano (accuracy {accuracy:.4f} in Keras; an earlier model than today's of that name)"
+    assert _teachers(student, [teacher, student]) == [earlier, "b"]
+    today = read_contract(shipped_models()["cnn_nano"]).source_digest
+    assert _teachers({**student, "teacher_digests": [today, None]}, [teacher]) == ["cnn_nano", "b"]
+    assert _teachers({**student, "teacher_digests": []}, [teacher]) == ["cnn_nano", "b"]

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from conftest import make_faces
 from fer_edge.train.distill import check_teachers, teacher_labels
 from fer_edge.train.fit import make_plan, train_run
 from fer_edge.train.recipes import RECIPES
+from fer_edge.train.run_folder import check_run, read_run_file, start_run
 from fer_edge.train.soft_labels import ferplus_labels, training_labels
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
@@ -79,6 +81,26 @@ def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_f
     assert not (tmp_path / "run").exists()
     asked = ("--data", "synthetic:12", "--split", "subject", "--seed", "2", "--weights", run_folder, "--out", tmp_path)
     assert "faces that are validation or test here" in error_of("train", "cnn", *asked)
+
+
+def test_a_run_does_not_go_on_when_its_teacher_has_become_another_model(run_folder, faces, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "teacher")
+    split = make_split(faces, "subject", seed=1)
+
+    def plan():
+        return make_plan("cnn_nano", RECIPES["edge"], image_size=32, epochs=1, seed=1, weights="none", teachers=[str(folder)])
+
+    first = plan()
+    assert first.source_digests == (None, read_run_file(run_folder)["model_digest"])
+    start_run(tmp_path / "run", first, faces, split)
+    assert check_run(tmp_path / "run", plan(), faces, resume=True) is None
+    (folder / "model.keras").write_bytes(b"another model")
+    with pytest.raises(ValueError, match=r"other settings \('.*teacher' was another model\)"):
+        check_run(tmp_path / "run", plan(), faces, resume=True)
+    run = read_run_file(tmp_path / "run")
+    del run["plan"]["source_digests"]  # as a run of an earlier version
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    assert check_run(tmp_path / "run", plan(), faces, resume=True) is None
 
 
 def test_a_student_is_trained_and_its_run_names_its_teacher_and_its_temperature(run_folder, faces, tmp_path):

@@ -19,7 +19,7 @@ from fer_edge.train.feed import face_source
 from fer_edge.train.networks import build_network, check_image_size
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import Recipe
-from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, start_run
+from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, source_digest, start_run
 from fer_edge.train.soft_labels import training_labels
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature
@@ -54,6 +54,7 @@ class Plan:
         teachers: Run folders, .tflite files or names of models that come with fer-edge, whose mean opinion of each training
             face is learned beside its label.
         ferplus: FER+ table (fer2013new.csv) whose ten votes replace FER2013's labels in training, or None.
+        source_digests: sha256 of the Keras model that ``weights`` is from, then of that of each teacher; None for what is none.
     """
 
     network: str
@@ -65,6 +66,7 @@ class Plan:
     precision: str = "auto"
     teachers: tuple[str, ...] = ()
     ferplus: str | None = None
+    source_digests: tuple[str | None, ...] = (None,)
 
 
 def make_plan(
@@ -81,13 +83,15 @@ def make_plan(
     """Fill in what was left open from the network's and the recipe's defaults.
 
     Raises:
+        ModelError: If a source is a .tflite file, but not of fer-edge.
         ValueError: If the network is unknown, the image size too small, or the epochs fewer than 1.
     """
     size = check_image_size(network, image_size)
     count = recipe.epochs[network] if epochs is None else epochs
     if count < 1:
         raise ValueError(f"epochs must be at least 1. Received: epochs={count}")
-    return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus)
+    digests = tuple(source_digest(source) for source in (weights, *teachers))
+    return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus, digests)
 
 
 def train_run(

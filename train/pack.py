@@ -121,7 +121,8 @@ def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path)
 
 def plan_from_data(data: dict[str, Any]) -> Plan:
     """Return the plan that a run.json holds as plain data."""
-    return Plan(**{**data, "recipe": recipe_from_data(data["recipe"]), "teachers": tuple(data["teachers"])})
+    several = {name: tuple(data[name]) for name in ("teachers", "source_digests")}
+    return Plan(**{**data, **several, "recipe": recipe_from_data(data["recipe"])})
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import Contract
+from fer_edge.edge_runtime.contract import Contract, read_contract
+from fer_edge.edge_runtime.find_model import shipped_or_path
 from fer_edge.edge_runtime.whole_file import whole_file, write_whole
 from fer_edge.train.faces import Faces
 from fer_edge.train.splits import Split, ids_digest
@@ -83,6 +84,29 @@ def is_model_file(source: str | Path) -> bool:
     return Path(source).suffix == ".tflite"
 
 
+def source_digest(source: str) -> str | None:
+    """Return the sha256 of the Keras model that a teacher or a source of initial weights is, or was made from.
+
+    Args:
+        source: A run folder, a .keras or .tflite file, or a model that comes with fer-edge.
+
+    Returns:
+        None where it is something else (``imagenet``, ``none``, a file of keras.applications weights) or is not there.
+
+    Raises:
+        ModelError: If it is a .tflite file, but not of fer-edge.
+    """
+    path = shipped_or_path(source)
+    if is_model_file(path):
+        return read_contract(path).source_digest if path.is_file() else None
+    model = path / MODEL_FILE if path.is_dir() else path
+    return _file_digest(model) if model.suffix == Path(MODEL_FILE).suffix and model.is_file() else None
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def check_unseen_by_file(contract: Contract, told: str, faces: Faces, split: Split) -> None:
     """Check what check_unseen does, for a .tflite file: it tells the digest of its training faces, not their ids.
 
@@ -113,7 +137,7 @@ def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[st
 
     Raises:
         FileExistsError: If it holds a run and ``resume`` is off.
-        ValueError: If its run was started on other data or with other settings.
+        ValueError: If its run was started on other data, with other settings, or with other models as teachers or beginning.
     """
     if not (folder / RUN_FILE).is_file():
         return None
@@ -121,7 +145,11 @@ def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[st
         raise FileExistsError(f"{folder} holds a run already. Continue it with --resume, or choose another --out")
     run = read_run_file(folder)
     earlier, wanted = run["plan"], _plan_as_data(plan)
+    digests = wanted.pop("source_digests")
     other = [f"{key} {earlier.get(key)}, not {value}" for key, value in wanted.items() if earlier.get(key) != value]
+    if not other:
+        sources = zip((plan.weights, *plan.teachers), earlier.get("source_digests", digests), digests, strict=True)
+        other = [f"'{source}' was another model" for source, was, now in sources if now and was != now]
     if run["data"]["fingerprint"] != faces.fingerprint:
         other.append("other pictures")
     if other:
@@ -161,7 +189,7 @@ def finish_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
     _write_faces(folder / HELD_OUT_FILE, faces.take(held_out))
     plot_curves(results["history"], folder / "curves.png")
     plot_confusion(results["metrics"]["test"]["confusion"], faces.labels, folder / "confusion.png")
-    digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+    digest = _file_digest(folder / MODEL_FILE)
     return _write_run(folder, plan, faces, split, {"finished": True, "model_digest": digest, **results})
 
 

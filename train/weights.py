@@ -1,6 +1,5 @@
 """Initial weights: ImageNet, a file, another run, or none. ImageNet's input scaling is dealt with here, once."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +37,11 @@ class LoadedWeights:
         source: ``imagenet``, ``none`` or the path.
         fresh_layers: Layers that start from random weights nevertheless.
         note: Why something else was taken than asked for, None where nothing was.
-        digest: sha256 of the Keras model that they are from, of a .tflite file that it was made from; None where there is none.
     """
 
     source: str
     fresh_layers: tuple[str, ...] = ()
     note: str | None = None
-    digest: str | None = None
 
 
 def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
@@ -146,7 +143,7 @@ def load_weights(
         return _load_imagenet(model, name, required=source == "imagenet")
     path = shipped_or_path(source)
     if is_model_file(path):
-        return LoadedWeights(source, load_model_file(model, path, labels, faces), digest=read_contract(path).source_digest)
+        return LoadedWeights(source, load_model_file(model, path, labels, faces))
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / MODEL_FILE if path.is_dir() else path, labels)
     return _load_application(model, name, path)
@@ -209,7 +206,7 @@ def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> Load
                 mine.set_weights(other.get_weights())
         if not copied:
             fresh.append(mine.name)
-    return LoadedWeights(str(path), tuple(fresh), digest=hashlib.sha256(path.read_bytes()).hexdigest())
+    return LoadedWeights(str(path), tuple(fresh))
 
 
 def _labels_of(path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
