@@ -94,12 +94,13 @@ def _facts(path: Path, contract: Contract, training: Record, trainings: Sequence
 def _teachers(training: Record, trainings: Sequence[Record]) -> list[str]:
     """Return what is known of each teacher of a run: a name may stand for a later model by now."""
     by_digest = {one["digest"]: one for one in trainings}
+    today = shipped_models() | {f"models/{path.name}": path for path in shipped_models().values()}
     names, told = training["plan"]["teachers"], []
     for name, digest in zip(names, training.get("teacher_digests") or [None] * len(names), strict=True):
         facts = []
         if digest in by_digest:
             facts.append(f"accuracy {by_digest[digest]['metrics']['test']['accuracy']:.4f} in Keras")
-        if digest and name in shipped_models() and read_contract(shipped_models()[name]).source_digest != digest:
+        if digest and name in today and read_contract(today[name]).source_digest != digest:
             facts.append("an earlier model than today's of that name")
         told.append(f"{name} ({'; '.join(facts)})" if facts else name)
     return told

@@ -294,5 +294,7 @@ def test_a_card_tells_which_model_a_teacher_was(run_folder):
     earlier = f"cnn_nano (accuracy {accuracy:.4f} in Keras; an earlier model than today's of that name)"
     assert _teachers(student, [teacher, student]) == [earlier, "b"]
     today = read_contract(shipped_models()["cnn_nano"]).source_digest
+    file = {**student, "plan": {**plan, "teachers": ["models/cnn_nano_fer2013_int8.tflite"]}, "teacher_digests": ["?"]}
+    assert _teachers(file, []) == ["models/cnn_nano_fer2013_int8.tflite (an earlier model than today's of that name)"]
     assert _teachers({**student, "teacher_digests": [today, None]}, [teacher]) == ["cnn_nano", "b"]
     assert _teachers({**student, "teacher_digests": []}, [teacher]) == ["cnn_nano", "b"]
