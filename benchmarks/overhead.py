@@ -43,6 +43,8 @@ def measure_overhead(model: str | Path, rounds: int = ROUNDS) -> tuple[float, fl
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     for path in sys.argv[1:]:
         predict, invoke, more_us = measure_overhead(path)
         print(f"{Path(path).name}: predict {predict:.3f} ms, invoke {invoke:.3f} ms, {more_us:.0f} us more")

@@ -20,7 +20,7 @@ class Row:
     Attributes:
         network: Name of the network.
         precision: Its precision.
-        data: Training data.
+        data: Data that it was measured on, and trained on where that is other data.
         split: Split under which it was measured, or else trained; ``(leaky)`` where that flatters the accuracy.
         accuracy: Share of test faces labelled rightly, 0..1.
         macro_f1: Mean F1 over the classes, 0..1.
@@ -77,7 +77,7 @@ def derive_row(record: Record) -> Row:
     return Row(
         network=record["architecture"],
         precision=record["precision"],
-        data=record["data"],
+        data=_data_title(record),
         split=_split_title(record),
         accuracy=record.get("accuracy"),
         macro_f1=record.get("macro_f1"),
@@ -101,6 +101,12 @@ def _board_title(environment: Mapping[str, Any]) -> str:
     name = str(environment["board"] or environment["cpu"] or environment["machine"])
     dot_product = environment.get("integer_dot_product")
     return f"{name} ({dot_product})" if dot_product else name
+
+
+def _data_title(record: Record) -> str:
+    trained = str(record["data"])
+    measured = record.get("evaluated", {}).get("data", trained)
+    return trained if measured == trained else f"{measured}, trained on {trained}"
 
 
 def _split_title(record: Record) -> str:

@@ -80,6 +80,12 @@ def test_the_pareto_front_holds_what_nothing_beats():
     assert pareto_front([fast, accurate, beaten, unknown]) == [fast, accurate]
 
 
+def test_an_accuracy_stands_beside_the_data_that_it_is_of():
+    elsewhere = {"data": "ck48", "split": "all", "part": "all", "count": 9, "warning": None}
+    assert derive_row({**record(), "data": "fer2013", "evaluated": elsewhere}).data == "ck48, trained on fer2013"
+    assert derive_row({**record(), "data": "ck48", "evaluated": elsewhere}).data == "ck48"
+
+
 def test_what_was_not_measured_is_null_and_printed_as_such():
     row = derive_row(record(accuracy=None))
     assert json.loads(as_json([row]))[0]["accuracy"] is None

@@ -176,5 +176,6 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "holds no .tflite file" in error_of("bench", tmp_path / "d")
     assert "unknown part 'dev'" in error_of("evaluate", model, "--data", folder, "--part", "dev")
     assert "CLASS=LABEL" in error_of("evaluate", model, "--data", folder, "--map", "x")
+    assert "have no classes to map" in error_of("train", "cnn", "--data", "synthetic", "--map", "happy=sad")
     assert "truncated" in error_of("info", tmp_path / "cut.tflite")
     assert not (tmp_path / "runs").exists()

@@ -73,6 +73,8 @@ def test_fer2013_csv_gives_pixels_labels_and_parts(tmp_path):
     faces = load_faces(str(path))
     assert faces.labels == ("angry", "happy", "neutral")
     assert load_faces(str(path), {"neutral": "sad"}).label_map == ("neutral=sad",)
+    with pytest.raises(DataError, match=r"no class 'contemt' to map; it has: angry, happy, neutral"):
+        load_faces(str(path), {"neutral": "sad", "contemt": "-"})
     assert [faces.labels[t] for t in faces.targets] == ["angry", "neutral", "happy"]
     assert faces.parts == ("train", "test", "private_test")
     assert [int(image[47, 47]) for image in faces.images] == [5, 9, 1]

@@ -10,6 +10,7 @@ from conftest import make_faces
 from fer_edge.benchmarks.accuracy import summarise
 from fer_edge.benchmarks.estimate import estimate
 from fer_edge.train.cross_validate import make_splits
+from fer_edge.train.faces import DataError
 from fer_edge.train.recipes import RECIPES, find_recipe, recipe_options, with_settings
 
 
@@ -81,6 +82,8 @@ def test_folds_without_a_fold_are_all_folds_of_every_seed():
     assert [split.fold for _, split in make_splits(faces, "subject", [0], 3, 1)] == [1]
     with pytest.raises(ValueError, match="each seed must come once"):
         make_splits(faces, "paper", [1, 1], None, None)
+    with pytest.raises(DataError, match=r"at least 2 classes; .* has 'happy' only"):
+        make_splits(make_faces(["happy"], [0] * 24, subjects=people), "paper", [0], None, None)
 
 
 def test_the_interval_of_a_mean_is_student_s():

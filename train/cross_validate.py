@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fer_edge.train.faces import Faces
+from fer_edge.train.faces import DataError, Faces
 from fer_edge.train.splits import AUTO, Split, make_split
 
 
@@ -11,8 +11,10 @@ def make_splits(faces: Faces, name: str, seeds: Sequence[int], folds: int | None
 
     Raises:
         ValueError: If the name or the fold is unknown, or a seed comes twice.
-        DataError: If the data cannot be split so.
+        DataError: If the data cannot be split so, or has one class only.
     """
+    if len(faces.labels) < 2:
+        raise DataError(f"training needs faces of at least 2 classes; {faces.name} has '{faces.labels[0]}' only")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"each seed must come once. Received: seeds={','.join(map(str, seeds))}")
     chosen: Sequence[int | None] = range(folds) if folds and fold is None and name in (AUTO, "subject") else [fold]

@@ -117,31 +117,42 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
 
     Raises:
         FileNotFoundError: If there is nothing at ``source``.
-        DataError: If it holds no pictures, an unknown class, an empty class, or too many damaged pictures.
+        DataError: If it holds no pictures, an unknown class, an empty class, too many damaged pictures, or no class that
+            the map names.
     """
     if source == "synthetic" or source.startswith("synthetic:"):
+        if label_map:
+            raise DataError(f"the synthetic faces have no classes to map. Received: {', '.join(label_map)}")
         return synthetic_faces(_synthetic_identities(source), progress=progress)
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
-    label_of = _label_reader(source, label_map or {})
+    asked: set[str] = set()
+    label_of = _label_reader(source, label_map or {}, asked)
     mapped = tuple(f"{name}={label}" for name, label in (label_map or {}).items())
     if path.suffix.lower() == ".csv":
-        return replace(_finish(path, _read_csv(path.read_bytes(), label_of, progress)), label_map=mapped)
-    store = _Store(path)
+        rows = _read_csv(path.read_bytes(), label_of, progress)
+    else:
+        rows = _read_store(_Store(path), label_of, progress)
+    missing = [name for name in label_map or {} if name not in asked]
+    if missing:
+        raise DataError(f"{source} has no class '{missing[0]}' to map; it has: {', '.join(sorted(asked))}")
+    return replace(_finish(path, rows), label_map=mapped)
+
+
+def _read_store(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+    """Read a folder or zip: the original CK+ release, class folders, or a table inside."""
     try:
         if any(name.endswith("_emotion.txt") for name in store.files):
-            rows = _read_ckplus(store, label_of, progress)
-        elif any(_is_picture(name) for name in store.files):
-            rows = _read_class_folders(store, label_of, progress)
-        else:
-            tables = [name for name in store.files if name.lower().endswith(".csv")]
-            if not tables:
-                raise DataError(f"{source} holds no pictures (looked for {', '.join(PICTURE_SUFFIXES)}) and no csv")
-            rows = _read_csv(store.read(tables[0]), label_of, progress)
+            return _read_ckplus(store, label_of, progress)
+        if any(_is_picture(name) for name in store.files):
+            return _read_class_folders(store, label_of, progress)
+        tables = [name for name in store.files if name.lower().endswith(".csv")]
+        if not tables:
+            raise DataError(f"{store.path} holds no pictures (looked for {', '.join(PICTURE_SUFFIXES)}) and no csv")
+        return _read_csv(store.read(tables[0]), label_of, progress)
     finally:
         store.close()
-    return replace(_finish(path, rows), label_map=mapped)
 
 
 def parse_label_map(pairs: Sequence[str]) -> dict[str, str]:
@@ -166,8 +177,11 @@ def _synthetic_identities(source: str) -> int:
     return int(count) if count else 60
 
 
-def _label_reader(source: str, label_map: Mapping[str, str]) -> Callable[[str], str | None]:
-    """Return a function from a class name in the data to a canonical label, None where the class is dropped."""
+def _label_reader(source: str, label_map: Mapping[str, str], asked: set[str]) -> Callable[[str], str | None]:
+    """Return a function from a class name in the data to a canonical label, None where the class is dropped.
+
+    The names that it is asked for, and the canonical ones of them, go into ``asked``.
+    """
     known = {label: label for label in CANONICAL_LABELS} | SYNONYMS
     for name, label in label_map.items():
         if label != DROP and label not in CANONICAL_LABELS:
@@ -175,6 +189,7 @@ def _label_reader(source: str, label_map: Mapping[str, str]) -> Callable[[str], 
 
     def label_of(name: str) -> str | None:
         canonical = known.get(name.lower(), name.lower())
+        asked.update((name.lower(), canonical))
         label = label_map.get(name.lower(), label_map.get(canonical, canonical))
         if label == DROP:
             return None

@@ -356,4 +356,6 @@ def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int =
 
 if __name__ == "__main__":
     # python -m fer_edge.train.synthetic LABEL FILE.png draws a picture to try things on.
+    if len(sys.argv) != 3 or sys.argv[1] not in EXPRESSIONS:
+        sys.exit(f"python -m fer_edge.train.synthetic LABEL FILE.png; LABEL is one of: {', '.join(EXPRESSIONS)}")
     write_picture(sys.argv[2], synthetic_picture(sys.argv[1]))

@@ -40,7 +40,9 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
 @click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders go.")
 @click.option("--resume", is_flag=True, help="Go on where a stopped run was; skip finished ones.")
-@click.option("--checkpoint-every", default=1, show_default=True, help="Epochs between checkpoints.")
+@click.option(
+    "--checkpoint-every", type=click.IntRange(min=1), default=1, show_default=True, help="Epochs between checkpoints."
+)
 @click.option("--stop-after", type=float, metavar="SECONDS", help="Stop with a checkpoint after so long; --resume goes on.")
 @friendly_errors
 def command(
