@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from fer_edge.convert.recipes import RECIPES
 from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.train.faces import grey_batch
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
+from fer_edge.train.run_folder import read_run_file, source_digest
 from fer_edge.train.weights import grey_stem, load_weights, parse_weights
 
 THREE = ("angry", "happy", "sad")
@@ -133,7 +136,11 @@ def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_
     assert given_bias[[0, 2]] == pytest.approx(bias[[happy, angry]])
     whole = build_network("cnn", 32, len(faces.labels))
     loaded = load_weights(whole, "cnn", str(run_folder), faces.labels, NO_FACES)
-    assert loaded.fresh_layers == ()
+    digest = read_run_file(run_folder)["model_digest"]
+    assert (loaded.fresh_layers, source_digest(str(run_folder))) == ((), digest)
+    copy = shutil.copy(run_folder / "model.keras", tmp_path / "mine.keras")
+    assert load_weights(whole, "cnn", str(copy), faces.labels, NO_FACES).fresh_layers == ()
+    assert source_digest(str(copy)) == digest
     assert np.array_equal(whole.get_layer("probabilities").get_weights()[0], kernel)
 
 

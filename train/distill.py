@@ -15,7 +15,14 @@ from fer_edge.edge_runtime.find_model import shipped_models, shipped_or_path
 from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.evaluate import Probabilities, keras_probabilities, tflite_probabilities
 from fer_edge.train.faces import Faces
-from fer_edge.train.run_folder import MODEL_FILE, check_unseen, check_unseen_by_file, is_model_file, read_run_file
+from fer_edge.train.run_folder import (
+    MODEL_FILE,
+    check_unseen,
+    check_unseen_by_file,
+    file_digest,
+    is_model_file,
+    read_run_file,
+)
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import with_temperature
 
@@ -100,7 +107,7 @@ def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
 
 def _model_digest(teacher: Path) -> str:
     if is_model_file(teacher):
-        return hashlib.sha256(teacher.read_bytes()).hexdigest()
+        return file_digest(teacher)
     return str(read_run_file(teacher)["model_digest"])
 
 

@@ -100,10 +100,11 @@ def source_digest(source: str) -> str | None:
     if is_model_file(path):
         return read_contract(path).source_digest if path.is_file() else None
     model = path / MODEL_FILE if path.is_dir() else path
-    return _file_digest(model) if model.suffix == Path(MODEL_FILE).suffix and model.is_file() else None
+    return file_digest(model) if model.suffix == Path(MODEL_FILE).suffix and model.is_file() else None
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -189,7 +190,7 @@ def finish_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
     _write_faces(folder / HELD_OUT_FILE, faces.take(held_out))
     plot_curves(results["history"], folder / "curves.png")
     plot_confusion(results["metrics"]["test"]["confusion"], faces.labels, folder / "confusion.png")
-    digest = _file_digest(folder / MODEL_FILE)
+    digest = file_digest(folder / MODEL_FILE)
     return _write_run(folder, plan, faces, split, {"finished": True, "model_digest": digest, **results})
 
 
