@@ -24,10 +24,12 @@ def comparison(trainings: Runs, evaluations: Runs) -> str:
         evaluations: Evaluation records.
 
     Returns:
-        Tables 5 to 8 of the published comparison side by side with ours (CK+48, recipe ``paper``); then our own recipe,
-        FER2013, and other data than in training, as far as there are records.
+        Tables 5 to 8 of the published comparison side by side with ours (CK+48, recipe ``paper``), with our own recipe before
+        the last; then FER2013, and other data than in training, as far as there are records.
     """
-    paper = [run for run in trainings if run["data"] == COMPARED_DATA and run["recipe"] == "paper"]
+    compared = [run for run in trainings if run["data"] == COMPARED_DATA]
+    paper = [run for run in compared if run["recipe"] == "paper"]
+    other_recipes = [run for run in compared if run["recipe"] != "paper"]
     parts = [
         "# The published comparison, and ours beside it\n\n"
         "Made by `fer-edge report` from the records in `benchmarks/results`. CK+48 has three neighbouring frames of each "
@@ -39,15 +41,17 @@ def comparison(trainings: Runs, evaluations: Runs) -> str:
         "## Loss (published table 6)\n\n" + _table_6(paper),
         "## Precision, recall and F1 (published table 7)\n\nThe paper does not say how it weights the classes; ours is "
         "weighted by their faces, and F1 also plain (macro).\n\n" + _table_7(paper),
+        _titled("## CK+48 with other recipes", _by_settings(other_recipes)),
         "## Related work (published table 8)\n\nEach as its authors reported it, with a split of their own.\n\n"
         + _table_8(paper),
+        _titled("## Other data", _by_settings([run for run in trainings if run["data"] != COMPARED_DATA])),
+        _titled("## Models measured on other data, ensembles and official parts", _evaluations(evaluations)),
     ]
-    others = [run for run in trainings if run not in paper]
-    if others:
-        parts.append("## Other recipes and data\n\n" + _others(others))
-    if evaluations:
-        parts.append("## Models measured on other data, ensembles and official parts\n\n" + _evaluations(evaluations))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _titled(title: str, table: str) -> str:
+    return f"{title}\n\n{table}" if table else ""
 
 
 def _provenance(runs: Runs) -> str:
@@ -151,7 +155,10 @@ def _table_8(runs: Runs) -> str:
     return markdown(("method", "data", "accuracy %", "split"), rows)
 
 
-def _others(runs: Runs) -> str:
+def _by_settings(runs: Runs) -> str:
+    """Return a table with a row for all runs that differ in seed and fold alone; empty without runs."""
+    if not runs:
+        return ""
     header = (
         "network", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test", "test, int8",
         "macro F1", "ECE", "int8 KB",
@@ -181,6 +188,8 @@ def _others(runs: Runs) -> str:
 
 
 def _evaluations(evaluations: Runs) -> str:
+    if not evaluations:
+        return ""
     header = ("model", "trained on", "measured on", "split", "classes", "faces", "accuracy", "no duplicates", "macro F1", "ECE")
     rows = []
     for one in evaluations:

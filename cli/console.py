@@ -43,7 +43,7 @@ def gate_options(command: Command) -> Command:
         ("--min-agreement", 97.0, "Gate: percent of faces with Keras' label."),
     )
     for name, default, text in reversed(bounds):
-        command = click.option(name, type=float, default=default, show_default=True, help=text)(command)
+        command = click.option(name, type=click.FloatRange(0, 100), default=default, show_default=True, help=text)(command)
     return command
 
 

@@ -67,7 +67,9 @@ def newest_run(runs: Path) -> Path:
     """
     finished = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if (path.parent / MODEL_FILE).is_file()]
     if not finished:
-        raise FileNotFoundError(f"no finished run under '{runs}'. Train one: fer-edge train cnn --data synthetic")
+        raise FileNotFoundError(
+            f"no finished run under '{runs}'. Train one: fer-edge train cnn --data synthetic; or name one: fer-edge convert RUN"
+        )
     return max(finished, key=lambda folder: ((folder / RUN_FILE).stat().st_mtime_ns, folder.name))
 
 

@@ -52,12 +52,16 @@ class Mqtt:
         except ImportError as error:
             raise ImportError(f"MQTT needs paho-mqtt ({error}). Install it: pip install 'fer-edge[edge,mqtt]'") from error
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        try:
+            port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+        except ValueError:  # no number, or none of a port
+            port = None
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port is None:
             raise ValueError(f"a broker is mqtt://HOST:PORT or mqtts://HOST:PORT. Received: '{address}'")
         # Home Assistant takes no other characters in a topic.
         self.name = re.sub(r"[^a-zA-Z0-9_-]+", "_", name or socket.gethostname())
         self._notice = notice or (lambda text: None)
-        self._where = f"{parts.hostname}:{parts.port or (8883 if parts.scheme == 'mqtts' else 1883)}"
+        self._where = f"{parts.hostname}:{port}"
         self._state_topic = f"fer_edge/{self.name}/state"
         self._alive_topic = f"fer_edge/{self.name}/availability"
         self._last: tuple[str | None, int] | None = None
@@ -73,7 +77,7 @@ class Mqtt:
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._lost
         self._client.on_connect_fail = lambda client, data: self._notice(f"no MQTT broker at {self._where}; trying again")
-        self._client.connect_async(parts.hostname, int(self._where.rpartition(":")[2]))
+        self._client.connect_async(parts.hostname, port)
         self._client.loop_start()
 
     def write(self, labelled: LabelledFrame) -> None:

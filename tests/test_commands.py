@@ -96,6 +96,37 @@ def test_bench_prints_a_row_per_model_and_thread_count(invoke, models, tmp_path)
     assert len(again.strip().splitlines()) == 6
 
 
+def test_bench_refuses_what_it_could_not_draw_before_it_measures(error_of, tmp_path):
+    told = error_of("bench", "cnn_nano", "--plot", tmp_path / "plot.png", "--record", tmp_path / "r.jsonl")
+    assert "Give --data too" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no folder 'runs' here" in error_of("bench")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run a.jpg --fps -1",
+        "run a.jpg --unsure 2",
+        "run a.jpg --min-face 0",
+        "run a.jpg --threads 0",
+        "run a.jpg --detect-every 0",
+        "bench cnn_nano --min-runs 0",
+        "bench cnn_nano --min-seconds -1",
+        "convert --int8 --min-agreement 101",
+        "train cnn --data synthetic --stop-after -1",
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(invoke, words):
+    result = invoke(*words.split())
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words.split()[-2]}'" in result.stderr
+
+
 def test_info_prints_the_contract(invoke, models):
     assert "cnn" in invoke("info", models["int8"]).stdout
     assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
@@ -137,8 +168,8 @@ def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models,
     assert "cannot save a picture as" in error_of("run", picture, "--model", models["int8"], "--save", tmp_path / "a.mp4")
 
 
-def test_train_refuses_everything_it_can_before_it_starts(error_of, run_folder, tmp_path):
-    out = ("--data", "synthetic:12", "--out", tmp_path / "runs")
+def test_train_refuses_bad_options_before_it_reads_the_data(error_of, tmp_path):
+    out = ("--data", "nowhere.zip", "--out", tmp_path / "runs")
     assert "no weights at 'none.h5'" in error_of("train", "cnn", "vgg16", *out, "--weights", "vgg16=none.h5")
     assert "no ImageNet weights for 'cnn'" in error_of("train", "cnn", *out, "--weights", "imagenet")
     assert "unknown precision 'int4'" in error_of("train", "cnn", *out, "--precision", "int4")
@@ -171,7 +202,6 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "truncated" in error_of("run", tmp_path / "d", "--model", tmp_path / "cut.tflite")
     assert "no picture, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
     assert "unknown detector" in error_of("run", tmp_path / "d", "--model", model, "--detector", "x")
-    assert "num_threads must be at least 1" in error_of("run", tmp_path / "d", "--model", model, "--threads", 0)
     assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
     assert "holds no .tflite file" in error_of("bench", tmp_path / "d")
     assert "unknown part 'dev'" in error_of("evaluate", model, "--data", folder, "--part", "dev")

@@ -23,8 +23,8 @@ from fer_edge.table import text_table
 @click.option("--record", type=click.Path(path_type=Path), help="Append the raw records to this JSON-lines file.")
 @click.option("--from", "stored", type=click.Path(path_type=Path), help="Make the table from stored records; measure nothing.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy, latency and size into this picture file.")
-@click.option("--min-runs", default=50, show_default=True, help="Counted runs at least.")
-@click.option("--min-seconds", default=2.0, show_default=True, help="Counted time at least.")
+@click.option("--min-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Counted runs at least.")
+@click.option("--min-seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Counted time at least.")
 @friendly_errors
 def command(
     models: tuple[Path, ...],
@@ -61,9 +61,11 @@ def command(
 
     if stored and record:
         raise ValueError("--from measures nothing, so there is nothing to --record")
+    if plot and not (stored or data):
+        raise ValueError("--plot draws accuracy against latency. Give --data too, the faces to measure accuracy on")
     records: list[Record] = read_records(stored) if stored else []
     if not stored:
-        files = _model_files(models or (Path("runs"),))
+        files = _model_files(models or (_runs(),))
         counts = _thread_counts(threads)
         protocol = Protocol(min_runs=min_runs, min_seconds=min_seconds)
         accuracies = _accuracies(files, data, maps, split_name, part) if data else {}
@@ -88,6 +90,13 @@ def command(
 
 def _joined(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
+
+
+def _runs() -> Path:
+    runs = Path("runs")
+    if not runs.is_dir():
+        raise FileNotFoundError("no folder 'runs' here. Name a model or a folder: fer-edge bench cnn_nano mobilenet_v2")
+    return runs
 
 
 def _model_files(paths: tuple[Path, ...]) -> list[Path]:

@@ -30,15 +30,34 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
     show_default=True,
     help="auto, blazeface, yunet, haar, a YuNet .onnx file, or none: the picture is the face.",
 )
-@click.option("--detect-every", type=int, help="Frames from one detection to the next.  [default: 3 in videos, live it adapts]")
 @click.option(
-    "--min-face", "min_face_px", type=int, help="Smallest face in pixels.  [default: 32 in pictures, else 1/8 of the frame]"
+    "--detect-every",
+    type=click.IntRange(min=1),
+    help="Frames from one detection to the next.  [default: 3 in videos, live it adapts]",
 )
-@click.option("--threads", type=int, help="Threads of the classifier.  [default: the fastest of 1, 2 and 4]")
+@click.option(
+    "--min-face",
+    "min_face_px",
+    type=click.IntRange(min=1),
+    help="Smallest face in pixels.  [default: 32 in pictures, else 1/8 of the frame]",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the classifier.  [default: the fastest of 1, 2 and 4]")
 @click.option("--raw", is_flag=True, help="Each frame for itself: no smoothing, never 'unsure'.")
-@click.option("--unsure", type=float, default=0.4, show_default=True, help="Below this probability the label is 'unsure'.")
+@click.option(
+    "--unsure",
+    type=click.FloatRange(0, 1),
+    default=0.4,
+    show_default=True,
+    help="Below this probability the label is 'unsure'.",
+)
 @click.option("--size", default="640x480", show_default=True, callback=_size, help="Of a camera's frames, or those of '-'.")
-@click.option("--fps", default=30.0, show_default=True, help="Rate to ask a camera for.")
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Rate to ask a camera for.",
+)
 @click.option("--pixels", default="rgb", show_default=True, help="Bytes of '-': rgb, bgr, grey, i420, i420-full or yuyv.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame of a live source, however late they become.")
 @click.option("--frames", "most_frames", type=click.IntRange(min=1), help="Stop after so many frames.")

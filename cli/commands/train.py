@@ -43,7 +43,12 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
 @click.option(
     "--checkpoint-every", type=click.IntRange(min=1), default=1, show_default=True, help="Epochs between checkpoints."
 )
-@click.option("--stop-after", type=float, metavar="SECONDS", help="Stop with a checkpoint after so long; --resume goes on.")
+@click.option(
+    "--stop-after",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Stop with a checkpoint after so long; --resume goes on.",
+)
 @friendly_errors
 def command(
     networks: tuple[str, ...],
@@ -65,6 +70,7 @@ def command(
 
     plans_of = _plans(networks, **{name: choices.pop(name) for name in _PLANNED})
     start_keras()
+    _check_plans(plans_of)
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
     tell_skipped(faces.skipped, len(faces))
@@ -125,16 +131,25 @@ def _numbers(text: str) -> list[int]:
         raise ValueError(f"--seed takes whole numbers, for example 0 or 0,1,2. Received: '{text}'") from error
 
 
+def _check_plans(plans: list[Any]) -> None:
+    """Refuse what needs no faces to be seen, before they are read."""
+    from fer_edge.train.precision import choose_precision
+    from fer_edge.train.weights import check_source
+
+    for plan in plans:
+        check_source(plan.network, plan.weights)
+        choose_precision(plan.network, plan.precision)
+
+
 def _check_series(
     faces: Any, plans: list[Any], out: Path, resume: bool, split_name: str, folds: int | None, fold: int | None
 ) -> list[tuple[Any, Any, Path]]:
     """Return plan, split and folder of each run; refuse now what would be refused hours later."""
     from fer_edge.train.cross_validate import make_splits
     from fer_edge.train.distill import check_teachers
-    from fer_edge.train.precision import choose_precision
     from fer_edge.train.run_folder import check_run, run_name
     from fer_edge.train.splits import leakage, leakage_warning
-    from fer_edge.train.weights import check_donor, check_source
+    from fer_edge.train.weights import check_donor
 
     splits = make_splits(faces, split_name, list(dict.fromkeys(plan.seed for plan in plans)), folds, fold)
     for _, split in splits:
@@ -153,8 +168,6 @@ def _check_series(
     ]
     for plan, split, folder in series:
         check_run(folder, plan, faces, resume)
-        check_source(plan.network, plan.weights)
         check_donor(plan.weights, faces, split)
-        choose_precision(plan.network, plan.precision)
         check_teachers(plan.teachers, faces, split)
     return series

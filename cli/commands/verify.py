@@ -93,9 +93,9 @@ def _report(metrics: Mapping[str, Any]) -> str:
             else (f"{before:.3f}", f"{after:.3f}", f"{100 * (after - before):+.1f}", f"{divergence:.4f}")
         )
         rows.append((label, str(count), *told))
-    title = ("class", "faces", "recall in Keras", "here", "points", "KL (nats)")
+    title = ("class", "faces", "recall in Keras", "in this file", "points", "KL (nats)")
     lines = [text_table(title, rows)]
-    for moment, where in (("before", "Keras"), ("after", "here")):
+    for moment, where in (("before", "Keras"), ("after", "this file")):
         low, high = metrics[f"accuracy_interval_{moment}"]
         lines.append(
             f"accuracy in {where}: {metrics[f'accuracy_{moment}']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
