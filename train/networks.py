@@ -19,6 +19,8 @@ OUTPUT_LAYER = "probabilities"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to grey
 HEAD_DROPOUT = 0.3
 
+Layer = Callable[["keras.KerasTensor", int, str], "keras.KerasTensor"]
+
 
 @dataclass(frozen=True)
 class ImageNetScaling:
@@ -87,37 +89,38 @@ def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
 
 
 def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
-    """The three blocks again, residual and narrow, for an int8 file of less than 100 KB.
+    """The three blocks again, residual and narrow, behind a stem at full resolution, for an int8 file of less than 100 KB.
 
     The bytes decide the form. In int8 a weight costs one byte, but each output channel of a convolution costs 12 more
-    (scale, bias and its scale), and a depthwise one 21 in all. So the first two blocks have few channels and whole 3 x 3
-    convolutions, which are also what a CPU runs best; only the last block, 6 x 6 pixels small, is wide, and separable.
-    Average pooling needs no weights where the big network spends 590,000 on its fully connected layer. All activations
-    are ReLU: swish-like ones lose accuracy in int8.
+    (scale, bias and its scale), and a depthwise one 21 in all. So what sees many pixels has few channels and whole 3 x 3
+    convolutions, which are also what a CPU runs best; the later blocks, 12 x 12 and 6 x 6 pixels small, are wide and
+    separable. Average pooling needs no weights where the big network spends 590,000 on its fully connected layer. All
+    activations are ReLU: swish-like ones lose accuracy in int8.
     """
     from keras import layers
 
-    def convolution(x: "keras.KerasTensor", filters: int, name: str, size: int = 3, strides: int = 1) -> "keras.KerasTensor":
-        x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    def convolution(x: "keras.KerasTensor", filters: int, name: str, size: int = 3) -> "keras.KerasTensor":
+        x = layers.Conv2D(filters, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
         return layers.BatchNormalization(name=f"{name}_bn")(x)
 
     def separable(x: "keras.KerasTensor", filters: int, name: str) -> "keras.KerasTensor":
         x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
         return convolution(x, filters, name, size=1)
 
-    def relu(x: "keras.KerasTensor", name: str) -> "keras.KerasTensor":
-        return layers.ReLU(name=f"{name}_relu")(x)
+    def block(x: "keras.KerasTensor", layer: Layer, filters: int, name: str, parts: str) -> "keras.KerasTensor":
+        if name != "stem":
+            x = layers.MaxPooling2D(name=f"{name}_pool")(x)
+        for part in parts:
+            y = layer(x, filters, f"{name}_{part}")
+            if part != "a":
+                y = layers.Add(name=f"{name}_add_{part}")([x, y])
+            x = layers.ReLU(name=f"{name}_relu_{part}")(y)
+        return x
 
-    x = relu(convolution(grey, 32, "block1_a", size=5, strides=2), "block1_a")
-    x = relu(layers.Add(name="block1_add")([x, convolution(x, 32, "block1_b")]), "block1")
-    x = layers.MaxPooling2D(name="block1_pool")(x)
-    x = relu(convolution(x, 40, "block2_a"), "block2_a")
-    x = relu(layers.Add(name="block2_add")([x, convolution(x, 40, "block2_b")]), "block2")
-    x = layers.MaxPooling2D(name="block2_pool")(x)
-    x = relu(separable(x, 88, "block3_a"), "block3_a")
-    for part in "bcd":
-        x = layers.Add(name=f"block3_add_{part}")([x, separable(x, 88, f"block3_{part}")])
-        x = relu(x, f"block3_{part}")
+    x = block(grey, convolution, 16, "stem", "ab")
+    x = block(x, convolution, 32, "block1", "ab")
+    x = block(x, separable, 64, "block2", "abcd")
+    x = block(x, separable, 96, "block3", "abc")
     x = layers.GlobalAveragePooling2D(name="average")(x)
     x = layers.Dropout(0.1, name="dropout")(x)
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
