@@ -127,7 +127,7 @@ def _settings(record: Record) -> str:
     """Return what makes two runs the same but for chance, as text."""
     plan, split = record["plan"], record["split"]
     changed = plan["recipe"] if record["recipe"].endswith("-changed") else None
-    run = [record[name] for name in ("network", "data_fingerprint", "recipe", "started_from", "seed")]
+    run = [record[name] for name in ("network", "parameters", "data_fingerprint", "recipe", "started_from", "seed")]
     run += [record.get("started_from_digest"), record.get("teacher_digests", [])]
     run += [split[name] for name in ("name", "seed", "fold", "folds")]
     return json.dumps(

@@ -160,15 +160,15 @@ def _by_settings(runs: Runs) -> str:
     if not runs:
         return ""
     header = (
-        "network", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test", "test, int8",
-        "macro F1", "ECE", "int8 KB",
+        "network", "parameters", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test",
+        "test, int8", "macro F1", "ECE", "int8 KB",
     )  # fmt: skip
     groups: dict[tuple[str, ...], list[Record]] = {}
     for run in runs:
         plan = run["plan"]
         teachers = str(len(plan["teachers"])) if plan["teachers"] else "-"
         settings = (run["recipe"], run["split"]["name"], str(plan["epochs"]), run["started_from"], teachers)
-        groups.setdefault((run["network"], run["data"], *settings), []).append(run)
+        groups.setdefault((run["network"], f"{run['parameters']:,}", run["data"], *settings), []).append(run)
     rows = []
     for key, own in sorted(groups.items()):
         tests = [run["metrics"]["test"] for run in own]

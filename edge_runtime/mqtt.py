@@ -51,13 +51,15 @@ class Mqtt:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
             raise ImportError(f"MQTT needs paho-mqtt ({error}). Install it: pip install 'fer-edge[edge,mqtt]'") from error
-        parts = urlsplit(address if "://" in address else f"mqtt://{address}")
+        told = address.rpartition("@")[2]  # without a password
+        wanted = f"a broker is mqtt://HOST:PORT or mqtts://HOST:PORT. Received: '{told}'"
         try:
+            parts = urlsplit(address if "://" in address else f"mqtt://{address}")
             port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-        except ValueError:  # no number, or none of a port
-            port = None
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port is None:
-            raise ValueError(f"a broker is mqtt://HOST:PORT or mqtts://HOST:PORT. Received: '{address}'")
+        except ValueError as error:
+            raise ValueError(f"{wanted} ({error})") from error
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ValueError(wanted)
         # Home Assistant takes no other characters in a topic.
         self.name = re.sub(r"[^a-zA-Z0-9_-]+", "_", name or socket.gethostname())
         self._notice = notice or (lambda text: None)

@@ -1,5 +1,6 @@
 """Where frames come from: one name or path, one source of frames behind it."""
 
+import math
 import re
 import threading
 from collections.abc import Callable, Generator
@@ -100,8 +101,10 @@ def open_source(
     Raises:
         CameraError: If ``auto`` finds no camera.
         FileNotFoundError: If there is nothing at a path.
-        ValueError: If a path holds nothing that can be read, or size and order do not fit.
+        ValueError: If a path holds nothing that can be read, size and order do not fit, or the rate is not above 0.
     """
+    if not 0 < frames_per_second < math.inf:
+        raise ValueError(f"frames_per_second must be above 0. Received: {frames_per_second}")
     text = str(name)
     if text == "auto":
         return LiveSource(_first_camera(size, frames_per_second))

@@ -288,6 +288,8 @@ def picamera2_module(cameras=1, error=None):
 def test_the_pi_camera_gives_its_y_plane_without_padding(monkeypatch):
     module = picamera2_module()
     monkeypatch.setitem(sys.modules, "picamera2", module)
+    with pytest.raises(ValueError, match=r"frames_per_second must be above 0\. Received: nan"):
+        open_source("picamera2", (8, 4), float("nan"))
     source = open_source("picamera2", (8, 4))
     first = next(source.frames(Stop()))
     assert first.order == "i420-full"

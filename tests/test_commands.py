@@ -118,6 +118,8 @@ def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path
         "bench cnn_nano --min-runs 0",
         "bench cnn_nano --min-seconds -1",
         "convert --int8 --min-agreement 101",
+        "convert --int8 --max-accuracy-drop -1",
+        "verify cnn_nano --max-recall-drop -1",
         "train cnn --data synthetic --stop-after -1",
     ],
 )

@@ -241,6 +241,7 @@ def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bou
     result = invoke("verify", models["float32"], "--against", run_folder)
     assert result.exit_code == 0
     assert "agreement 1.0000" in result.stdout
+    assert "accuracy in this file: " in result.stdout
     assert "XNNPACK partitions: 1" in result.stdout
     assert "operators:" in result.stdout
     facts = json.loads((run_folder / "run.json").read_text())
@@ -306,7 +307,7 @@ def test_a_file_of_another_run_is_named(source, models):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--min-agreement", "101"), "the bound agreement_percent must be a number between 0 and 100. Received: 101.0"),
+        (("--min-agreement", "nan"), "the bound agreement_percent must be a number between 0 and 100. Received: nan"),
         (("--keep-float", "conv9"), "no layer with weights is called conv9; choose among: block1_conv_a"),
         (("--keep-float", "probabilities"), "the last layer, probabilities, computes in float already"),
         (("--qat",), "fine-tuning (qat) needs the training data: --data DATA"),

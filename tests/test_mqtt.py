@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -132,9 +133,9 @@ def test_two_boards_of_one_name_are_two_clients_and_a_board_that_restarts_is_the
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"mqtt://HOST:PORT or mqtts://HOST:PORT. Received: 'http://x'"):
         Mqtt("http://x")
-    for port in ("abc", "70000"):
-        with pytest.raises(ValueError, match=f"Received: 'localhost:{port}'"):
-            Mqtt(f"localhost:{port}")
+    for where in ("localhost:abc", "localhost:70000", "[::1"):
+        with pytest.raises(ValueError, match=re.escape(f"Received: '{where}'")):
+            Mqtt(f"mqtt://me:secret@{where}")
 
 
 @needs_broker

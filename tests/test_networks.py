@@ -121,6 +121,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, run_folder):
         load_weights(model, "mobilenet_v2", str(tmp_path / "other.weights.h5"), THREE, NO_FACES)
 
 
+def test_a_run_of_a_network_that_was_built_otherwise_is_refused(tmp_path):
+    earlier = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(3)], name="cnn_nano")
+    earlier.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="holds a cnn_nano as another version of fer-edge built it"):
+        load_weights(build_network("cnn_nano", 32, 3), "cnn_nano", str(tmp_path / "model.keras"), THREE, NO_FACES)
+
+
 def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_both_know(run_folder, faces, tmp_path):
     donor = keras.models.load_model(run_folder / "model.keras", compile=False)
     kernel, bias = donor.get_layer("probabilities").get_weights()

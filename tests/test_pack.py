@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -42,6 +43,16 @@ def test_a_run_that_cannot_be_unpacked_to_its_end_leaves_nothing(monkeypatch, ru
     assert list((tmp_path / "home").iterdir()) == []
     monkeypatch.undo()
     assert unpack_runs(tmp_path / "parts", faces, tmp_path / "home") == [tmp_path / "home" / run_folder.name]
+
+
+def test_a_run_of_a_network_that_was_built_otherwise_is_not_unpacked(run_folder, faces, tmp_path):
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run_folder, earlier)
+    facts = json.loads((earlier / "run.json").read_text())
+    (earlier / "run.json").write_text(json.dumps({**facts, "parameters": 5}))
+    pack_runs([earlier], tmp_path / "parts")
+    with pytest.raises(ValueError, match="earlier is a cnn of 5 parameters, here it has "):
+        unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
 
 
 def test_an_unfinished_run_is_not_packed(tmp_path):

@@ -29,7 +29,10 @@ from fer_edge.train.recipes import find_recipe, recipe_options, with_settings
 from fer_edge.train.run_folder import run_name
 from fer_edge.train.splits import make_split
 
-HEAD = {"network": "cnn", "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {}, "digest": "a"}
+HEAD = {
+    "network": "cnn", "parameters": 900_000, "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {},
+    "digest": "a",
+}  # fmt: skip
 
 
 def training(split, accuracy, seed=0, **changes):
@@ -75,6 +78,21 @@ def test_runs_of_other_weights_or_epochs_are_not_mixed_into_one_mean():
         ("CNN, 30 epochs, 48 px, from cnn-fer2013", "0.9800"),
         ("CNN, 30 epochs, 48 px, from none", "0.9000"),
     ]
+
+
+def test_runs_of_another_recipe_or_data_have_tables_of_their_own():
+    others = [
+        training("subject", 0.7, recipe="edge"),
+        training("official", 0.6, data="fer2013", recipe="edge"),
+        training("official", 0.5, data="fer2013", recipe="edge", parameters=800_000),
+    ]
+    text = comparison([training("paper", 0.9), *others], [])
+    assert [(row[1], row[9]) for row in rows_of(text, "CK+48 with other recipes")] == [("900,000", "0.7000")]
+    built = [(row[1], row[9]) for row in rows_of(text, "Other data")]
+    assert built == [("800,000", "0.5000"), ("900,000", "0.6000")]
+    alone = comparison([training("paper", 0.9)], [])
+    assert "other recipes" not in alone
+    assert "## Other data" not in alone
 
 
 def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_folder, models, tmp_path):
@@ -143,7 +161,7 @@ def test_report_writes_tables_plot_and_a_card_of_measured_figures(invoke, error_
     result = invoke("report", run_folder, *out, "--card", card)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    assert "| cnn | synthetic | paper |" in (tmp_path / "c.md").read_text()
+    assert "| synthetic | paper | subject |" in (tmp_path / "c.md").read_text()
     text = card.with_suffix(".md").read_text()
     assert f"| {accuracy:.4f} |" in text
     assert "fer-edge train cnn --data synthetic --split subject --recipe paper --epochs 2 --seed 1" in text

@@ -16,7 +16,7 @@ from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.evaluate import keras_probabilities, measure
 from fer_edge.train.faces import Faces, grey_batch
 from fer_edge.train.feed import face_source
-from fer_edge.train.networks import build_network, check_image_size
+from fer_edge.train.networks import build_network, check_image_size, count_parameters
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import Recipe
 from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, source_digest, start_run
@@ -165,7 +165,7 @@ def train_run(
         "precision": precision,
         "ema_momentum": _average_momentum(plan.recipe, _steps(plan, split) * plan.epochs),
         "backend": keras.backend.backend(),
-        "parameters": model.count_params() - 3,  # to_grey's three weights are no part of the network
+        "parameters": count_parameters(model),
         "train_seconds": round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
     }
     run = finish_run(folder, plan, faces, split, results)

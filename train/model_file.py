@@ -118,7 +118,10 @@ def _copy_linear(model: "keras.Model", linear: Linear, path: Path, labels: tuple
         if not layer.weights or layer.name == GREY_LAYER or isinstance(layer, keras.layers.BatchNormalization):
             continue
         if layer.name not in linear:
-            raise ModelError(f"{path} has no weights of a layer '{layer.name}'. Start from its run, or convert that again")
+            raise ModelError(
+                f"{path} has no weights of a layer '{layer.name}': another version of fer-edge built or converted it. "
+                "Convert its run again, or start from another model"
+            )
         kernel, bias = linear[layer.name]
         if layer.input.shape[-1] == 1:  # in the file it reads R, G, B; to_grey's weights add up to 1 / 255
             kernel = kernel.sum(axis=2, keepdims=True) * np.float32(255)

@@ -19,8 +19,6 @@ OUTPUT_LAYER = "probabilities"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to grey
 HEAD_DROPOUT = 0.3
 
-Layer = Callable[["keras.KerasTensor", int, str], "keras.KerasTensor"]
-
 
 @dataclass(frozen=True)
 class ImageNetScaling:
@@ -93,9 +91,9 @@ def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
 
     The bytes decide the form. In int8 a weight costs one byte, but each output channel of a convolution costs 12 more
     (scale, bias and its scale), and a depthwise one 21 in all. So what sees many pixels has few channels and whole 3 x 3
-    convolutions, which are also what a CPU runs best; the later blocks, 12 x 12 and 6 x 6 pixels small, are wide and
-    separable. Average pooling needs no weights where the big network spends 590,000 on its fully connected layer. All
-    activations are ReLU: swish-like ones lose accuracy in int8.
+    convolutions, which are also what a CPU runs best; the later blocks, 12 x 12 and 6 x 6 pixels small for faces of 48, are
+    wide and separable. Average pooling needs no weights where the big network spends 590,000 on its fully connected layer.
+    All activations are ReLU: swish-like ones lose accuracy in int8.
     """
     from keras import layers
 
@@ -107,20 +105,22 @@ def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
         x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
         return convolution(x, filters, name, size=1)
 
-    def block(x: "keras.KerasTensor", layer: Layer, filters: int, name: str, parts: str) -> "keras.KerasTensor":
-        if name != "stem":
-            x = layers.MaxPooling2D(name=f"{name}_pool")(x)
+    def block(
+        x: "keras.KerasTensor", layer: Callable[..., "keras.KerasTensor"], filters: int, name: str, parts: str
+    ) -> "keras.KerasTensor":
+        x = layers.ReLU(name=f"{name}_relu_a")(layer(x, filters, f"{name}_a"))
         for part in parts:
-            y = layer(x, filters, f"{name}_{part}")
-            if part != "a":
-                y = layers.Add(name=f"{name}_add_{part}")([x, y])
-            x = layers.ReLU(name=f"{name}_relu_{part}")(y)
+            x = layers.Add(name=f"{name}_add_{part}")([x, layer(x, filters, f"{name}_{part}")])
+            x = layers.ReLU(name=f"{name}_relu_{part}")(x)
         return x
 
-    x = block(grey, convolution, 16, "stem", "ab")
-    x = block(x, convolution, 32, "block1", "ab")
-    x = block(x, separable, 64, "block2", "abcd")
-    x = block(x, separable, 96, "block3", "abc")
+    x = block(grey, convolution, 16, "stem", "b")
+    x = layers.MaxPooling2D(name="block1_pool")(x)
+    x = block(x, convolution, 32, "block1", "b")
+    x = layers.MaxPooling2D(name="block2_pool")(x)
+    x = block(x, separable, 64, "block2", "bcd")
+    x = layers.MaxPooling2D(name="block3_pool")(x)
+    x = block(x, separable, 96, "block3", "bc")
     x = layers.GlobalAveragePooling2D(name="average")(x)
     x = layers.Dropout(0.1, name="dropout")(x)
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
@@ -249,6 +249,11 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
     if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         _scale_for_relu(model)
     return model
+
+
+def count_parameters(model: "keras.Model") -> int:
+    """Return the number of weights of a network, without the three of ``to_grey``."""
+    return int(model.count_params()) - len(LUMA)
 
 
 def copy_head(

@@ -18,7 +18,7 @@ import numpy as np
 from fer_edge.edge_runtime.whole_file import write_whole
 from fer_edge.train.faces import Faces
 from fer_edge.train.fit import Plan, measure_parts
-from fer_edge.train.networks import build_network
+from fer_edge.train.networks import build_network, count_parameters
 from fer_edge.train.recipes import recipe_from_data
 from fer_edge.train.run_folder import MODEL_FILE, RUN_FILE, finish_run, read_run_file
 from fer_edge.train.splits import make_split
@@ -105,6 +105,11 @@ def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path)
     plan = plan_from_data(run["plan"])
     split = make_split(faces, run["split"]["name"], run["split"]["seed"], run["split"]["fold"], run["split"]["folds"])
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
+    if count_parameters(model) != run["parameters"]:
+        raise ValueError(
+            f"{folder.name} is a {plan.network} of {run['parameters']:,} parameters, here it has {count_parameters(model):,}. "
+            "Unpack it with the version of fer-edge that trained it"
+        )
     with np.load(io.BytesIO(weights)) as content:
         model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
     kept = {name: run[name] for name in ("history", "weights", "precision", "backend", "parameters", "train_seconds")}

@@ -194,6 +194,8 @@ def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> Load
     donor = keras.models.load_model(path, compile=False)
     ours, theirs = _weighted(model), _weighted(donor)
     if [type(layer) for layer in ours] != [type(layer) for layer in theirs]:
+        if donor.name == model.name:
+            raise ValueError(f"{path} holds a {model.name} as another version of fer-edge built it. Give another run")
         raise ValueError(f"{path} holds another network ('{donor.name}') than '{model.name}'. Give a run of {model.name}")
     fresh = []
     for mine, other in zip(ours, theirs, strict=True):

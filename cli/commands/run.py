@@ -53,7 +53,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--size", default="640x480", show_default=True, callback=_size, help="Of a camera's frames, or those of '-'.")
 @click.option(
     "--fps",
-    type=click.FloatRange(0, 1000, min_open=True),
+    type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
     help="Rate to ask a camera for.",

@@ -132,7 +132,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _check_plans(plans: list[Any]) -> None:
-    """Refuse what needs no faces to be seen, before they are read."""
+    """Refuse weights and precisions that cannot be, before the faces are read."""
     from fer_edge.train.precision import choose_precision
     from fer_edge.train.weights import check_source
 
