@@ -144,7 +144,7 @@ def test_info_and_bench_tell_which_models_come_with_fer_edge(error_of):
 
 def test_bench_takes_the_name_of_a_model_that_comes_with_fer_edge(invoke):
     (row,) = json.loads(invoke("bench", "cnn_nano", "--json", "--min-seconds", "0", "--min-runs", "2").stdout)
-    assert (row["network"], row["precision"]) == ("cnn_nano", "int8")
+    assert (row["network"], row["precision"]) == ("cnn_nano", "int8-tflite")
 
 
 def test_doctor_makes_an_interpreter_and_reports_it(invoke):
