@@ -101,8 +101,14 @@ def _metric(part: str, *names: str) -> Figure:
 
 
 def _int8(run: Record) -> float | None:
-    converted: Mapping[str, Any] | None = run["converted"].get("int8")
+    converted = _int8_file(run)
     return None if converted is None else float(converted["accuracy_after"])
+
+
+def _int8_file(run: Record) -> Mapping[str, Any] | None:
+    """Return what is known of a run's int8 file, by whichever quantiser; None where there is none."""
+    made: Mapping[str, Mapping[str, Any]] = run["converted"]
+    return made.get("int8") or made.get("int8-tflite")
 
 
 def _table_5(runs: Runs) -> str:
@@ -172,7 +178,7 @@ def _by_settings(runs: Runs) -> str:
     rows = []
     for key, own in sorted(groups.items()):
         tests = [run["metrics"]["test"] for run in own]
-        sizes = [run["converted"]["int8"]["file_bytes"] for run in own if "int8" in run["converted"]]
+        sizes = [file["file_bytes"] for file in map(_int8_file, own) if file]
         rows.append(
             (
                 *key,
