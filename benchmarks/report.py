@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -12,6 +13,8 @@ from fer_edge.benchmarks.record import Row
 from fer_edge.edge_runtime.whole_file import whole_file
 
 NOT_MEASURED = "not measured"
+MARKERS = {"float32": "o", "float16": "s", "dynamic": "D", "int8": "^"}
+OTHER_MARKERS = "PXv<>*hp"
 HEADER = (
     "network", "precision", "data", "split", "accuracy", "macro F1", "MB", "parameters", "threads",
     "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB", "board",
@@ -108,6 +111,15 @@ def pareto_front(rows: Sequence[Row]) -> list[Row]:
     return [row for row, costs in measured if not beaten(costs)]
 
 
+def precision_markers(rows: Sequence[Row]) -> dict[str, str]:
+    """Return a matplotlib marker for each precision of the rows; the usual four have always the same."""
+    used = dict.fromkeys(row.precision for row in rows)
+    others = [precision for precision in used if precision not in MARKERS]
+    return {name: marker for name, marker in MARKERS.items() if name in used} | dict(
+        zip(others, itertools.cycle(OTHER_MARKERS), strict=False)
+    )
+
+
 def plot_rows(rows: Sequence[Row], path: Path) -> None:
     """Draw accuracy against latency; the area of a mark is the file size, and the Pareto front is ringed.
 
@@ -128,12 +140,12 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         raise ValueError("no row has a measured accuracy to plot. Pass --data")
     front = pareto_front(measured)
     networks = list(dict.fromkeys(row.network for row in measured))
-    markers = dict(zip(("float32", "float16", "dynamic", "int8"), "osD^", strict=True))
+    markers = precision_markers(measured)
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for row in measured:
         accuracy = float(row.accuracy or 0.0)
-        style: dict[str, Any] = {"marker": markers.get(row.precision, "P"), "color": f"C{networks.index(row.network)}"}
+        style: dict[str, Any] = {"marker": markers[row.precision], "color": f"C{networks.index(row.network)}"}
         area = 20 + 12 * row.file_bytes / 1e6
         axes.scatter(
             row.p50_ms, accuracy, s=area, alpha=0.6, edgecolors="black" if row in front else "none", linewidths=2, **style
@@ -141,8 +153,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     for network in networks:
         axes.scatter([], [], color=f"C{networks.index(network)}", label=network)
     for precision, marker in markers.items():
-        if any(row.precision == precision for row in measured):
-            axes.scatter([], [], marker=marker, color="grey", label=precision)
+        axes.scatter([], [], marker=marker, color="grey", label=precision)
     axes.scatter([], [], facecolors="none", edgecolors="black", linewidths=2, label="Pareto front")
     axes.set_xscale("log")
     axes.set_xlabel(f"{measured[0].stage}, median ms ({', '.join(dict.fromkeys(row.board for row in measured))})")

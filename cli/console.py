@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,17 @@ def friendly_errors(command: Command) -> Command:
     return wrapper  # type: ignore[return-value]
 
 
+class FiniteRange(click.FloatRange):
+    """A number within bounds. click's own range lets ``nan`` pass every bound, and ``inf`` where there is no upper one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; tell the user where it is none, or not within the bounds."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
 def gate_options(command: Command) -> Command:
     """Give a command the options max_accuracy_drop, max_recall_drop and min_agreement: what a conversion may cost, percent."""
     bounds = (
@@ -43,7 +55,7 @@ def gate_options(command: Command) -> Command:
         ("--min-agreement", 97.0, "Gate: percent of faces with Keras' label."),
     )
     for name, default, text in reversed(bounds):
-        command = click.option(name, type=click.FloatRange(0, 100), default=default, show_default=True, help=text)(command)
+        command = click.option(name, type=FiniteRange(0, 100), default=default, show_default=True, help=text)(command)
     return command
 
 

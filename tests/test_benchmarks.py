@@ -7,7 +7,17 @@ from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
 from fer_edge.benchmarks.protocol import Protocol, time_runs
 from fer_edge.benchmarks.record import append_records, derive_row, read_records
-from fer_edge.benchmarks.report import HEADER, as_csv, as_json, as_markdown, cells, conversion_cells, pareto_front, plot_rows
+from fer_edge.benchmarks.report import (
+    HEADER,
+    as_csv,
+    as_json,
+    as_markdown,
+    cells,
+    conversion_cells,
+    pareto_front,
+    plot_rows,
+    precision_markers,
+)
 
 
 class FakeBoard:
@@ -111,6 +121,13 @@ def test_a_plot_without_accuracy_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no row has a measured accuracy"):
         plot_rows([derive_row(record(accuracy=None))], tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_every_precision_of_a_plot_has_a_marker_of_its_own():
+    names = ["int8-tflite", "int8", "int8-qat", "float32", "int8"]
+    markers = precision_markers([derive_row(record(precision=name)) for name in names])
+    assert (markers["float32"], markers["int8"]) == ("o", "^")
+    assert len(set(markers.values())) == len(markers) == 4
 
 
 def test_a_model_is_measured_in_a_process_of_its_own(models):

@@ -121,12 +121,28 @@ def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path
         "convert --int8 --max-accuracy-drop -1",
         "verify cnn_nano --max-recall-drop -1",
         "train cnn --data synthetic --stop-after -1",
+        "train cnn --data synthetic --stop-after nan",
+        "bench cnn_nano --min-seconds inf",
+        "verify cnn_nano --min-agreement nan",
     ],
 )
 def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(invoke, words):
     result = invoke(*words.split())
     assert result.exit_code == 2
     assert f"Invalid value for '{words.split()[-2]}'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--teacher runs/none", "no teacher 'runs/none'"),
+        ("--split subject --fold 3", "fold must be from 0 to folds-1"),
+        ("--split paper --folds 3", "folds need the subject split"),
+        ("--split random", "unknown split 'random'"),
+    ],
+)
+def test_train_refuses_what_cannot_be_before_it_reads_the_faces(error_of, tmp_path, words, told):
+    assert told in error_of("train", "cnn", "--data", tmp_path / "not_there.zip", *words.split())
 
 
 def test_info_prints_the_contract(invoke, models):

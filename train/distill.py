@@ -32,6 +32,24 @@ SMALLEST_OPINION = 1 / 1024
 Floats = npt.NDArray[np.float32]
 
 
+def find_teacher(teacher: str) -> Path:
+    """Return where a teacher lies.
+
+    Args:
+        teacher: A run folder, a .tflite file or the name of a model that comes with fer-edge.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    path = shipped_or_path(teacher)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no teacher '{teacher}'. Give a run folder, a .tflite file, or a model that comes with fer-edge: "
+            f"{', '.join(shipped_models())}"
+        )
+    return path
+
+
 def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
     """Check that models can teach: finished, of the same labels, and without a look at the faces that will be reported.
 
@@ -46,12 +64,7 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
         ValueError: If one has other labels, or was trained on validation or test faces of this split.
     """
     for teacher in teachers:
-        told, path = f"the teacher '{teacher}'", shipped_or_path(teacher)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"no teacher '{teacher}'. Give a run folder, a .tflite file, or a model that comes with fer-edge: "
-                f"{', '.join(shipped_models())}"
-            )
+        told, path = f"the teacher '{teacher}'", find_teacher(teacher)
         if is_model_file(path):
             contract = read_contract(path)
             labels = contract.labels

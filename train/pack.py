@@ -105,9 +105,9 @@ def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path)
     plan = plan_from_data(run["plan"])
     split = make_split(faces, run["split"]["name"], run["split"]["seed"], run["split"]["fold"], run["split"]["folds"])
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    if count_parameters(model) != run["parameters"]:
+    if (parameters := count_parameters(model)) != run["parameters"]:
         raise ValueError(
-            f"{folder.name} is a {plan.network} of {run['parameters']:,} parameters, here it has {count_parameters(model):,}. "
+            f"{folder.name} is a {plan.network} of {run['parameters']:,} parameters, here it has {parameters:,}. "
             "Unpack it with the version of fer-edge that trained it"
         )
     with np.load(io.BytesIO(weights)) as content:

@@ -71,6 +71,20 @@ def ids_digest(ids: list[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
+def check_split_options(name: str, fold: int | None, folds: int | None) -> None:
+    """Check what can be checked without the faces; the arguments are those of make_split.
+
+    Raises:
+        ValueError: If the name or the fold is unknown, or there are folds of another split than the subject split.
+    """
+    if name not in (AUTO, *SPLITS):
+        raise ValueError(f"unknown split '{name}'; choose one of: {AUTO}, {', '.join(SPLITS)}")
+    if folds is not None and (name not in (AUTO, "subject") or folds < 2):
+        raise ValueError(f"folds need the subject split and at least 2. Received: split={name}, folds={folds}")
+    if fold is not None and not 0 <= fold < (folds or 0):
+        raise ValueError(f"fold must be from 0 to folds-1. Received: fold={fold}, folds={folds}")
+
+
 def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, folds: int | None = None) -> Split:
     """Divide a dataset into train, validation and test.
 
@@ -87,14 +101,9 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
         ValueError: If the name or the fold is unknown.
         DataError: If the data cannot be split so, or a class is absent from training.
     """
+    check_split_options(name, fold, folds)
     if name == AUTO:
         name = _most_honest(faces) if folds is None else "subject"
-    if name not in SPLITS:
-        raise ValueError(f"unknown split '{name}'; choose one of: {AUTO}, {', '.join(SPLITS)}")
-    if folds is not None and (name != "subject" or folds < 2):
-        raise ValueError(f"folds need the subject split and at least 2. Received: split={name}, folds={folds}")
-    if fold is not None and not 0 <= fold < (folds or 0):
-        raise ValueError(f"fold must be from 0 to folds-1. Received: fold={fold}, folds={folds}")
     if folds is not None and fold is None:
         fold = 0
     parts = {"paper": _paper, "subject": _subject, "official": _official}[name]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors, note, progress_bar, tell_selection, tell_skipped
+from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, tell_selection, tell_skipped
 from fer_edge.table import text_table
 
 
@@ -24,7 +24,7 @@ from fer_edge.table import text_table
 @click.option("--from", "stored", type=click.Path(path_type=Path), help="Make the table from stored records; measure nothing.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy, latency and size into this picture file.")
 @click.option("--min-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Counted runs at least.")
-@click.option("--min-seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Counted time at least.")
+@click.option("--min-seconds", type=FiniteRange(min=0), default=2.0, show_default=True, help="Counted time at least.")
 @friendly_errors
 def command(
     models: tuple[Path, ...],

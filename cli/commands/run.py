@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fer_edge.console import friendly_errors, note, warn
+from fer_edge.console import FiniteRange, friendly_errors, note, warn
 
 
 def _size(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--raw", is_flag=True, help="Each frame for itself: no smoothing, never 'unsure'.")
 @click.option(
     "--unsure",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.4,
     show_default=True,
     help="Below this probability the label is 'unsure'.",
@@ -53,7 +53,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
 @click.option("--size", default="640x480", show_default=True, callback=_size, help="Of a camera's frames, or those of '-'.")
 @click.option(
     "--fps",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
     help="Rate to ask a camera for.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fer_edge.console import friendly_errors, note, progress_bar, start_keras, tell_skipped, warn
+from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, start_keras, tell_skipped, warn
 
 
 @click.command()
@@ -45,7 +45,7 @@ from fer_edge.console import friendly_errors, note, progress_bar, start_keras, t
 )
 @click.option(
     "--stop-after",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="SECONDS",
     help="Stop with a checkpoint after so long; --resume goes on.",
 )
@@ -67,10 +67,12 @@ def command(
     from fer_edge.benchmarks.accuracy import summarise
     from fer_edge.train.datasets import load_faces, parse_label_map
     from fer_edge.train.fit import train_run
+    from fer_edge.train.splits import check_split_options
 
     plans_of = _plans(networks, **{name: choices.pop(name) for name in _PLANNED})
     start_keras()
     _check_plans(plans_of)
+    check_split_options(choices["split_name"], choices["fold"], choices["folds"])
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
     tell_skipped(faces.skipped, len(faces))
@@ -132,13 +134,16 @@ def _numbers(text: str) -> list[int]:
 
 
 def _check_plans(plans: list[Any]) -> None:
-    """Refuse weights and precisions that cannot be, before the faces are read."""
+    """Refuse weights, precisions and teachers that cannot be, before the faces are read."""
+    from fer_edge.train.distill import find_teacher
     from fer_edge.train.precision import choose_precision
     from fer_edge.train.weights import check_source
 
     for plan in plans:
         check_source(plan.network, plan.weights)
         choose_precision(plan.network, plan.precision)
+        for teacher in plan.teachers:
+            find_teacher(teacher)
 
 
 def _check_series(
