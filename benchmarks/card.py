@@ -61,10 +61,11 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
     if training is None or not own:
         missing = "of its training (fer-edge report RUN)" if training is None else "of it (fer-edge evaluate --record)"
         raise ValueError(f"a card holds measured figures only, and there is no record {missing}. Received: {path}")
+    lineage = _lineage(training, trainings)
     parts = [
         f"# {path.name}",
-        markdown(("what", ""), _facts(path, contract, training, trainings)),
-        "## How it was made\n\n" + commands(_lineage(training, trainings), contract, recipe_options),
+        markdown(("what", ""), _facts(path, contract, lineage)),
+        "## How it was made\n\n" + commands(lineage, contract, recipe_options, path.name, trainings),
         "## Measured\n\n" + _measured(own),
         _per_class(own, contract),
         "## Limits\n\n" + LIMITS.get(contract.data, LIMITS[""]) + " " + BIAS,
@@ -73,7 +74,7 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(path: Path, contract: Contract, training: Record, trainings: Sequence[Record]) -> list[tuple[str, str]]:
+def _facts(path: Path, contract: Contract, lineage: Sequence[Record]) -> list[tuple[str, str]]:
     counts = contract.split["counts"]
     calibrated = "no" if contract.temperature is None else f"by a temperature of {contract.temperature:.3f}, in its weights"
     return [
@@ -83,12 +84,22 @@ def _facts(path: Path, contract: Contract, training: Record, trainings: Sequence
         ("labels", ", ".join(contract.labels)),
         ("training data", f"{contract.data}, {counts['train']:,} faces (fingerprint {contract.data_fingerprint[:16]})"),
         ("split", f"{contract.split['name']}, seed {contract.split['seed']}; {counts['validation']:,} faces to choose by"),
-        ("started from", training["started_from"]),
-        ("teachers", ", ".join(_teachers(training, trainings)) or "none"),
+        ("started from", lineage[0]["started_from"]),
         ("probabilities calibrated", calibrated),
-        ("trained in", f"{training['train_seconds'] / 60:.0f} minutes, {training['plan']['epochs']} epochs"),
+        ("trained in", _effort(lineage)),
+        ("Keras model", f"{contract.source_digest[:8]}: so the tables of `fer-edge report` name it"),
         ("made with", ", ".join(f"{name} {version}" for name, version in contract.versions.items())),
     ]
+
+
+def _effort(lineage: Sequence[Record]) -> str:
+    """Return minutes and epochs of a run, and together with the runs that it goes back to."""
+
+    def told(runs: Sequence[Record]) -> str:
+        minutes, epochs = sum(run["train_seconds"] for run in runs) / 60, sum(run["plan"]["epochs"] for run in runs)
+        return f"{minutes:.0f} minutes, {epochs} epochs"
+
+    return told(lineage[-1:]) + (f"; with what it began from {told(lineage)}" if len(lineage) > 1 else "")
 
 
 def _teachers(training: Record, trainings: Sequence[Record]) -> list[str]:
@@ -115,7 +126,7 @@ def _lineage(training: Record, trainings: Sequence[Record]) -> list[Record]:
     lineage = [by_digest.pop(training["digest"], training)]
     while earlier := by_digest.pop(lineage[0].get("started_from_digest"), None):
         file = _file_name(lineage[0])
-        if file and _precision(earlier, file) is None:
+        if file and _conversion_of(earlier, file) is None:
             break
         lineage.insert(0, earlier)
     return lineage
@@ -128,33 +139,70 @@ def _file_name(training: Record) -> str | None:
     return file.name if file.suffix == ".tflite" else None
 
 
-def _precision(training: Record, file: str) -> str | None:
-    """Return the precision in which ``fer-edge convert`` makes a file of this name of a run, None where it makes none."""
-    names = {f"{training['network']}_{training['data']}_{precision}.tflite": precision for precision in PLAIN}
-    return names.get(file)
+def _conversion_of(training: Record, file: str) -> tuple[list[str], str] | None:
+    """Return the options of ``fer-edge convert`` that made a file of this name of a run, and the name it had from them.
+
+    Returns:
+        None where nothing is known of it. An int8 file of TensorFlow's quantiser may have been renamed as the plain one.
+    """
+    name = f"{training['network']}_{training['data']}"
+    precision = next((one for one in PLAIN if file == f"{name}_{one}.tflite"), None)
+    if precision is None:
+        return None
+    if precision not in training["converted"] and f"{precision}-tflite" in training["converted"]:
+        return [f"--{precision}", "--quantizer", "tflite"], f"{name}_{precision}-tflite.tflite"
+    return [f"--{precision}"], file
 
 
-def commands(lineage: Sequence[Record], contract: Contract, recipe_options: RecipeOptions) -> str:
+def commands(
+    lineage: Sequence[Record],
+    contract: Contract,
+    recipe_options: RecipeOptions,
+    file_name: str | None = None,
+    trainings: Sequence[Record] = (),
+) -> str:
     """Return the commands that make a model again, indented; data, tables and runs by their bare names, as records hold them.
+
+    Lines that begin with ``#`` tell what a command alone would not: which models its teachers were, and where weights are from.
 
     Args:
         lineage: The training record of its run, last; before it those of the runs it began from, which go to folders of
             their own.
         contract: Its contract.
         recipe_options: See model_card.
+        file_name: The name of the file, where it has another than conversion gives it.
+        trainings: All training records.
     """
     lines = []
     weights = _source_option(lineage[0]["plan"]["weights"])
     for number, one in enumerate(lineage[:-1], 1):
         out = f"runs/before{number}"
-        lines.append([*_training(one, weights, recipe_options), "--out", out])
+        lines += _remarks(one, trainings)
+        lines.append(shlex.join([*_training(one, weights, recipe_options), "--out", out]))
         weights = f"{out}/{_run_name(one)}"
         file = _file_name(lineage[number])
-        if file:
-            lines.append(["fer-edge", "convert", weights, f"--{_precision(one, file)}"])
-            weights += f"/{file}"
-    lines += [_training(lineage[-1], weights, recipe_options), _conversion(lineage[-1], contract)]
-    return "\n".join(f"    {shlex.join(line)}" for line in lines)
+        conversion = file and _conversion_of(one, file)
+        if conversion:
+            lines.append(shlex.join(["fer-edge", "convert", weights, *conversion[0]]))
+            weights += f"/{conversion[1]}"
+    last = lineage[-1]
+    lines += _remarks(last, trainings)
+    lines += [shlex.join(_training(last, weights, recipe_options)), shlex.join(_conversion(last, contract))]
+    if file_name and file_name != (made := f"{last['network']}_{last['data']}_{contract.precision}.tflite"):
+        lines.append(shlex.join(["mv", f"runs/{_run_name(last)}/{made}", file_name]))
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _remarks(training: Record, trainings: Sequence[Record]) -> list[str]:
+    """Return comments on a command: which models its teachers were, and where weights of a file are from."""
+    remarks = []
+    teachers = _teachers(training, trainings)
+    if any(name.endswith(")") for name in teachers):
+        remarks.append(f"# its teachers: {', '.join(teachers)}")
+    if Path(training["plan"]["weights"]).suffix == ".h5":
+        source = Path(training["plan"]["weights"]).name
+        remarks.append(f"# {source}: keras.applications weights in a file; --weights imagenet downloads such")
+    return remarks
 
 
 def _training(training: Record, weights: str, recipe_options: RecipeOptions) -> list[str]:

@@ -12,6 +12,7 @@ from fer_edge.benchmarks.report import NOT_MEASURED
 from fer_edge.edge_runtime.whole_file import whole_file
 
 COMPARED_DATA = "ck48"
+INT8 = ("int8", "int8-tflite", "int8-mixed")  # of a run that was converted to several the first counts
 Runs = Sequence[Record]
 Figure = Callable[[Record], "float | None"]
 
@@ -24,28 +25,28 @@ def comparison(trainings: Runs, evaluations: Runs) -> str:
         evaluations: Evaluation records.
 
     Returns:
-        Tables 5 to 8 of the published comparison side by side with ours (CK+48, recipe ``paper``), with our own recipe before
-        the last; then FER2013, and other data than in training, as far as there are records.
+        Tables 5 to 8 of the published comparison side by side with ours (CK+48, a row for each recipe), before the last
+        more of our own recipe; then FER2013, and other data than in training, as far as there are records.
     """
     compared = [run for run in trainings if run["data"] == COMPARED_DATA]
-    paper = [run for run in compared if run["recipe"] == "paper"]
     other_recipes = [run for run in compared if run["recipe"] != "paper"]
     parts = [
         "# The published comparison, and ours beside it\n\n"
         "Made by `fer-edge report` from the records in `benchmarks/results`. CK+48 has three neighbouring frames of each "
         "sequence. The published split, random within each class, puts the same people on both sides: it flatters, and is "
         "here to compare with. The subject split has nobody on two sides. A mean over several runs stands with its 95 % "
-        "interval (Student's t) and the number of runs.",
-        _provenance(paper),
-        "## Accuracy (published table 5)\n\n" + _table_5(paper),
-        "## Loss (published table 6)\n\n" + _table_6(paper),
+        "interval (Student's t) and the number of runs. Rows without a recipe are of `paper`, the published one. Of the ten "
+        "folds no int8 files were made.",
+        _provenance(compared),
+        "## Accuracy (published table 5)\n\n" + _table_5(compared),
+        "## Loss (published table 6)\n\n" + _table_6(compared),
         "## Precision, recall and F1 (published table 7)\n\nThe paper does not say how it weights the classes; ours is "
-        "weighted by their faces, and F1 also plain (macro).\n\n" + _table_7(paper),
-        _titled("## CK+48 with other recipes", _by_settings(other_recipes)),
+        "weighted by their faces, and F1 also plain (macro).\n\n" + _table_7(compared),
+        _titled("## CK+48 with other recipes", _by_settings(other_recipes, evaluations)),
         "## Related work (published table 8)\n\nEach as its authors reported it, with a split of their own.\n\n"
-        + _table_8(paper),
-        _titled("## Other data", _by_settings([run for run in trainings if run["data"] != COMPARED_DATA])),
-        _titled("## Models measured on other data, ensembles and official parts", _evaluations(evaluations)),
+        + _table_8(compared),
+        _titled("## Other data", _by_settings([run for run in trainings if run["data"] != COMPARED_DATA], evaluations)),
+        _titled("## Models measured on other data, ensembles and official parts", _evaluations(evaluations, trainings)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -73,7 +74,8 @@ def _variants(runs: Runs) -> list[tuple[str, Published, list[Record]]]:
         for run in runs:
             if run["network"] == name:
                 plan = run["plan"]
-                told = f"{plan['epochs']} epochs, {plan['image_size']} px, from {run['started_from']}"
+                recipe = "" if run["recipe"] == "paper" else f"{run['recipe']}, "
+                told = f"{recipe}{plan['epochs']} epochs, {plan['image_size']} px, from {run['started_from']}"
                 groups.setdefault(told, []).append(run)
         for told, own in sorted(groups.items()) or [("", [])]:
             variants.append((f"{row.title}, {told}" if len(groups) > 1 else row.title, row, own))
@@ -108,7 +110,7 @@ def _int8(run: Record) -> float | None:
 def _int8_file(run: Record) -> Mapping[str, Any] | None:
     """Return what is known of a run's int8 file, by whichever quantiser; None where there is none."""
     made: Mapping[str, Mapping[str, Any]] = run["converted"]
-    return made.get("int8") or made.get("int8-tflite")
+    return next((made[precision] for precision in INT8 if precision in made), None)
 
 
 def _table_5(runs: Runs) -> str:
@@ -161,14 +163,22 @@ def _table_8(runs: Runs) -> str:
     return markdown(("method", "data", "accuracy %", "split"), rows)
 
 
-def _by_settings(runs: Runs) -> str:
-    """Return a table with a row for all runs that differ in seed and fold alone; empty without runs."""
+def _by_settings(runs: Runs, evaluations: Runs) -> str:
+    """Return a table with a row for all runs that differ in seed and fold alone; empty without runs.
+
+    ``no duplicates`` is of the int8 file without the test faces that stand in training too, where that was evaluated.
+    """
     if not runs:
         return ""
     header = (
         "network", "parameters", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test",
-        "test, int8", "macro F1", "ECE", "int8 KB",
+        "test, int8", "no duplicates", "macro F1", "ECE", "int8 KB",
     )  # fmt: skip
+    distinct = {
+        (one["digest"], one["data"]): one["accuracy_without_duplicates"]
+        for one in evaluations
+        if one["part"] == "test" and one["precision"] in INT8 and one["duplicates_in_training"]
+    }
     groups: dict[tuple[str, ...], list[Record]] = {}
     for run in runs:
         plan = run["plan"]
@@ -185,6 +195,7 @@ def _by_settings(runs: Runs) -> str:
                 _mean([run["metrics"]["validation"]["accuracy"] for run in own]),
                 _mean([test["accuracy"] for test in tests]),
                 _mean([_int8(run) for run in own]),
+                _mean([distinct.get((run["digest"], run["data"])) for run in own]),
                 _mean([test["macro"]["f1"] for test in tests]),
                 _mean([test.get("ece") for test in tests]),
                 f"{max(sizes) / 1000:.1f}" if sizes else NOT_MEASURED,
@@ -193,10 +204,14 @@ def _by_settings(runs: Runs) -> str:
     return markdown(header, rows)
 
 
-def _evaluations(evaluations: Runs) -> str:
+def _evaluations(evaluations: Runs, trainings: Runs) -> str:
     if not evaluations:
         return ""
-    header = ("model", "trained on", "measured on", "split", "classes", "faces", "accuracy", "no duplicates", "macro F1", "ECE")
+    epochs = {run["digest"]: str(run["plan"]["epochs"]) for run in trainings}
+    header = (
+        "model", "Keras model", "epochs", "trained on", "measured on", "split", "classes", "faces", "accuracy", "no duplicates",
+        "macro F1", "ECE",
+    )  # fmt: skip
     rows = []
     for one in evaluations:
         split = f"{one['split']} {one['part']}" + (" (warning)" if one["warning"] else "")
@@ -204,7 +219,10 @@ def _evaluations(evaluations: Runs) -> str:
         without = f"{one['accuracy_without_duplicates']:.4f}" if one["duplicates_in_training"] else "-"
         figures = [f"{one['accuracy']:.4f}", without, f"{one['macro']['f1']:.4f}", f"{one['ece']:.4f}"]
         name = one["model"] if one["network"] == "ensemble" else one["title"]
-        rows.append((name, one["trained_on"], one["data"], split, str(len(one["classes"])), str(one["count"]), *figures))
+        digests = (one["digest"] or "").split("+")  # ensembles of earlier versions have none
+        made_from = (" + ".join(digest[:8] for digest in digests) or "-", epochs.get(one["digest"], "-"))
+        about = (one["trained_on"], one["data"], split, str(len(one["classes"])), str(one["count"]))
+        rows.append((name, *made_from, *about, *figures))
     warnings = sorted({one["warning"] for one in evaluations if one["warning"]})
     return markdown(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
 
@@ -225,7 +243,7 @@ def plot_comparison(trainings: Runs, path: Path) -> None:
     """
     from matplotlib.figure import Figure as Canvas
 
-    variants = _variants([run for run in trainings if run["data"] == COMPARED_DATA and run["recipe"] == "paper"])
+    variants = _variants([run for run in trainings if run["data"] == COMPARED_DATA])
     canvas = Canvas(figsize=(9, 1.2 + 0.6 * len(variants)), layout="constrained")
     axes = canvas.subplots()
     axes.barh([k - 0.27 for k in range(len(variants))], [row.test_accuracy for _, row, _ in variants], 0.26, label="published")

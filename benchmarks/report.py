@@ -112,7 +112,7 @@ def pareto_front(rows: Sequence[Row]) -> list[Row]:
 
 
 def precision_markers(rows: Sequence[Row]) -> dict[str, str]:
-    """Return a matplotlib marker for each precision of the rows; the usual four have always the same."""
+    """Return a matplotlib marker for each precision of the rows: the usual four keep theirs, eight others have their own."""
     used = dict.fromkeys(row.precision for row in rows)
     others = [precision for precision in used if precision not in MARKERS]
     return {name: marker for name, marker in MARKERS.items() if name in used} | dict(

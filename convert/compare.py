@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.edge_runtime.calibration_error import calibration_error
+
 FloatArray = npt.NDArray[np.float32]
 CONFIDENCE = 0.95
 # Half a step of an int8 output: below it a probability is not resolved.
@@ -22,9 +24,9 @@ def compare(before: FloatArray, after: FloatArray, targets: npt.NDArray[np.int64
 
     Returns:
         Number of faces; share of equal labels (agreement, 0..1); largest difference of a probability; accuracy, its 95 %
-        interval, recall per class (None where a class has no face), faces per predicted label and entropy of the
-        predicted labels (nats), each before and after; faces per class; mean Kullback-Leibler divergence of ``after``
-        from ``before`` over the faces of each class (nats).
+        interval, expected calibration error (ece, 0..1), recall per class (None where a class has no face), faces per
+        predicted label and entropy of the predicted labels (nats), each before and after; faces per class; mean
+        Kullback-Leibler divergence of ``after`` from ``before`` over the faces of each class (nats).
     """
     first, second = before.argmax(axis=1), after.argmax(axis=1)
     divergence = kl_divergence(before, after)
@@ -37,11 +39,13 @@ def compare(before: FloatArray, after: FloatArray, targets: npt.NDArray[np.int64
             label: float(divergence[targets == k].mean()) if (targets == k).any() else None for k, label in enumerate(labels)
         },
     }
-    for moment, predicted in (("before", first), ("after", second)):
+    for moment, probabilities in (("before", before), ("after", after)):
+        predicted = probabilities.argmax(axis=1)
         hits = predicted == targets
         counts = np.bincount(predicted, minlength=len(labels))
         result[f"accuracy_{moment}"] = float(hits.mean())
         result[f"accuracy_interval_{moment}"] = interval(int(hits.sum()), len(hits))
+        result[f"ece_{moment}"] = calibration_error(probabilities, targets)
         result[f"recall_{moment}"] = {
             label: float(hits[targets == k].mean()) if (targets == k).any() else None for k, label in enumerate(labels)
         }

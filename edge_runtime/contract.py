@@ -77,7 +77,7 @@ class Contract:
         data_fingerprint: sha256 over labels and content of the training data's pictures.
         split: Name, seed, fold, folds, number of images per part, digest of the training ids, leakage.
         recipe: Name of the training recipe.
-        metrics: Accuracy and per-class recall before and after conversion, agreement.
+        metrics: Accuracy, per-class recall and expected calibration error before and after conversion, agreement.
         versions: Versions of what made the file.
         source_digest: sha256 of the Keras model that the file was made from.
         temperature: By what training divided the logits, so that a probability is the share of right answers; it is in

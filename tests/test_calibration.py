@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from fer_edge.edge_runtime.calibration_error import calibration_error
 from fer_edge.train.networks import build_network
-from fer_edge.train.temperature import apply_temperature, calibration_error, fit_temperature, with_temperature
+from fer_edge.train.temperature import apply_temperature, fit_temperature, with_temperature
 
 
 def test_the_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():

@@ -148,7 +148,8 @@ def test_train_refuses_what_cannot_be_before_it_reads_the_faces(error_of, tmp_pa
 def test_info_prints_the_contract(invoke, models):
     assert "cnn" in invoke("info", models["int8"]).stdout
     assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
-    assert "fer2013" in invoke("info", "mobilenet_v2").stdout
+    assert "not calibrated; expected calibration error" in invoke("info", models["int8"]).stdout
+    assert "calibrated by a temperature of 0.613" in invoke("info", "mobilenet_v2").stdout
 
 
 def test_info_and_bench_tell_which_models_come_with_fer_edge(error_of):

@@ -89,6 +89,7 @@ def test_compare_counts_agreement_and_recalls_by_hand():
     assert (got["accuracy_before"], got["accuracy_after"]) == pytest.approx((1.0, 2 / 3))
     assert got["recall_after"] == {"happy": 0.5, "sad": 1.0}
     assert got["largest_difference"] == pytest.approx(0.4)
+    assert (got["ece_before"], got["ece_after"]) == pytest.approx((0.6 / 3, 1.0 / 3))
 
 
 def test_calibration_covers_the_whole_input_range_and_leaves_its_input_alone():

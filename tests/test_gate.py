@@ -307,7 +307,6 @@ def test_a_file_of_another_run_is_named(source, models):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--min-agreement", "nan"), "the bound agreement_percent must be a number between 0 and 100. Received: nan"),
         (("--keep-float", "conv9"), "no layer with weights is called conv9; choose among: block1_conv_a"),
         (("--keep-float", "probabilities"), "the last layer, probabilities, computes in float already"),
         (("--qat",), "fine-tuning (qat) needs the training data: --data DATA"),

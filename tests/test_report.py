@@ -2,9 +2,11 @@ import copy
 import json
 import shlex
 import shutil
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -28,6 +30,7 @@ from fer_edge.train.models import evaluate_ensemble, evaluate_model
 from fer_edge.train.recipes import find_recipe, recipe_options, with_settings
 from fer_edge.train.run_folder import run_name
 from fer_edge.train.splits import make_split
+from fer_edge.train.synthetic import synthetic_faces
 
 HEAD = {
     "network": "cnn", "parameters": 900_000, "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {},
@@ -211,8 +214,63 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
 
 def made_in(text, command):
     """The options of each of the lines of a card that call a command, as the command itself reads them."""
-    lines = [shlex.split(line) for line in text.splitlines()]
+    lines = [shlex.split(line) for line in text.splitlines() if not line.startswith("    #")]
     return [commands_of[command].command.make_context(command, words[2:]).params for words in lines if words[1] == command]
+
+
+SHIPPED = Path(__file__).resolve().parents[1] / "models"
+SHORT = {"--epochs": "1", "--data": "fer2013.zip"}
+ANYTHING = ("--max-accuracy-drop", "100", "--max-recall-drop", "100", "--min-agreement", "0")
+
+
+@pytest.fixture(scope="module")
+def like_fer2013(tmp_path_factory):
+    """A folder with drawn faces in FER2013's classes and parts, and the models that a command of a card may name."""
+    folder = tmp_path_factory.mktemp("card")
+    (folder / "models").symlink_to(SHIPPED)
+    drawn = synthetic_faces(18)
+    with zipfile.ZipFile(folder / "fer2013.zip", "w") as archive:
+        for image, target, subject, name in zip(drawn.images, drawn.targets, drawn.subjects, drawn.ids, strict=True):
+            label, part = drawn.labels[target], "test" if subject in ("P000", "P001") else "train"
+            if label != "contempt":
+                archive.writestr(f"{part}/{label}/{Path(name).name}", cv2.imencode(".png", image)[1].tobytes())
+    return folder
+
+
+def shortened(words):
+    """A command of a card for a few faces and one epoch."""
+    return [SHORT.get(option, word) for option, word in zip(["", *words], words, strict=False)]
+
+
+@pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.md")), ids=lambda card: card.stem)
+def test_the_commands_of_a_shipped_card_are_commands_of_today(card):
+    contract = read_contract(card.with_suffix(".tflite"))
+    text = card.read_text().partition("## How it was made\n\n")[2].partition("\n\n##")[0]
+    *_, own = made_in(text, "train")
+    assert own["networks"] == (contract.architecture,)
+    recipe = with_settings(find_recipe(own["recipe_name"], contract.architecture), own["settings"])
+    assert recipe.name == contract.recipe
+    *_, conversion = made_in(text, "convert")
+    assert (conversion["precisions"], conversion["quantizer"]) == (("int8",), contract.quantization["quantizer"])
+
+
+@pytest.mark.parametrize("network", ["cnn_nano", "cnn"])
+def test_the_commands_of_a_shipped_card_run_again_on_fewer_faces(network, like_fer2013, invoke, tmp_path, monkeypatch):
+    shutil.copytree(like_fer2013, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    card = SHIPPED / f"{network}_fer2013_int8.md"
+    text = card.read_text().partition("## How it was made\n\n")[2].partition("\n\n##")[0]
+    for line in text.splitlines():
+        program, *words = shlex.split(line) if not line.startswith("    #") else ["#"]
+        if program == "mv":
+            shutil.move(*words)
+        elif program == "fer-edge":
+            result = invoke(*shortened(words), *(ANYTHING if words[0] == "convert" else ()))
+            assert result.exit_code == 0, result.output
+    shipped, file = card.with_suffix(".tflite"), Path(card.stem + ".tflite")
+    made = file if file.is_file() else next(Path("runs").glob(f"*/{file}"))
+    same = ("architecture", "labels", "image_size", "precision", "recipe", "parameters")
+    assert [getattr(read_contract(made), name) for name in same] == [getattr(read_contract(shipped), name) for name in same]
 
 
 commands_of = {"train": train, "convert": convert}
@@ -247,6 +305,7 @@ def test_a_card_tells_of_all_runs_that_its_own_goes_back_to(run_folder, models, 
     [
         ("models/cnn_synthetic_float16.tflite", {}, "float16", "cnn_synthetic_float16.tflite"),
         ("cnn_nano", {"network": "cnn_nano", "data": "fer2013"}, "int8", "cnn_nano_fer2013_int8.tflite"),
+        ("models/cnn_synthetic_int8.tflite", {"converted": {"int8-tflite": {}}}, "int8", "cnn_synthetic_int8-tflite.tflite"),
         ("models/cnn_synthetic_int8-qat.tflite", {}, None, None),
         ("models/cnn_synthetic_weight_only.tflite", {}, None, None),
         ("models/mine.tflite", {}, None, None),
@@ -263,7 +322,21 @@ def test_a_card_tells_of_the_run_behind_an_ordinary_file(run_folder, models, wei
         return
     name = f"{first['network']}-{first['data']}-paper-subject-s1"
     assert (conversions[0]["run"], conversions[0]["precisions"]) == (Path(f"runs/before1/{name}"), (precision,))
+    assert conversions[0]["quantizer"] == ("tflite" if "tflite.tflite" in file else None)
     assert own["weights"] == (f"runs/before1/{name}/{file}",)
+
+
+def test_a_card_tells_where_sources_are_from_and_how_its_file_got_its_name(run_folder, models):
+    record = training_record(run_folder)
+    plan = {**record["plan"], "weights": "imagenet_notop.weights.h5", "teachers": ["a"]}
+    student = {**record, "plan": plan, "teacher_digests": ["of a"]}
+    contract = read_contract(models["int8"])
+    text = commands([student], contract, recipe_options, "mine.tflite", [{**record, "digest": "of a"}])
+    accuracy = record["metrics"]["test"]["accuracy"]
+    assert f"    # its teachers: a (accuracy {accuracy:.4f} in Keras)\n" in text
+    assert "    # imagenet_notop.weights.h5: keras.applications weights in a file" in text
+    assert text.splitlines()[-1] == "    mv runs/cnn-synthetic-paper-subject-s1/cnn_synthetic_int8.tflite mine.tflite"
+    assert "mv " not in commands([student], contract, recipe_options, "cnn_synthetic_int8.tflite")
 
 
 def test_records_that_name_each_other_as_beginning_end_a_card(run_folder):

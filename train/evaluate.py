@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.edge_runtime.calibration_error import calibration_error
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import prepare_face, to_rgb
 from fer_edge.train.faces import Faces
-from fer_edge.train.temperature import calibration_error
 
 if TYPE_CHECKING:
     import keras

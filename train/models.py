@@ -154,7 +154,7 @@ def evaluate_model(
 
 
 def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
-    """Measure what several models say together: the mean of their probabilities.
+    """Measure what several models say together: the mean of their probabilities. Its digest names those of all, with ``+``.
 
     Args:
         members: Evaluations of the same faces.
@@ -181,7 +181,7 @@ def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
         "title": title,
         "network": "ensemble",
         "precision": "+".join(sorted({member.figures["precision"] for member in members})),
-        "digest": None,
+        "digest": "+".join(member.figures["digest"] for member in members),
         "trained_on": "+".join(sorted({member.figures["trained_on"] for member in members})),
     }
     return Evaluation(title, chosen, probabilities, about | _figures(members[0].figures["data"], chosen, probabilities))

@@ -82,7 +82,7 @@ def check_split_options(name: str, fold: int | None, folds: int | None) -> None:
     if folds is not None and (name not in (AUTO, "subject") or folds < 2):
         raise ValueError(f"folds need the subject split and at least 2. Received: split={name}, folds={folds}")
     if fold is not None and not 0 <= fold < (folds or 0):
-        raise ValueError(f"fold must be from 0 to folds-1. Received: fold={fold}, folds={folds}")
+        raise ValueError(f"fold must be from 0 to folds-1, and folds be given. Received: fold={fold}, folds={folds}")
 
 
 def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, folds: int | None = None) -> Split:

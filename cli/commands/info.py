@@ -1,6 +1,7 @@
 """fer-edge info: the contract inside a .tflite file."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,6 +47,7 @@ def command(model: Path, as_json: bool) -> None:
             f"{metrics['accuracy_before']:.4f} in Keras, {metrics['accuracy_after']:.4f} here, {metrics['faces']} test faces",
         ),
         ("agreement", f"{metrics['agreement']:.4f} with the Keras model"),
+        ("probabilities", _calibration(contract.temperature, metrics)),
     ]
     for name, value in rows:
         click.echo(f"{name:>14}  {value}")
@@ -55,6 +57,14 @@ def command(model: Path, as_json: bool) -> None:
             f"its test set is not independent of its training: {split['leakage']['shared_subjects'] or 0} shared people, "
             f"{split['leakage']['identical_pictures']} identical pictures"
         )
+
+
+def _calibration(temperature: float | None, metrics: dict[str, Any]) -> str:
+    """Return how far the probabilities can be believed; files made before ECE was measured tell the temperature alone."""
+    told = "not calibrated" if temperature is None else f"calibrated by a temperature of {temperature:.3f}"
+    if "ece_after" not in metrics:
+        return told
+    return f"{told}; expected calibration error {metrics['ece_before']:.4f} in Keras, {metrics['ece_after']:.4f} here"
 
 
 def _recalls(metrics: dict[str, dict[str, float | None]]) -> list[str]:

@@ -69,10 +69,10 @@ def command(
     from fer_edge.train.fit import train_run
     from fer_edge.train.splits import check_split_options
 
+    check_split_options(choices["split_name"], choices["fold"], choices["folds"])
     plans_of = _plans(networks, **{name: choices.pop(name) for name in _PLANNED})
     start_keras()
     _check_plans(plans_of)
-    check_split_options(choices["split_name"], choices["fold"], choices["folds"])
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
     tell_skipped(faces.skipped, len(faces))
