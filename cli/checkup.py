@@ -42,6 +42,7 @@ def examine() -> list[Check]:
         _installed("keras", "train", "pip install 'fer-edge[train]'"),
         _installed("tensorflow", "train, convert", "pip install 'fer-edge[train,convert]'"),
         _installed("sklearn", "train, bench", "pip install 'fer-edge[train]'", "scikit-learn"),
+        _installed("ai_edge_quantizer", "convert", "pip install 'fer-edge[convert]'", "ai-edge-quantizer"),
         _installed("flatbuffers", "convert", "pip install 'fer-edge[convert]'"),
         _installed("tf_keras", "convert", "pip install 'fer-edge[convert]'", "tf-keras"),
         _installed(

@@ -14,6 +14,8 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 Progress = Callable[[int, int], None]
 DEBUG_VARIABLE = "FER_EDGE_DEBUG"
+EXTRAS_OF = {"sklearn": "bench", "matplotlib": "bench"}  # the smallest that bring a module, where not the usual three
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def friendly_errors(command: Command) -> Command:
@@ -30,7 +32,8 @@ def friendly_errors(command: Command) -> Command:
                 raise
             message = str(error) or type(error).__name__
             if isinstance(error, ModuleNotFoundError):
-                message += ". Install it: pip install 'fer-edge[train,convert,bench]'; fer-edge doctor tells what needs what"
+                extras = EXTRAS_OF.get((error.name or "").partition(".")[0], "train,convert,bench")
+                message += f". Install it: pip install 'fer-edge[{extras}]'; fer-edge doctor tells what needs what"
             raise click.ClickException(message) from error
 
     return wrapper  # type: ignore[return-value]
@@ -81,6 +84,10 @@ def tell_selection(model: Path, figures: Mapping[str, Any]) -> None:
     """Say beside an evaluation what flatters it and what it leaves out."""
     if figures["dropped"]:
         note(f"{model}: {figures['dropped']} faces have labels that the model does not know, and were left out")
+    absent = [label for label, scores in figures["per_class"].items() if not scores["support"]]
+    if absent:
+        told = f"no face is of {', '.join(absent)}, which the model may answer all the same"
+        note(f"{model}: {told}; fer-edge evaluate --shared-classes leaves such classes out")
     if figures["warning"]:
         warn(f"{model}: {figures['warning']}")
 
@@ -90,9 +97,13 @@ def start_keras() -> None:
 
     Raises:
         ImportError: If keras or its backend is not installed.
+        ValueError: If KERAS_BACKEND names none that fer-edge trains with.
     """
     from fer_edge.edge_runtime.interpreter import without_stderr
 
+    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        raise ValueError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: '{backend}'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Off by default on CPUs without AVX-512; measured on an AMD EPYC (Zen 3): MobileNetV2 trains 1.5 times as fast with it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -103,9 +114,8 @@ def start_keras() -> None:
             keras.random.uniform((1,))  # the first use of a device prints too
             logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of graphs that conversion traces on purpose
         except ImportError as error:
-            raise ImportError(
-                f"keras or its backend cannot be imported ({error}). Install them: pip install 'fer-edge[train,convert]'"
-            ) from error
+            remedy = f"pip install {backend}" if error.name == backend else "pip install 'fer-edge[train,convert]'"
+            raise ImportError(f"keras or its backend cannot be imported ({error}). Install them: {remedy}") from error
 
 
 @contextmanager

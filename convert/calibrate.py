@@ -69,7 +69,7 @@ def check_calibration(description: dict[str, Any], faces: Sequence[Picture], tes
     if description["distinct"] < MINIMUM:
         repeated = description["faces"] - description["distinct"]
         raise ValueError(
-            f"int8 needs at least {MINIMUM} distinct calibration faces. {source} holds {description['distinct']} "
+            f"int8 needs at least {MINIMUM} distinct calibration faces; {source} holds {description['distinct']} "
             f"({repeated} of its {description['faces']} repeat another). Train on more faces, or --calibrate-from more pictures"
         )
     if description["brightest"] <= 1:

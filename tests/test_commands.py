@@ -164,6 +164,32 @@ def test_bench_takes_the_name_of_a_model_that_comes_with_fer_edge(invoke):
     assert (row["network"], row["precision"]) == ("cnn_nano", "int8-tflite")
 
 
+def test_a_backend_that_cannot_be_is_told_before_keras_is_imported(error_of, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    told = error_of("train", "cnn", "--data", "synthetic:10")
+    assert "KERAS_BACKEND must be one of tensorflow, jax, torch. Received: 'theano'" in told
+
+
+def test_classes_without_a_face_are_told(invoke, models, tmp_path):
+    write_class_folders(tmp_path, ["happy", "sad"], count=20)
+    told = invoke("evaluate", models["int8"], "--data", tmp_path, "--split", "all", "--json").stderr
+    assert "no face is of angry, contempt, disgust, fear, neutral, surprise" in told
+    assert (
+        "no face is of"
+        not in invoke("evaluate", models["int8"], "--data", tmp_path, "--split", "all", "--json", "--shared-classes").stderr
+    )
+
+
+def test_verify_takes_a_folder_as_the_other_commands_do(error_of, run_folder, tmp_path):
+    assert "no model file 'nope'" in error_of("verify", "nope", "--against", run_folder)
+    assert "no int8 model under" in error_of("verify", tmp_path, "--against", run_folder)
+
+
+def test_train_says_that_out_is_no_folder(error_of, tmp_path):
+    (tmp_path / "face.png").write_bytes(b"x")
+    assert "face.png' is no folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
+
+
 def test_doctor_makes_an_interpreter_and_reports_it(invoke):
     result = invoke("doctor", "--json")
     checks = {check["part"]: check for check in json.loads(result.stdout)}

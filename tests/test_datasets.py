@@ -164,6 +164,15 @@ def test_missing_empty_and_truncated_sources_are_refused(tmp_path):
     packed.write_bytes(packed.read_bytes()[:-30])
     with pytest.raises(DataError, match="truncated"):
         load_faces(str(packed))
+    (tmp_path / "photo.jpg").write_bytes(b"no zip")
+    with pytest.raises(DataError, match=r"photo\.jpg is neither a folder nor a zip nor a \.csv file"):
+        load_faces(str(tmp_path / "photo.jpg"))
+    (tmp_path / "a.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match="lacks the columns emotion, pixels; it has: a, b"):
+        load_faces(str(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_text("emotion,pixels,Usage\n")
+    with pytest.raises(DataError, match="holds no usable pictures"):
+        load_faces(str(tmp_path / "a.csv"))
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="lacks the columns emotion, pixels"):
         load_faces(str(tmp_path / "a.csv"))

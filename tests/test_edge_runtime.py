@@ -16,6 +16,11 @@ from fer_edge.edge_runtime.sources import read_frames
 from fer_edge.train.synthetic import synthetic_picture
 
 
+def test_a_picture_that_cv2_could_not_read_is_refused(models):
+    with pytest.raises(ValueError, match=r"must be a uint8 array of pixels 0..255. Received: None. Was its file found"):
+        Classifier(models["int8"]).predict(None)
+
+
 def test_a_prediction_names_the_most_probable_label(models, faces):
     classifier = Classifier(models["int8"])
     (prediction,) = classifier.predict(faces.images[0])

@@ -52,10 +52,13 @@ def test_the_official_split_trains_without_pictures_of_the_test_part():
 
 
 def test_leakage_counts_people_and_identical_pictures():
-    faces = make_faces(["happy", "sad"], [0, 1] * 20, subjects=["A", "B"] * 20, images=[np.zeros((2, 2), np.uint8)] * 40)
+    images = [np.full((2, 2), max(number - 30, 0), np.uint8) for number in range(40)]
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, subjects=["A", "B"] * 20, images=images)
     split = make_split(faces, "paper")
+    black = int((split.test <= 30).sum())
+    assert 0 < black < 8
     found = leakage(faces, split)
-    assert found == {"identical_pictures": 8, "shared_subjects": 2, "test_pictures_of_shared_subjects": 8, "leaky": True}
+    assert found == {"identical_pictures": black, "shared_subjects": 2, "test_pictures_of_shared_subjects": 8, "leaky": True}
     assert leakage_warning(found).startswith("leaky split: 8 test pictures show 2 people")
 
 
@@ -82,6 +85,12 @@ def test_impossible_splits_are_refused(faces):
 def test_a_dataset_too_small_for_three_parts_is_refused():
     with pytest.raises(DataError, match="leave none for validation"):
         make_split(make_faces(["happy", "sad"], [0, 0, 1, 1]), "paper")
+
+
+def test_a_training_part_without_a_picture_of_its_own_is_refused():
+    images = [np.full((4, 4), kind, np.uint8) for kind in (0, 1) for _ in range(6)]
+    with pytest.raises(DataError, match="every training picture of tiny is also a validation or test picture"):
+        make_split(make_faces(["happy", "sad"], [0] * 6 + [1] * 6, images=images), "paper")
 
 
 def test_a_class_absent_from_training_is_refused():

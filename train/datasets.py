@@ -84,6 +84,8 @@ class _Store:
             try:
                 self._zip = zipfile.ZipFile(path)
             except zipfile.BadZipFile as error:
+                if path.read_bytes()[:2] != b"PK":
+                    raise DataError(f"{path} is neither a folder nor a zip nor a .csv file. Give one of these") from error
                 raise DataError(f"{path} is no readable zip ({error}): it is truncated or damaged. Fetch it again") from error
             names = sorted(self._zip.namelist())
         hidden = ("__MACOSX", ".")
@@ -271,10 +273,11 @@ def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Prog
     csv.field_size_limit(1 << 20)
     text = io.StringIO(data.decode("utf-8-sig", errors="replace"))
     try:
-        table = [{(key or "").strip(): value for key, value in row.items()} for row in csv.DictReader(text)]
+        reader = csv.DictReader(text)
+        table = [{(key or "").strip(): value for key, value in row.items()} for row in reader]
     except csv.Error as error:
         raise DataError(f"the csv cannot be read ({error})") from error
-    columns = set(table[0]) if table else set()
+    columns = {name.strip() for name in reader.fieldnames or ()}
     missing = {"emotion", "pixels"} - columns
     if missing:
         raise DataError(

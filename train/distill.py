@@ -76,9 +76,17 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
             labels = tuple(run["labels"])
             check_unseen(run, told, faces, split)
         if labels != faces.labels:
+            apart = [
+                f"{who} {', '.join(sorted(more))}"
+                for who, more in (
+                    ("the teacher lacks", set(faces.labels) - set(labels)),
+                    ("the data lacks", set(labels) - set(faces.labels)),
+                )
+                if more
+            ]
             raise ValueError(
-                f"{told} knows {', '.join(labels)}, the data has {', '.join(faces.labels)}. "
-                "Take a teacher of the same labels, or --map the data"
+                f"{told} knows {', '.join(labels)}, the data has {', '.join(faces.labels)}: {'; '.join(apart)}. "
+                "Take a teacher of the same labels; --map drops or renames what the data has beyond them"
             )
 
 

@@ -70,8 +70,9 @@ def ferplus_labels(path: Path, faces: Faces) -> Floats:
     if not path.is_file():
         raise FileNotFoundError(f"no FER+ table '{path}'. Get fer2013new.csv from https://github.com/microsoft/FERPlus")
     with path.open(encoding="utf-8-sig", newline="") as file:
-        table = list(csv.DictReader(file))
-    columns = {SYNONYMS.get(name.lower(), name.lower()): name for name in (table[0] if table else {}) if name}
+        reader = csv.DictReader(file)
+        table = list(reader)
+    columns = {SYNONYMS.get(name.lower(), name.lower()): name for name in reader.fieldnames or () if name}
     missing = set(faces.labels) - set(columns)
     if missing:
         raise DataError(f"{path} has no votes for {', '.join(sorted(missing))}; its columns: {', '.join(columns) or 'none'}")

@@ -99,7 +99,7 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
 
     Raises:
         ValueError: If the name or the fold is unknown.
-        DataError: If the data cannot be split so, or a class is absent from training.
+        DataError: If the data cannot be split so, a class is absent from training, or nothing in it is of its own.
     """
     check_split_options(name, fold, folds)
     if name == AUTO:
@@ -111,6 +111,12 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
     for part, indices in (("validation", validation), ("test", test)):
         if not len(indices):
             raise DataError(f"{len(faces)} faces of {faces.name} leave none for {part} under split '{name}'. Add some")
+    held_out = {faces.digests[i] for i in np.concatenate([validation, test])}
+    if all(faces.digests[i] in held_out for i in train):
+        raise DataError(
+            f"every training picture of {faces.name} is also a validation or test picture under split '{name}', pixel for "
+            "pixel. Add different ones"
+        )
     absent = [label for k, label in enumerate(faces.labels) if not np.any(faces.targets[train] == k)]
     if absent:
         raise DataError(f"no training picture of class {', '.join(absent)} under split '{name}' of {faces.name}. Add some")

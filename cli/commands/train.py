@@ -69,6 +69,8 @@ def command(
     from fer_edge.train.fit import train_run
     from fer_edge.train.splits import check_split_options
 
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out '{out}' is no folder. Name one for the run folders")
     check_split_options(choices["split_name"], choices["fold"], choices["folds"])
     plans_of = _plans(networks, **{name: choices.pop(name) for name in _PLANNED})
     start_keras()

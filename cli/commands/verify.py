@@ -41,10 +41,12 @@ def command(
     from fer_edge.convert.run_folder import read_run
     from fer_edge.convert.sheet import sheet_path, write_sheet
     from fer_edge.convert.verify import verify
+    from fer_edge.edge_runtime.find_model import find_model
 
     bounds = Bounds(max_accuracy_drop, max_recall_drop, min_agreement)
     if data is None and (maps or split_name):
         raise ValueError("--map and --split are for other data than the run's test faces: add --data DATA, or leave them out")
+    model = find_model(model)
     run = read_run(against)
     images, targets = run.held_out.images, run.held_out.targets
     if data is not None:
