@@ -7,6 +7,8 @@ NETWORK ?= cnn
 EPOCHS ?= 12
 MODEL ?= demo/synthetic/cnn_synthetic_int8.tflite
 TREE := build/tree
+# A process a core; the tests of a file share what they made, so they stay together.
+ON_TWO_CORES := -n 2 --dist loadfile
 
 .PHONY: demo test test-wheel lint soak setup clean
 
@@ -50,13 +52,13 @@ $(VENV)/blazeface: $(VENV)/done
 	touch $@
 
 test: lint $(VENV)/blazeface
-	$(BIN)/pytest
+	$(BIN)/pytest $(ON_TWO_CORES)
 
 # The same tests against the wheel, as a user gets it: a folder in front of the editable installation.
 test-wheel: setup
 	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
-	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest
+	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest $(ON_TWO_CORES)
 
 # Hours in minutes: 200,000 frames under faults. MODEL is a .tflite file; its result is appended to the record.
 soak: setup

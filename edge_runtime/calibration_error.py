@@ -19,7 +19,7 @@ def calibration_error(probabilities: npt.NDArray[np.float32], targets: npt.NDArr
 
     Source: Guo et al., 2017, https://arxiv.org/abs/1706.04599.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
+    confidence = np.nan_to_num(probabilities.max(axis=1).astype(np.float64), nan=0.0)  # an answer of nan is none
     right = probabilities.argmax(axis=1) == targets
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     counts = np.bincount(bin_of, minlength=bins)
