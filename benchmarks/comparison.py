@@ -110,7 +110,11 @@ def _int8(run: Record) -> float | None:
 def _int8_file(run: Record) -> Mapping[str, Any] | None:
     """Return what is known of a run's int8 file, by whichever quantiser; None where there is none."""
     made: Mapping[str, Mapping[str, Any]] = run["converted"]
-    return next((made[precision] for precision in INT8 if precision in made), None)
+    return made.get(_int8_precision(run))
+
+
+def _int8_precision(run: Record) -> str:
+    return next((precision for precision in INT8 if precision in run["converted"]), INT8[0])
 
 
 def _table_5(runs: Runs) -> str:
@@ -175,9 +179,9 @@ def _by_settings(runs: Runs, evaluations: Runs) -> str:
         "test, int8", "no duplicates", "macro F1", "ECE", "int8 KB",
     )  # fmt: skip
     distinct = {
-        (one["digest"], one["data"]): one["accuracy_without_duplicates"]
+        (one["digest"], one["precision"], one["data"]): one["accuracy_without_duplicates"]
         for one in evaluations
-        if one["part"] == "test" and one["precision"] in INT8 and one["duplicates_in_training"]
+        if one["part"] == "test" and one["duplicates_in_training"]
     }
     groups: dict[tuple[str, ...], list[Record]] = {}
     for run in runs:
@@ -195,7 +199,7 @@ def _by_settings(runs: Runs, evaluations: Runs) -> str:
                 _mean([run["metrics"]["validation"]["accuracy"] for run in own]),
                 _mean([test["accuracy"] for test in tests]),
                 _mean([_int8(run) for run in own]),
-                _mean([distinct.get((run["digest"], run["data"])) for run in own]),
+                _mean([distinct.get((run["digest"], _int8_precision(run), run["data"])) for run in own]),
                 _mean([test["macro"]["f1"] for test in tests]),
                 _mean([test.get("ece") for test in tests]),
                 f"{max(sizes) / 1000:.1f}" if sizes else NOT_MEASURED,

@@ -86,8 +86,10 @@ def tell_selection(model: Path, figures: Mapping[str, Any]) -> None:
         note(f"{model}: {figures['dropped']} faces have labels that the model does not know, and were left out")
     absent = [label for label, scores in figures["per_class"].items() if not scores["support"]]
     if absent:
-        told = f"no face is of {', '.join(absent)}, which the model may answer all the same"
-        note(f"{model}: {told}; fer-edge evaluate --shared-classes leaves such classes out")
+        note(
+            f"{model}: no face is of {', '.join(absent)}, which the model may answer all the same (fer-edge evaluate "
+            "--shared-classes leaves out what the whole data lacks)"
+        )
     if figures["warning"]:
         warn(f"{model}: {figures['warning']}")
 
@@ -114,7 +116,8 @@ def start_keras() -> None:
             keras.random.uniform((1,))  # the first use of a device prints too
             logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of graphs that conversion traces on purpose
         except ImportError as error:
-            remedy = f"pip install {backend}" if error.name == backend else "pip install 'fer-edge[train,convert]'"
+            other = backend != BACKENDS[0] and error.name == backend  # not what an extra of ours brings
+            remedy = f"pip install {backend}" if other else "pip install 'fer-edge[train,convert]'"
             raise ImportError(f"keras or its backend cannot be imported ({error}). Install them: {remedy}") from error
 
 

@@ -114,9 +114,7 @@ class Classifier:
         """
         if isinstance(faces, ndarray) and (faces.shape == self._shape or faces.ndim == 2 or faces.shape[2:] == (3,)):
             return [self._predict(faces)]
-        if faces is None:  # what cv2.imread gives for a file that it cannot read
-            raise ValueError("a face must be a uint8 array of pixels 0..255. Received: None. Was its file found?")
-        return [self._predict(face) for face in faces]
+        return [self._predict(face) for face in ((faces,) if faces is None else faces)]
 
     def _predict(self, face: Picture) -> Prediction:
         # Right after an inference the caches are cold, and each call into another part of Python or numpy takes microseconds:

@@ -134,7 +134,8 @@ def check_face(face: Picture) -> None:
     """
     if not isinstance(face, np.ndarray) or face.dtype != np.uint8:
         kind = getattr(face, "dtype", type(face).__name__)
-        raise ValueError(f"a face must be a uint8 array of pixels 0..255. Received: {kind}")
+        hint = "; cv2.imread gives that for a file it cannot read" if face is None else ""
+        raise ValueError(f"a face must be a uint8 array of pixels 0..255. Received: {kind}{hint}")
     if face.ndim not in (2, 3) or (face.ndim == 3 and face.shape[2] != 3) or 0 in face.shape:
         raise ValueError(f"a face must have shape (height, width) or (height, width, 3). Received: {face.shape}")
 

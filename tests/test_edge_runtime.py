@@ -17,7 +17,7 @@ from fer_edge.train.synthetic import synthetic_picture
 
 
 def test_a_picture_that_cv2_could_not_read_is_refused(models):
-    with pytest.raises(ValueError, match=r"must be a uint8 array of pixels 0..255. Received: None. Was its file found"):
+    with pytest.raises(ValueError, match=r"Received: NoneType; cv2\.imread gives that for a file it cannot read"):
         Classifier(models["int8"]).predict(None)
 
 

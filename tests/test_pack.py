@@ -1,5 +1,8 @@
 import json
+import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -53,6 +56,17 @@ def test_a_run_of_a_network_that_was_built_otherwise_is_not_unpacked(run_folder,
     pack_runs([earlier], tmp_path / "parts")
     with pytest.raises(ValueError, match="earlier is a cnn of 5 parameters, here it has "):
         unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
+
+
+@pytest.mark.parametrize("words", ["pack unpack nowhere synthetic:10 out", "search cnn_nano nowhere.zip out 2 1"])
+def test_tools_say_in_a_line_what_is_wrong(words, tmp_path):
+    tool, *arguments = words.split()
+    told = subprocess.run(
+        [sys.executable, "-m", f"fer_edge.train.{tool}", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1
+    assert re.search(r"^Error: no .*nowhere", told.stderr, re.MULTILINE)
+    assert "Traceback" not in told.stderr
 
 
 def test_an_unfinished_run_is_not_packed(tmp_path):

@@ -87,10 +87,11 @@ def test_a_dataset_too_small_for_three_parts_is_refused():
         make_split(make_faces(["happy", "sad"], [0, 0, 1, 1]), "paper")
 
 
-def test_a_training_part_without_a_picture_of_its_own_is_refused():
+@pytest.mark.parametrize("name", ["paper", "official"])
+def test_a_training_part_without_a_picture_of_its_own_is_refused(name):
     images = [np.full((4, 4), kind, np.uint8) for kind in (0, 1) for _ in range(6)]
     with pytest.raises(DataError, match="every training picture of tiny is also a validation or test picture"):
-        make_split(make_faces(["happy", "sad"], [0] * 6 + [1] * 6, images=images), "paper")
+        make_split(make_faces(["happy", "sad"], [0] * 6 + [1] * 6, images=images, parts=["train", "test"] * 6), name)
 
 
 def test_a_class_absent_from_training_is_refused():
@@ -110,6 +111,14 @@ def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_ab
     assert own.warning is None
     other = select_faces(faces, trained_on(faces, split), "subject", seed=6)
     assert "trained under another split" in other.warning
+
+
+def test_validation_faces_are_those_a_model_was_chosen_by_or_may_have_been_trained_on(faces):
+    split = make_split(faces, "paper", seed=1)
+    trained = trained_on(faces, split)
+    own, other = (select_faces(faces, trained, "paper", "validation", seed) for seed in (1, 2))
+    assert "chosen and calibrated by" in own.warning
+    assert "it has seen some of these faces" in other.warning
 
 
 def test_the_ids_in_a_run_decide_what_its_test_part_is(faces):

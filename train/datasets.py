@@ -84,8 +84,9 @@ class _Store:
             try:
                 self._zip = zipfile.ZipFile(path)
             except zipfile.BadZipFile as error:
-                if path.read_bytes()[:2] != b"PK":
-                    raise DataError(f"{path} is neither a folder nor a zip nor a .csv file. Give one of these") from error
+                with path.open("rb") as file:
+                    if file.read(2) != b"PK":
+                        raise DataError(f"{path} is neither a folder nor a zip nor a .csv file. Give one of these") from error
                 raise DataError(f"{path} is no readable zip ({error}): it is truncated or damaged. Fetch it again") from error
             names = sorted(self._zip.namelist())
         hidden = ("__MACOSX", ".")

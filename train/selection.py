@@ -85,13 +85,13 @@ def select_faces(
         reported = same_data and part in ("test", "private_test")
         seen = {faces.digests[i] for i in _training_part(faces, split)} if reported else None
         warning = leakage_warning(leakage(faces, split)) if same_data and part == "test" else None
+        if same_data and part == "validation":
+            warning = "the part 'validation' holds the faces that the model was chosen and calibrated by"
         if same_data and ids_digest(split.ids(faces)["train"]) != trained.split["train_digest"]:
             own = f"{trained.split['name']}, seed {trained.split['seed']}"
             warning = f"the model was trained under another split ({own}): it has seen some of these faces"
     if same_data and part in ("train", EVERYTHING):
         warning = f"the part '{part}' holds faces that the model was trained on"
-    if same_data and part == "validation":
-        warning = "the part 'validation' holds the faces that the model was chosen and calibrated by"
     if not same_data and faces.name == trained.data:
         warning = (
             f"this data is called '{faces.name}' like the model's training data but is not the same: "
