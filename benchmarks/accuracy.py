@@ -136,13 +136,13 @@ def _settings(record: Record) -> str:
 
 
 def read_evaluations(path: Path) -> list[Record]:
-    """Return the evaluation records of a file, of each model on each part of a data set the last.
+    """Return the evaluation records of a file, of each model in each precision on each part of a data set the last.
 
     Raises:
         ValueError: If a line is no record.
     """
     records = [record for record in _read(path) if record["kind"] == "evaluation"]
-    keys = ("model", "digest", "data", "split", "part", "classes")
+    keys = ("model", "digest", "precision", "data", "split", "part", "classes")
     return list({json.dumps([record[key] for key in keys]): record for record in records}.values())
 
 

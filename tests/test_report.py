@@ -120,9 +120,10 @@ def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_fol
 
 def test_of_an_evaluation_made_twice_the_last_counts(tmp_path):
     keys = {"digest": "d", "data": "x", "split": "s", "part": "test", "classes": ["happy"], "model": "/home/me/m.tflite"}
-    append_evaluations(tmp_path / "r.jsonl", [{**keys, "accuracy": 0.1}])
-    append_evaluations(tmp_path / "r.jsonl", [{**keys, "accuracy": 0.2}])
-    assert [(one["accuracy"], one["model"]) for one in read_evaluations(tmp_path / "r.jsonl")] == [(0.2, "m.tflite")]
+    for precision, accuracy in (("int8", 0.1), ("int8-tflite", 0.3), ("int8", 0.2)):
+        append_evaluations(tmp_path / "r.jsonl", [{**keys, "precision": precision, "accuracy": accuracy}])
+    read = [(one["accuracy"], one["model"]) for one in read_evaluations(tmp_path / "r.jsonl")]
+    assert read == [(0.2, "m.tflite"), (0.3, "m.tflite")]
     (tmp_path / "r.jsonl").write_text('{"kind": "other"}\n')
     with pytest.raises(ValueError, match=r"line 1 of .* is no record of accuracy"):
         read_evaluations(tmp_path / "r.jsonl")
