@@ -197,7 +197,7 @@ def _remarks(training: Record, trainings: Sequence[Record]) -> list[str]:
     """Return comments on a command: which models its teachers were, and where weights of a file are from."""
     remarks = []
     teachers = _teachers(training, trainings)
-    if any(name.endswith(")") for name in teachers):
+    if teachers != training["plan"]["teachers"]:
         remarks.append(f"# its teachers: {', '.join(teachers)}")
     if Path(training["plan"]["weights"]).suffix == ".h5":
         source = Path(training["plan"]["weights"]).name

@@ -124,6 +124,7 @@ def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path
         "train cnn --data synthetic --stop-after nan",
         "bench cnn_nano --min-seconds inf",
         "verify cnn_nano --min-agreement nan",
+        "convert --int8 --min-agreement nan",
     ],
 )
 def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(invoke, words):
@@ -148,6 +149,7 @@ def test_train_refuses_what_cannot_be_before_it_reads_the_faces(error_of, tmp_pa
 def test_info_prints_the_contract(invoke, models):
     assert "cnn" in invoke("info", models["int8"]).stdout
     assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
+    assert "fer2013" in invoke("info", "mobilenet_v2").stdout
     assert "not calibrated; expected calibration error" in invoke("info", models["int8"]).stdout
     assert "calibrated by a temperature of 0.613" in invoke("info", "mobilenet_v2").stdout
 
