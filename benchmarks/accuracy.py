@@ -53,6 +53,7 @@ def training_record(folder: Path) -> Record:
             "started_from_digest": digest,
             "teacher_digests": teacher_digests,
             "ema_momentum": run.get("ema_momentum"),
+            "averaged_cycles": run.get("averaged_cycles"),
             "metrics": run["metrics"],
             "temperature": run.get("temperature"),
             "parameters": run["parameters"],

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.whole_file import whole_file
+from fer_edge.train.average import average_ends
 from fer_edge.train.evaluate import keras_probabilities, measure
 from fer_edge.train.faces import Faces, grey_batch
 from fer_edge.train.feed import face_source
@@ -84,12 +85,14 @@ def make_plan(
 
     Raises:
         ModelError: If a source is a .tflite file, but not of fer-edge.
-        ValueError: If the network is unknown, the image size too small, or the epochs fewer than 1.
+        ValueError: If the network is unknown, the image size too small, the epochs fewer than 1, or their cycles not whole.
     """
     size = check_image_size(network, image_size)
     count = recipe.epochs[network] if epochs is None else epochs
     if count < 1:
         raise ValueError(f"epochs must be at least 1. Received: epochs={count}")
+    if count % recipe.cycles:
+        raise ValueError(f"cycles are of whole epochs, all alike. Received: {count} epochs in {recipe.cycles} cycles")
     digests = tuple(source_digest(source) for source in (weights, *teachers))
     return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus, digests)
 
@@ -149,11 +152,11 @@ def train_run(
         start_run(folder, plan, faces, split)
         checkpoint = _Checkpoint(trainer, folder, checkpoint_every)
         _fit(trainer, plan, faces, split, checkpoint, on_epoch, on_step, stop_at)
-        weights = network.get_weights()
+        ends = checkpoint.ends or [network.get_weights()]
     finally:
         keras.config.set_dtype_policy("float32")
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    model.set_weights(weights)
+    averaged = average_ends(model, ends, faces, split)
     temperature = _calibrate(model, plan.recipe, faces, split)
     with whole_file(folder / MODEL_FILE) as temporary:
         model.save(temporary)
@@ -164,6 +167,7 @@ def train_run(
         "weights": dataclasses.asdict(loaded),
         "precision": precision,
         "ema_momentum": _average_momentum(plan.recipe, _steps(plan, split) * plan.epochs),
+        "averaged_cycles": averaged,
         "backend": keras.backend.backend(),
         "parameters": count_parameters(model),
         "train_seconds": round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
@@ -232,7 +236,7 @@ def _steps(plan: Plan, split: Split) -> int:
 
 def _average_momentum(recipe: Recipe, steps: int) -> float:
     """Return the momentum of the weights' moving average in a run of so many steps; 0 where it keeps none."""
-    return max(0.0, min(recipe.ema_momentum, 1 - 1 / (LONGEST_AVERAGE * steps)))
+    return 0.0 if recipe.cycles > 1 else max(0.0, min(recipe.ema_momentum, 1 - 1 / (LONGEST_AVERAGE * steps)))
 
 
 def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
@@ -240,18 +244,34 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
 
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
-        warmup = int(recipe.warmup_share * steps)
+        cycle = steps // recipe.cycles
+        warmup = int(recipe.warmup_share * cycle)
         rate = keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=0.0 if warmup else recipe.learning_rate,
-            decay_steps=max(1, steps - warmup),
+            decay_steps=max(1, cycle - warmup),
             warmup_target=recipe.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
+        if recipe.cycles > 1:
+            rate = _repeated(rate, cycle)
     momentum = _average_momentum(recipe, steps)
     average = {"use_ema": True, "ema_momentum": momentum} if momentum else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
     return keras.optimizers.Adam(rate, **average)
+
+
+def _repeated(
+    schedule: "keras.optimizers.schedules.LearningRateSchedule", steps: int
+) -> "keras.optimizers.schedules.LearningRateSchedule":
+    """Return a schedule that begins again after so many steps."""
+    import keras
+
+    class Repeated(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step: Any) -> Any:
+            return schedule(step % steps)
+
+    return Repeated()
 
 
 def _fit(
@@ -272,6 +292,8 @@ def _fit(
 
     def after_epoch(epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
+        if plan.recipe.cycles > 1 and (epoch + 1) % (plan.epochs // plan.recipe.cycles) == 0:
+            checkpoint.ends.append(trainer.get_layer(plan.network).get_weights())
         late = stop_at is not None and time.monotonic() >= stop_at and epoch + 1 < plan.epochs
         checkpoint.save(epoch + 1, figures, time.monotonic() - started, always=late)
         if on_epoch:
@@ -314,7 +336,7 @@ def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[n
 
 
 class _Checkpoint:
-    """The state after the last whole epoch: model, optimizer, random seeds, history."""
+    """The state after the last whole epoch: model, optimizer, random seeds, weights at the ends of cycles, history."""
 
     def __init__(self, trainer: "keras.Model", folder: Path, every: int) -> None:
         trainer.optimizer.build(trainer.trainable_variables)
@@ -326,6 +348,7 @@ class _Checkpoint:
         self.epoch = 0
         self.earlier_seconds = 0.0
         self.history: History = {}
+        self.ends: list[list[npt.NDArray[np.float32]]] = []
 
     def save(self, epoch: int, figures: dict[str, float], seconds: float, always: bool) -> None:
         import keras
@@ -335,8 +358,14 @@ class _Checkpoint:
         self.epoch = epoch
         if epoch % self._every and not always:
             return
-        state = {"epoch": epoch, "seconds": self.earlier_seconds + seconds, "history": self.history}
+        state = {
+            "epoch": epoch,
+            "seconds": self.earlier_seconds + seconds,
+            "history": self.history,
+            "ends": len(self.ends),
+        }
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
+        arrays += [weights for end in self.ends for weights in end]
         with whole_file(self._path) as temporary, temporary.open("wb") as file:
             np.savez(file, *arrays, np.array(json.dumps(state)))
 
@@ -351,8 +380,12 @@ class _Checkpoint:
             raise ValueError(
                 f"the checkpoint {self._path} cannot be read ({error}). Remove its folder and train again"
             ) from error
+        own = len(self._variables)
+        arrays, kept = arrays[:own], arrays[own:]
         if [value.shape for value in arrays] != [tuple(variable.shape) for variable in self._variables]:
             raise ValueError(f"the checkpoint {self._path} is of another fer-edge. Remove its folder and train again")
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
+        each = len(kept) // max(1, state["ends"])
+        self.ends = [kept[k * each : (k + 1) * each] for k in range(state["ends"])]
         self.epoch, self.earlier_seconds, self.history = state["epoch"], state["seconds"], state["history"]

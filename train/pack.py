@@ -113,7 +113,8 @@ def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path)
     with np.load(io.BytesIO(weights)) as content:
         model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
     kept = {name: run[name] for name in ("history", "weights", "precision", "backend", "parameters", "train_seconds")}
-    results = kept | {"temperature": run["temperature"], "weights_rounded_to": "float16", "trained_with": run["versions"]}
+    kept |= {name: run.get(name) for name in ("temperature", "ema_momentum", "averaged_cycles")}
+    results = kept | {"weights_rounded_to": "float16", "trained_with": run["versions"]}
     results["metrics"] = measure_parts(model, faces, split)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:

@@ -23,7 +23,9 @@ class Recipe:
         optimizer: One of OPTIMIZERS.
         learning_rate: Peak learning rate.
         schedule: One of SCHEDULES; ``cosine`` falls to zero.
-        warmup_share: Share of all steps in which the rate rises from zero.
+        cycles: How often the rate rises and falls. Above 1 the mean of the weights that the last cycles end with is kept, see
+            average.py, in place of a moving average.
+        warmup_share: Share of all steps, or of those of a cycle, in which the rate rises from zero.
         weight_decay: Of adamw.
         batch_size: Faces a step.
         label_smoothing: 0..1.
@@ -45,6 +47,7 @@ class Recipe:
     batch_size: int
     epochs: dict[str, int]
     augmentation: Augmentation
+    cycles: int = 1
     warmup_share: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -64,8 +67,11 @@ class Recipe:
         for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
             if name not in known:
                 raise ValueError(f"unknown {kind} '{name}'; choose one of: {', '.join(known)}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1. Received: {self.batch_size}")
+        for name in ("batch_size", "cycles"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.cycles > 1 and self.schedule == "constant":
+            raise ValueError(f"a constant rate has no cycles; set schedule=cosine. Received: cycles={self.cycles}")
         for name in ("learning_rate", "teacher_temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0. Received: {getattr(self, name)}")

@@ -1,0 +1,98 @@
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from fer_edge.train.average import average_ends, measure_norms
+from fer_edge.train.evaluate import keras_probabilities
+from fer_edge.train.fit import CHECKPOINT_FILE, StoppedError, _optimizer, make_plan, train_run
+from fer_edge.train.networks import OUTPUT_LAYER, build_network
+from fer_edge.train.recipes import RECIPES, with_settings
+from fer_edge.train.splits import make_split
+
+
+def test_the_rate_begins_again_with_each_cycle():
+    def rate(optimizer, step):
+        optimizer.iterations.assign(step)
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+    cycles, once = (_optimizer(with_settings(RECIPES["edge"], [f"cycles={count}"]), 100 * count) for count in (4, 1))
+    rates = {step: rate(cycles, step) for step in (0, 5, 50, 99, 100, 205, 350, 399)}
+    alone = {step: rate(once, step) for step in (0, 5, 50, 99)}
+    assert list(rates.values()) == [alone[step % 100] for step in rates]
+    assert rates[5] == pytest.approx(RECIPES["edge"].learning_rate)
+    assert rates[99] < rates[50] / 100
+
+
+def test_a_mean_over_cycles_takes_the_place_of_a_moving_average():
+    assert _optimizer(RECIPES["edge"], 10_000).use_ema
+    assert not _optimizer(with_settings(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema
+
+
+def test_norms_take_the_mean_and_variance_of_what_they_are_given():
+    face = keras.Input((8, 8, 3))
+    norm = keras.layers.BatchNormalization(momentum=0.9)
+    model = keras.Model(face, norm(face))
+    images = np.random.default_rng(0).integers(0, 255, (256, 8, 8, 1), np.uint8)
+    measure_norms(model, images)
+    assert np.asarray(norm.moving_mean) == pytest.approx(np.full(3, images.mean()), rel=1e-4)
+    assert np.asarray(norm.moving_variance) == pytest.approx(np.full(3, images.var()), rel=1e-2)  # the mean of two batches
+    assert norm.momentum == 0.9
+
+
+@pytest.fixture
+def trained(run_folder):
+    return keras.models.load_model(run_folder / "model.keras", compile=False)
+
+
+def moved(weights, by, seed):
+    noise = np.random.default_rng(seed)
+    return [value + by * value.std() * noise.standard_normal(value.shape).astype(np.float32) for value in weights]
+
+
+def test_validation_says_how_many_ends_are_averaged(trained, faces):
+    split = make_split(faces, "subject", seed=1)
+    good = trained.get_weights()
+    head = len(trained.get_layer(OUTPUT_LAYER).weights)
+    # Two ends that err in the last layer in opposite directions, and before them one that has learned nothing.
+    error = [np.random.default_rng(0).standard_normal(value.shape).astype(np.float32) for value in good[-head:]]
+    apart = [
+        [*good[:-head], *(value + sign * wrong for value, wrong in zip(good[-head:], error, strict=True))] for sign in (1, -1)
+    ]
+    nothing = build_network("cnn", 32, len(faces.labels)).get_weights()
+    assert average_ends(trained, [nothing, *apart], faces, split) == 2
+    for kept, value in zip(trained.get_weights()[-head:], good[-head:], strict=True):
+        assert kept == pytest.approx(value, abs=1e-5)
+
+
+def test_one_end_is_kept_as_it_is(trained, faces):
+    split = make_split(faces, "subject", seed=1)
+    before = keras_probabilities(trained, faces.take(split.test), faces.resolution_px)
+    end = trained.get_weights()
+    other = build_network("cnn", 32, len(faces.labels))
+    assert average_ends(other, [end], faces, split) == 1
+    assert keras_probabilities(other, faces.take(split.test), faces.resolution_px) == pytest.approx(before, abs=1e-5)
+
+
+def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
+    recipe = with_settings(RECIPES["edge"], ["cycles=3"])
+    plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
+    split = make_split(faces, "subject")
+    with pytest.raises(StoppedError, match="stopped after epoch 1 of 3"):
+        train_run(plan, faces, split, tmp_path / "run", stop_at=time.monotonic() + 0.2)
+    with np.load(tmp_path / "run" / CHECKPOINT_FILE) as content:
+        assert '"ends": 1' in str(content[content.files[-1]])
+    resumed = train_run(plan, faces, split, tmp_path / "run", resume=True)
+    whole = train_run(plan, faces, split, tmp_path / "whole")
+    assert resumed["averaged_cycles"] == whole["averaged_cycles"]
+    assert resumed["metrics"] == whole["metrics"]
+
+
+def test_cycles_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"cycles must be at least 1\. Received: 0"):
+        with_settings(RECIPES["edge"], ["cycles=0"])
+    with pytest.raises(ValueError, match=r"a constant rate has no cycles; set schedule=cosine\. Received: cycles=2"):
+        with_settings(RECIPES["paper"], ["cycles=2"])
+    with pytest.raises(ValueError, match="Received: 5 epochs in 2 cycles"):
+        make_plan("cnn", with_settings(RECIPES["edge"], ["cycles=2"]), epochs=5)
