@@ -127,13 +127,18 @@ def read_trainings(path: Path, repeated: bool = False) -> list[Record]:
 def _settings(record: Record) -> str:
     """Return what makes two runs the same but for chance, as text."""
     plan, split = record["plan"], record["split"]
-    changed = plan["recipe"] if record["recipe"].endswith("-changed") else None
     run = [record[name] for name in ("network", "parameters", "data_fingerprint", "recipe", "started_from", "seed")]
     run += [record.get("started_from_digest"), record.get("teacher_digests", [])]
     run += [split[name] for name in ("name", "seed", "fold", "folds")]
     return json.dumps(
-        [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed], sort_keys=True
+        [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed_recipe(record)],
+        sort_keys=True,
     )
+
+
+def changed_recipe(record: Record) -> Record | None:
+    """Return the settings of a training whose recipe was changed, since its name does not tell how; else None."""
+    return record["plan"]["recipe"] if record["recipe"].endswith("-changed") else None
 
 
 def read_evaluations(path: Path) -> list[Record]:

@@ -1,11 +1,12 @@
 """The published tables 5 to 8 with ours beside them, and what the paper did not measure, from stored records."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge.benchmarks.accuracy import Record
+from fer_edge.benchmarks.accuracy import Record, changed_recipe
 from fer_edge.benchmarks.estimate import estimate
 from fer_edge.benchmarks.published import PUBLISHED, RELATED, Published
 from fer_edge.benchmarks.report import NOT_MEASURED
@@ -188,9 +189,10 @@ def _by_settings(runs: Runs, evaluations: Runs) -> str:
         plan = run["plan"]
         teachers = str(len(plan["teachers"])) if plan["teachers"] else "-"
         settings = (run["recipe"], run["split"]["name"], str(plan["epochs"]), run["started_from"], teachers)
-        groups.setdefault((run["network"], f"{run['parameters']:,}", run["data"], *settings), []).append(run)
+        apart = json.dumps([changed_recipe(run), plan["image_size"], plan["teachers"]])  # what the table has no room for
+        groups.setdefault((run["network"], f"{run['parameters']:,}", run["data"], *settings, apart), []).append(run)
     rows = []
-    for key, own in sorted(groups.items()):
+    for (*key, _), own in sorted(groups.items()):
         tests = [run["metrics"]["test"] for run in own]
         sizes = [file["file_bytes"] for file in map(_int8_file, own) if file]
         rows.append(

@@ -98,6 +98,15 @@ def test_runs_of_another_recipe_or_data_have_tables_of_their_own():
     assert "## Other data" not in alone
 
 
+def test_runs_of_other_settings_are_other_rows():
+    runs = [training("official", accuracy, data="fer2013", recipe="edge-changed") for accuracy in (0.5, 0.6, 0.7, 0.8)]
+    for run, mixup in zip(runs, (0.2, 0.2, 0.3, 0.2), strict=True):
+        run["plan"]["recipe"] = {"mixup": mixup}
+    runs[3]["plan"]["image_size"] = 64
+    rows = [row[9].partition(" ")[0] for row in rows_of(comparison(runs, []), "Other data")]
+    assert sorted(rows) == ["0.5500", "0.7000", "0.8000"]
+
+
 def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_folder, models, tmp_path):
     folder = tmp_path / "runs" / "cnn-run"
     shutil.copytree(run_folder, folder)
@@ -244,8 +253,9 @@ def like_fer2013(tmp_path_factory):
 
 
 def shortened(words):
-    """A command of a card for a few faces and one epoch."""
-    return [SHORT.get(option, word) for option, word in zip(["", *words], words, strict=False)]
+    """A command of a card for a few faces and one epoch, which is one cycle."""
+    shorter = [SHORT.get(option, word) for option, word in zip(["", *words], words, strict=False)]
+    return ["cycles=1" if word.startswith("cycles=") else word for word in shorter]
 
 
 @pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.md")), ids=lambda card: card.stem)
