@@ -46,11 +46,6 @@ def trained(run_folder):
     return keras.models.load_model(run_folder / "model.keras", compile=False)
 
 
-def moved(weights, by, seed):
-    noise = np.random.default_rng(seed)
-    return [value + by * value.std() * noise.standard_normal(value.shape).astype(np.float32) for value in weights]
-
-
 def test_validation_says_how_many_ends_are_averaged(trained, faces):
     split = make_split(faces, "subject", seed=1)
     good = trained.get_weights()

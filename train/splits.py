@@ -111,17 +111,16 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
     for part, indices in (("validation", validation), ("test", test)):
         if not len(indices):
             raise DataError(f"{len(faces)} faces of {faces.name} leave none for {part} under split '{name}'. Add some")
-    _check_own_pictures(faces, train, np.concatenate([validation, test]))
+    _check_own_pictures(faces, train, {faces.digests[i] for i in np.concatenate([validation, test])})
     absent = [label for k, label in enumerate(faces.labels) if not np.any(faces.targets[train] == k)]
     if absent:
         raise DataError(f"no training picture of class {', '.join(absent)} under split '{name}' of {faces.name}. Add some")
     return Split(name, seed, fold, folds, train, validation, test)
 
 
-def _check_own_pictures(faces: Faces, train: Indices, held_out: Indices) -> None:
-    """Refuse a training part of which every picture is held out too, pixel for pixel."""
-    digests = {faces.digests[i] for i in held_out}
-    if all(faces.digests[i] in digests for i in train):
+def _check_own_pictures(faces: Faces, train: Indices, held_out: set[str]) -> None:
+    """Refuse a training part of which every picture is held out too, by its digest."""
+    if all(faces.digests[i] in held_out for i in train):
         raise DataError(
             f"every training picture of {faces.name} is also a validation or test picture, pixel for pixel. Add different ones"
         )
@@ -184,8 +183,8 @@ def _official(faces: Faces, seed: int, fold: int | None, folds: int | None) -> t
     if not len(train) or not len(test):
         counts = {part or "none": faces.parts.count(part) for part in sorted(set(faces.parts), key=str)}
         raise DataError(f"{faces.name} has no official train and test part (found: {counts}). Use --split paper or subject")
-    _check_own_pictures(faces, train, np.flatnonzero([part != "train" for part in faces.parts]))
     held_out = {digest for digest, part in zip(faces.digests, faces.parts, strict=True) if part != "train"}
+    _check_own_pictures(faces, train, held_out)
     train = np.array([i for i in train if faces.digests[i] not in held_out], np.intp)
     if not len(validation):
         train, validation = _share_per_class(train, faces.targets, VALIDATION_SHARE, np.random.default_rng(seed))
