@@ -71,16 +71,22 @@ def _variants(runs: Runs) -> list[tuple[str, Published, list[Record]]]:
     """Return title, published row and our runs of each network; runs that differ in more than seed and fold stand apart."""
     variants = []
     for name, row in PUBLISHED.items():
-        groups: dict[str, list[Record]] = {}
+        groups: dict[tuple[str, str], list[Record]] = {}
         for run in runs:
             if run["network"] == name:
                 plan = run["plan"]
                 recipe = "" if run["recipe"] == "paper" else f"{run['recipe']}, "
                 told = f"{recipe}{plan['epochs']} epochs, {plan['image_size']} px, from {run['started_from']}"
-                groups.setdefault(told, []).append(run)
-        for told, own in sorted(groups.items()) or [("", [])]:
+                groups.setdefault((told, _untold(run)), []).append(run)
+        for (told, _), own in sorted(groups.items()) or [(("", ""), [])]:
             variants.append((f"{row.title}, {told}" if len(groups) > 1 else row.title, row, own))
     return variants
+
+
+def _untold(run: Record) -> str:
+    """Return the settings of a run that its row has no room for and that set it apart all the same."""
+    plan = run["plan"]
+    return json.dumps([changed_recipe(run), plan["image_size"], plan["teachers"]])
 
 
 def _of(runs: Runs, split: str, figure: Figure, highest: float = 1.0) -> str:
@@ -189,8 +195,8 @@ def _by_settings(runs: Runs, evaluations: Runs) -> str:
         plan = run["plan"]
         teachers = str(len(plan["teachers"])) if plan["teachers"] else "-"
         settings = (run["recipe"], run["split"]["name"], str(plan["epochs"]), run["started_from"], teachers)
-        apart = json.dumps([changed_recipe(run), plan["image_size"], plan["teachers"]])  # what the table has no room for
-        groups.setdefault((run["network"], f"{run['parameters']:,}", run["data"], *settings, apart), []).append(run)
+        key = (run["network"], f"{run['parameters']:,}", run["data"], *settings, _untold(run))
+        groups.setdefault(key, []).append(run)
     rows = []
     for (*key, _), own in sorted(groups.items()):
         tests = [run["metrics"]["test"] for run in own]

@@ -105,6 +105,10 @@ def test_runs_of_other_settings_are_other_rows():
     runs[3]["plan"]["image_size"] = 64
     rows = [row[9].partition(" ")[0] for row in rows_of(comparison(runs, []), "Other data")]
     assert sorted(rows) == ["0.5500", "0.7000", "0.8000"]
+    for run in runs:
+        run.update(data="ck48", split={"name": "paper"})
+    rows = [row[6].partition(" ")[0] for row in rows_of(comparison(runs, []), "Accuracy (published table 5)")]
+    assert sorted(rows)[:3] == ["0.5500", "0.7000", "0.8000"]
 
 
 def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_folder, models, tmp_path):
