@@ -87,7 +87,7 @@ def append_trainings(path: Path, folders: Iterable[Path]) -> int:
     Returns:
         How many were added.
     """
-    known = {(record["digest"], json.dumps(record["converted"])) for record in read_trainings(path)}
+    known = {(record["digest"], json.dumps(record["converted"])) for record in last_of_each(read_trainings(path))}
     records = [training_record(folder) for folder in folders]
     fresh = [record for record in records if (record["digest"], json.dumps(record["converted"])) not in known]
     _append(path, fresh)
@@ -110,18 +110,21 @@ def _append(path: Path, records: Sequence[Record]) -> None:
         write_whole(path, earlier + "".join(json.dumps(record) + "\n" for record in records))
 
 
-def read_trainings(path: Path, repeated: bool = False) -> list[Record]:
-    """Return the training records of a file, of runs with equal settings the last; none where there is no file.
+def read_trainings(path: Path) -> list[Record]:
+    """Return the training records of a file; none where there is no file.
 
     Args:
         path: JSON-lines file.
-        repeated: Whether the earlier ones of equal settings come too.
 
     Raises:
         ValueError: If a line is no record.
     """
-    records = [record for record in _read(path) if record["kind"] == "training"]
-    return records if repeated else list({_settings(record): record for record in records}.values())
+    return [record for record in _read(path) if record["kind"] == "training"]
+
+
+def last_of_each(trainings: Iterable[Record]) -> list[Record]:
+    """Return of the runs that differ in nothing but chance the last, and all others."""
+    return list({_settings(record): record for record in trainings}.values())
 
 
 def _settings(record: Record) -> str:

@@ -24,7 +24,8 @@ in education. Not for identifying anybody either.
 
 LIMITS = {
     "fer2013": "FER2013 was collected from the web by search words; its labels are noisy (people label about two "
-    "thirds of the faces so), 1,853 of its pictures are copies of others, and 57 groups of equal ones carry different labels.",
+    "thirds of the faces so); of its 35,887 pictures 1,853 are copies of others, and 57 groups of equal ones carry "
+    "different labels.",
     "": "The model knows the faces of its training data and no others.",
 }
 BIAS = (
@@ -76,6 +77,7 @@ def model_card(path: Path, trainings: Sequence[Record], evaluations: Sequence[Re
 
 def _facts(path: Path, contract: Contract, lineage: Sequence[Record]) -> list[tuple[str, str]]:
     counts = contract.split["counts"]
+    first = f"; the first of {len(lineage)} trainings, each from the model of the one before" if len(lineage) > 1 else ""
     calibrated = "no" if contract.temperature is None else f"by a temperature of {contract.temperature:.3f}, in its weights"
     return [
         ("network", f"{contract.architecture}, {contract.parameters:,} parameters"),
@@ -84,7 +86,7 @@ def _facts(path: Path, contract: Contract, lineage: Sequence[Record]) -> list[tu
         ("labels", ", ".join(contract.labels)),
         ("training data", f"{contract.data}, {counts['train']:,} faces (fingerprint {contract.data_fingerprint[:16]})"),
         ("split", f"{contract.split['name']}, seed {contract.split['seed']}; {counts['validation']:,} faces to choose by"),
-        ("started from", lineage[0]["started_from"]),
+        ("started from", lineage[0]["started_from"] + first),
         ("probabilities calibrated", calibrated),
         ("trained in", _effort(lineage)),
         ("Keras model", f"{contract.source_digest[:8]}: so the tables of `fer-edge report` name it"),

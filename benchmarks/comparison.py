@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge.benchmarks.accuracy import Record, changed_recipe
+from fer_edge.benchmarks.accuracy import Record, changed_recipe, last_of_each
 from fer_edge.benchmarks.estimate import estimate
 from fer_edge.benchmarks.published import PUBLISHED, RELATED, Published
 from fer_edge.benchmarks.report import NOT_MEASURED
@@ -22,14 +22,15 @@ def comparison(trainings: Runs, evaluations: Runs) -> str:
     """Return the tables as markdown.
 
     Args:
-        trainings: Training records.
+        trainings: Training records; of runs with equal settings the last counts.
         evaluations: Evaluation records.
 
     Returns:
         Tables 5 to 8 of the published comparison side by side with ours (CK+48, a row for each recipe), before the last
         more of our own recipe; then FER2013, and other data than in training, as far as there are records.
     """
-    compared = [run for run in trainings if run["data"] == COMPARED_DATA]
+    runs = last_of_each(trainings)
+    compared = [run for run in runs if run["data"] == COMPARED_DATA]
     other_recipes = [run for run in compared if run["recipe"] != "paper"]
     parts = [
         "# The published comparison, and ours beside it\n\n"
@@ -46,7 +47,7 @@ def comparison(trainings: Runs, evaluations: Runs) -> str:
         _titled("## CK+48 with other recipes", _by_settings(other_recipes, evaluations)),
         "## Related work (published table 8)\n\nEach as its authors reported it, with a split of their own.\n\n"
         + _table_8(compared),
-        _titled("## Other data", _by_settings([run for run in trainings if run["data"] != COMPARED_DATA], evaluations)),
+        _titled("## Other data", _by_settings([run for run in runs if run["data"] != COMPARED_DATA], evaluations)),
         _titled("## Models measured on other data, ensembles and official parts", _evaluations(evaluations, trainings)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -59,7 +60,7 @@ def _titled(title: str, table: str) -> str:
 def _provenance(runs: Runs) -> str:
     starts = []
     for name, row in PUBLISHED.items():
-        sources = sorted({run["started_from"] for run in runs if run["network"] == name})
+        sources = sorted({_start(run) for run in runs if run["network"] == name})
         if sources:
             starts.append(f"{row.title} from {' or '.join(sources)}")
     return (
@@ -76,11 +77,17 @@ def _variants(runs: Runs) -> list[tuple[str, Published, list[Record]]]:
             if run["network"] == name:
                 plan = run["plan"]
                 recipe = "" if run["recipe"] == "paper" else f"{run['recipe']}, "
-                told = f"{recipe}{plan['epochs']} epochs, {plan['image_size']} px, from {run['started_from']}"
+                told = f"{recipe}{plan['epochs']} epochs, {plan['image_size']} px, from {_start(run)}"
                 groups.setdefault((told, _untold(run)), []).append(run)
         for (told, _), own in sorted(groups.items()) or [(("", ""), [])]:
             variants.append((f"{row.title}, {told}" if len(groups) > 1 else row.title, row, own))
     return variants
+
+
+def _start(run: Record) -> str:
+    """Return what a run began from, with the digest of that model where it is known: its name may be another model's today."""
+    digest = run.get("started_from_digest")
+    return f"{run['started_from']} ({digest[:8]})" if digest else str(run["started_from"])
 
 
 def _untold(run: Record) -> str:
@@ -194,7 +201,7 @@ def _by_settings(runs: Runs, evaluations: Runs) -> str:
     for run in runs:
         plan = run["plan"]
         teachers = str(len(plan["teachers"])) if plan["teachers"] else "-"
-        settings = (run["recipe"], run["split"]["name"], str(plan["epochs"]), run["started_from"], teachers)
+        settings = (run["recipe"], run["split"]["name"], str(plan["epochs"]), _start(run), teachers)
         key = (run["network"], f"{run['parameters']:,}", run["data"], *settings, _untold(run))
         groups.setdefault(key, []).append(run)
     rows = []
@@ -249,13 +256,13 @@ def plot_comparison(trainings: Runs, path: Path) -> None:
     """Draw test accuracy per network: published, ours with the paper split, ours with the subject split.
 
     Args:
-        trainings: Training records.
+        trainings: Training records; of runs with equal settings the last counts.
         path: Picture file to write. A row for each row of table 5; bars are means, whiskers their 95 % intervals; a bar is
             absent where nothing was measured.
     """
     from matplotlib.figure import Figure as Canvas
 
-    variants = _variants([run for run in trainings if run["data"] == COMPARED_DATA])
+    variants = _variants([run for run in last_of_each(trainings) if run["data"] == COMPARED_DATA])
     canvas = Canvas(figsize=(9, 1.2 + 0.6 * len(variants)), layout="constrained")
     axes = canvas.subplots()
     axes.barh([k - 0.27 for k in range(len(variants))], [row.test_accuracy for _, row, _ in variants], 0.26, label="published")

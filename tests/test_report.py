@@ -13,6 +13,7 @@ import pytest
 from fer_edge.benchmarks.accuracy import (
     append_evaluations,
     append_trainings,
+    last_of_each,
     read_evaluations,
     read_trainings,
     training_record,
@@ -34,7 +35,7 @@ from fer_edge.train.synthetic import synthetic_faces
 
 HEAD = {
     "network": "cnn", "parameters": 900_000, "recipe": "paper", "data": "ck48", "started_from": "none", "converted": {},
-    "digest": "a",
+    "digest": "a", "data_fingerprint": "f",
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def training(split, accuracy, seed=0, **changes):
     return {
         **HEAD,
         "seed": seed,
-        "split": {"name": split},
+        "split": {"name": split, "seed": 0, "fold": None, "folds": None},
         "plan": {"epochs": 30, "image_size": 48, "teachers": []},
         "metrics": {part: copy.deepcopy(figures) for part in ("train", "validation", "test")},
         **changes,
@@ -83,6 +84,19 @@ def test_runs_of_other_weights_or_epochs_are_not_mixed_into_one_mean():
     ]
 
 
+def test_models_of_one_name_that_runs_began_from_stand_apart_by_digest():
+    runs = [
+        training("paper", accuracy, started_from="cnn-fer2013", started_from_digest=digest)
+        for accuracy, digest in ((0.9, "0123456789"), (0.98, "abcdef0123"))
+    ]
+    text = comparison(runs, [])
+    assert [(row[0], row[6]) for row in rows_of(text, "Accuracy (published table 5)")[:2]] == [
+        ("CNN, 30 epochs, 48 px, from cnn-fer2013 (01234567)", "0.9000"),
+        ("CNN, 30 epochs, 48 px, from cnn-fer2013 (abcdef01)", "0.9800"),
+    ]
+    assert "CNN from cnn-fer2013 (01234567) or cnn-fer2013 (abcdef01)" in text
+
+
 def test_runs_of_another_recipe_or_data_have_tables_of_their_own():
     others = [
         training("subject", 0.7, recipe="edge"),
@@ -100,13 +114,14 @@ def test_runs_of_another_recipe_or_data_have_tables_of_their_own():
 
 def test_runs_of_other_settings_are_other_rows():
     runs = [training("official", accuracy, data="fer2013", recipe="edge-changed") for accuracy in (0.5, 0.6, 0.7, 0.8)]
-    for run, mixup in zip(runs, (0.2, 0.2, 0.3, 0.2), strict=True):
+    for seed, (run, mixup) in enumerate(zip(runs, (0.2, 0.2, 0.3, 0.2), strict=True)):
         run["plan"]["recipe"] = {"mixup": mixup}
+        run["seed"] = seed
     runs[3]["plan"]["image_size"] = 64
     rows = [row[9].partition(" ")[0] for row in rows_of(comparison(runs, []), "Other data")]
     assert sorted(rows) == ["0.5500", "0.7000", "0.8000"]
     for run in runs:
-        run.update(data="ck48", split={"name": "paper"})
+        run["data"], run["split"]["name"] = "ck48", "paper"
     rows = [row[6].partition(" ")[0] for row in rows_of(comparison(runs, []), "Accuracy (published table 5)")]
     assert sorted(rows)[:3] == ["0.5500", "0.7000", "0.8000"]
 
@@ -119,7 +134,7 @@ def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_fol
     assert append_trainings(results, [folder]) == 0
     shutil.copy(models["int8"], folder)
     assert append_trainings(results, [folder]) == 1  # converted since, which takes the earlier record's place
-    (record,) = read_trainings(results)
+    (record,) = last_of_each(read_trainings(results))
     assert record["converted"]["int8"]["file_bytes"] == models["int8"].stat().st_size
     assert record["metrics"]["test"]["count"] > 0
     assert str(tmp_path) not in results.read_text()

@@ -35,8 +35,7 @@ def command(runs: tuple[Path, ...], results: Path, out: Path, cards: tuple[Path,
     trainings, evaluations = read_trainings(results), read_evaluations(results)
     if not trainings and not evaluations:
         raise FileNotFoundError(f"no records in '{results}'. Add runs: fer-edge report RUN...")
-    every = read_trainings(results, repeated=True)
-    texts = {model.with_suffix(".md"): model_card(model, every, evaluations, recipe_options) for model in cards}
+    texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations, recipe_options) for model in cards}
     picture = out.with_suffix(".png")
     text = comparison(trainings, evaluations)
     plot_comparison(trainings, picture)
