@@ -49,12 +49,12 @@ class InterruptedByTestError(Exception):
     pass
 
 
-def without_last_weights(checkpoint):
-    """A checkpoint without the array that stands before its text."""
+def with_last_weights(checkpoint, times):
+    """A checkpoint that holds the array that stands before its text so many times."""
     with np.load(io.BytesIO(checkpoint)) as content:
-        *arrays, _, text = [content[f"arr_{k}"] for k in range(len(content.files))]
+        *arrays, last, text = [content[f"arr_{k}"] for k in range(len(content.files))]
     made = io.BytesIO()
-    np.savez(made, *arrays, text)
+    np.savez(made, *arrays, *[last] * times, text)
     return made.getvalue()
 
 
@@ -75,7 +75,8 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
     whole = (tmp_path / "run" / CHECKPOINT_FILE).read_bytes()
-    for content, told in ((whole[:1000], "cannot be read"), (without_last_weights(whole), "is of another fer-edge")):
+    broken = [whole[:1000], with_last_weights(whole, 0), with_last_weights(whole, 2)]
+    for content, told in zip(broken, ("cannot be read", *["is of another fer-edge"] * 2), strict=True):
         (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(content)
         with pytest.raises(ValueError, match=f"checkpoint .* {told}.*Remove its folder and train again"):
             train_run(plan, faces, split, tmp_path / "run", resume=True)
@@ -85,6 +86,26 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     assert seen == [3]
     assert len(run["history"]["loss"]) == 3
     assert train_run(plan, faces, split, tmp_path / "run", resume=True) == run  # a finished run is not trained again
+
+
+def test_a_run_that_was_begun_before_a_setting_was_there_goes_on(tmp_path, faces):
+    plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=2)
+    split = make_split(faces, "subject")
+    with pytest.raises(StoppedError):
+        train_run(plan, faces, split, tmp_path, stop_at=time.monotonic() + 0.2)
+    run = json.loads((tmp_path / "run.json").read_text())
+    del run["plan"]["recipe"]["cycles"]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with np.load(tmp_path / CHECKPOINT_FILE) as content:
+        *arrays, text = [content[f"arr_{k}"] for k in range(len(content.files))]
+    state = json.loads(str(text))
+    assert state.pop("ends") == 0
+    with (tmp_path / CHECKPOINT_FILE).open("wb") as file:
+        np.savez(file, *arrays, np.array(json.dumps(state)))
+    other = make_plan("cnn", with_settings(RECIPES["paper"], ["erase=0.5"]), image_size=32, epochs=2)
+    with pytest.raises(ValueError, match=r"other settings \(name paper, not paper-changed; erase 0\.0, not 0\.5\)"):
+        train_run(other, faces, split, tmp_path, resume=True)
+    assert train_run(plan, faces, split, tmp_path, resume=True)["finished"]
 
 
 @pytest.mark.parametrize(("steps", "momentum"), [(10_000, 0.98), (100, 0.9), (11, 1 / 11), (10, 0), (1, 0)])

@@ -1,5 +1,6 @@
 """The mean of the weights that several cycles of a training end with: a wider minimum than each of them lies in."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ Weights = Sequence[npt.NDArray[np.float32]]
 def average_ends(model: "keras.Model", ends: Sequence[Weights], faces: Faces, split: Split) -> int:
     """Give a network the mean weights of the last cycles, of as many as validation prefers, in place.
 
-    Early cycles of a training from random weights end far from the others, so not all need be of use.
+    The first cycles may end too far from the last to be of use.
 
     Args:
         model: The network.
@@ -42,21 +43,24 @@ def average_ends(model: "keras.Model", ends: Sequence[Weights], faces: Faces, sp
     judges = faces.take(split.validation)
     spread = np.linspace(0, len(split.train) - 1, min(NORM_FACES, len(split.train))).astype(int)
     images = grey_batch(faces.take(split.train[spread]), model.input_shape[1], faces.resolution_px)
-    tried: list[tuple[float, int, Weights]] = []
+    least, best, weights = math.inf, 1, ends[-1]
     for count in range(1, len(ends) + 1):
         model.set_weights([np.mean(values, axis=0) for values in zip(*ends[-count:], strict=True)])
         if count > 1:
             measure_norms(model, images)
         guess = keras_probabilities(model, judges, faces.resolution_px)
         calibrated = with_temperature(guess, fit_temperature(guess, judges.targets))
-        tried.append((measure(calibrated, judges.targets, faces.labels)["loss"], count, model.get_weights()))
-    _, count, weights = min(tried, key=lambda one: one[:2])
+        loss = measure(calibrated, judges.targets, faces.labels)["loss"]
+        if loss < least:
+            least, best, weights = loss, count, model.get_weights()
     model.set_weights(weights)
-    return count
+    return best
 
 
 def measure_norms(model: "keras.Model", images: npt.NDArray[np.uint8]) -> None:
     """Give each batch normalisation the mean and variance of its inputs, in place: averaged weights make others.
+
+    Nothing is dropped out meanwhile: the inputs are those of inference.
 
     Args:
         model: From RGB 0..255 (batch, size, size, 3).
@@ -65,7 +69,10 @@ def measure_norms(model: "keras.Model", images: npt.NDArray[np.uint8]) -> None:
     import keras
 
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    momenta, rates = [norm.momentum for norm in norms], [dropout.rate for dropout in dropouts]
+    for dropout in dropouts:
+        dropout.rate = 0.0
     order = np.random.default_rng(0).permutation(len(images))  # datasets stand sorted by class
     for done, batch in enumerate(np.array_split(order, -(-len(images) // NORM_BATCH)) if norms else ()):
         for norm in norms:
@@ -73,3 +80,5 @@ def measure_norms(model: "keras.Model", images: npt.NDArray[np.uint8]) -> None:
         model(np.repeat(images[batch], 3, axis=-1).astype(np.float32), training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    for dropout, rate in zip(dropouts, rates, strict=True):
+        dropout.rate = rate

@@ -92,7 +92,11 @@ def make_plan(
     if count < 1:
         raise ValueError(f"epochs must be at least 1. Received: epochs={count}")
     if count % recipe.cycles:
-        raise ValueError(f"cycles are of whole epochs, all alike. Received: {count} epochs in {recipe.cycles} cycles")
+        fitting = recipe.cycles * -(-count // recipe.cycles)
+        raise ValueError(
+            f"{network}: {count} epochs cannot be divided into {recipe.cycles} equal cycles. Give --epochs a multiple of "
+            f"{recipe.cycles}, for example {fitting}"
+        )
     digests = tuple(source_digest(source) for source in (weights, *teachers))
     return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus, digests)
 
@@ -120,7 +124,7 @@ def train_run(
         on_epoch: Called after each epoch with its number (from 1) and its figures.
         on_note: Called with a line the user should read.
         on_step: Called with (steps done, steps in all).
-        checkpoint_every: Epochs between two checkpoints. A large network's takes a second to write.
+        checkpoint_every: Epochs between two checkpoints. A large network's takes a second to write, more with each cycle.
         stop_at: Time of time.monotonic(), seconds, after which training stops with a checkpoint.
 
     Returns:
@@ -150,7 +154,7 @@ def train_run(
         if loaded.note and on_note:
             on_note(loaded.note)
         start_run(folder, plan, faces, split)
-        checkpoint = _Checkpoint(trainer, folder, checkpoint_every)
+        checkpoint = _Checkpoint(trainer, network, folder, checkpoint_every)
         _fit(trainer, plan, faces, split, checkpoint, on_epoch, on_step, stop_at)
         ends = checkpoint.ends or [network.get_weights()]
     finally:
@@ -167,7 +171,7 @@ def train_run(
         "weights": dataclasses.asdict(loaded),
         "precision": precision,
         "ema_momentum": _average_momentum(plan.recipe, _steps(plan, split) * plan.epochs),
-        "averaged_cycles": averaged,
+        "averaged_cycles": averaged if plan.recipe.cycles > 1 else None,
         "backend": keras.backend.backend(),
         "parameters": count_parameters(model),
         "train_seconds": round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
@@ -293,7 +297,7 @@ def _fit(
     def after_epoch(epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if plan.recipe.cycles > 1 and (epoch + 1) % (plan.epochs // plan.recipe.cycles) == 0:
-            checkpoint.ends.append(trainer.get_layer(plan.network).get_weights())
+            checkpoint.end_cycle()
         late = stop_at is not None and time.monotonic() >= stop_at and epoch + 1 < plan.epochs
         checkpoint.save(epoch + 1, figures, time.monotonic() - started, always=late)
         if on_epoch:
@@ -338,17 +342,22 @@ def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[n
 class _Checkpoint:
     """The state after the last whole epoch: model, optimizer, random seeds, weights at the ends of cycles, history."""
 
-    def __init__(self, trainer: "keras.Model", folder: Path, every: int) -> None:
+    def __init__(self, trainer: "keras.Model", network: "keras.Model", folder: Path, every: int) -> None:
         trainer.optimizer.build(trainer.trainable_variables)
         source = trainer.get_layer("faces")
         stored = {id(source.images), id(source.labels)}  # they come from the data, not from training
         self._variables = [v for v in trainer.variables if id(v) not in stored] + trainer.optimizer.variables
+        self._network = network
         self._path = folder / CHECKPOINT_FILE
         self._every = every
         self.epoch = 0
         self.earlier_seconds = 0.0
         self.history: History = {}
         self.ends: list[list[npt.NDArray[np.float32]]] = []
+
+    def end_cycle(self) -> None:
+        """Keep the weights of the network as they are."""
+        self.ends.append(self._network.get_weights())
 
     def save(self, epoch: int, figures: dict[str, float], seconds: float, always: bool) -> None:
         import keras
@@ -380,12 +389,11 @@ class _Checkpoint:
             raise ValueError(
                 f"the checkpoint {self._path} cannot be read ({error}). Remove its folder and train again"
             ) from error
-        own = len(self._variables)
-        arrays, kept = arrays[:own], arrays[own:]
-        if [value.shape for value in arrays] != [tuple(variable.shape) for variable in self._variables]:
+        own, each, ends = len(self._variables), len(self._network.weights), state.get("ends", 0)  # earlier runs had no cycles
+        expected = [*self._variables, *self._network.weights * ends]
+        if [value.shape for value in arrays] != [tuple(variable.shape) for variable in expected]:
             raise ValueError(f"the checkpoint {self._path} is of another fer-edge. Remove its folder and train again")
-        for variable, value in zip(self._variables, arrays, strict=True):
+        for variable, value in zip(self._variables, arrays[:own], strict=True):
             variable.assign(value)
-        each = len(kept) // max(1, state["ends"])
-        self.ends = [kept[k * each : (k + 1) * each] for k in range(state["ends"])]
+        self.ends = [arrays[own + k * each : own + (k + 1) * each] for k in range(ends)]
         self.epoch, self.earlier_seconds, self.history = state["epoch"], state["seconds"], state["history"]

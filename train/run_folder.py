@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from fer_edge.edge_runtime.contract import Contract, read_contract
 from fer_edge.edge_runtime.find_model import shipped_or_path
 from fer_edge.edge_runtime.whole_file import whole_file, write_whole
 from fer_edge.train.faces import Faces
+from fer_edge.train.recipes import recipe_from_data
 from fer_edge.train.splits import Split, ids_digest
 
 if TYPE_CHECKING:
@@ -147,10 +149,11 @@ def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[st
     run = read_run_file(folder)
     earlier, wanted = run["plan"], _plan_as_data(plan)
     digests = wanted.pop("source_digests")
-    other = [f"{key} {earlier.get(key)}, not {value}" for key, value in wanted.items() if earlier.get(key) != value]
+    was, now = _settings(earlier), _settings(wanted)
+    other = [f"{name} {was.get(name)}, not {value}" for name, value in now.items() if was.get(name) != value]
     if not other:
         sources = zip((plan.weights, *plan.teachers), earlier.get("source_digests", digests), digests, strict=True)
-        other = [f"'{source}' was another model" for source, was, now in sources if now and was != now]
+        other = [f"'{source}' was another model" for source, then, today in sources if today and then != today]
     if run["data"]["fingerprint"] != faces.fingerprint:
         other.append("other pictures")
     if other:
@@ -159,6 +162,15 @@ def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[st
             f"the run in {folder} was started with other settings ({told}). Resume with those, or choose another --out"
         )
     return run if run["finished"] else None
+
+
+def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a plan as plain data, those of its recipe one by one; one that it does not name has its default."""
+    recipe = dataclasses.asdict(recipe_from_data(plan["recipe"]))
+    recipe.pop("epochs")  # of all networks; the plan has its own
+    augmentation = recipe.pop("augmentation")
+    own = {name: value for name, value in plan.items() if name not in ("recipe", "source_digests")}
+    return {**own, **recipe, **augmentation}
 
 
 def start_run(folder: Path, plan: "Plan", faces: Faces, split: Split) -> None:

@@ -74,7 +74,7 @@ def search(
     out.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{out / STUDY_FILE}",
-        study_name=network,
+        study_name=f"{network}-{faces.fingerprint[:8]}-{epochs or 'all'}-{image_size or 'own'}",  # tries of one kind only
         load_if_exists=True,
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIES),
