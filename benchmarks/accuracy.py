@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ RUN_FILE = "run.json"
 MODEL_FILE = "model.keras"
 CONVERTED = ("accuracy_before", "accuracy_after", "agreement", "recall_before", "recall_after", "faces")
 
+RecipeOptions = Callable[[str, Mapping[str, Any]], list[str]]
 Record = dict[str, Any]
 
 
@@ -129,19 +130,24 @@ def last_of_each(trainings: Iterable[Record]) -> list[Record]:
 
 def _settings(record: Record) -> str:
     """Return what makes two runs the same but for chance, as text."""
-    plan, split = record["plan"], record["split"]
-    run = [record[name] for name in ("network", "parameters", "data_fingerprint", "recipe", "started_from", "seed")]
-    run += [record.get("started_from_digest"), record.get("teacher_digests", [])]
-    run += [split[name] for name in ("name", "seed", "fold", "folds")]
-    return json.dumps(
-        [*run, plan["epochs"], plan["image_size"], plan["teachers"], plan.get("ferplus"), changed_recipe(record)],
-        sort_keys=True,
-    )
+    split = [record["split"][name] for name in ("name", "seed", "fold", "folds")]
+    return json.dumps([same_training(record), record["seed"], *split])
 
 
-def changed_recipe(record: Record) -> Record | None:
+def same_training(record: Record) -> str:
+    """Return what two runs have in common whose mean says something, as text: all but seed, split and fold."""
+    plan = record["plan"]
+    run = [record[name] for name in ("network", "parameters", "data_fingerprint", "recipe", "started_from")]
+    run += [record.get("started_from_digest"), plan["teachers"], record.get("teacher_digests", [])]
+    return json.dumps([*run, plan["epochs"], plan["image_size"], plan.get("ferplus"), _changed_recipe(record)], sort_keys=True)
+
+
+def _changed_recipe(record: Record) -> Record | None:
     """Return the settings of a training whose recipe was changed, since its name does not tell how; else None."""
-    return record["plan"]["recipe"] if record["recipe"].endswith("-changed") else None
+    if not record["recipe"].endswith("-changed"):
+        return None
+    own = {name: value for name, value in record["plan"]["recipe"].items() if name != "epochs"}  # those of all networks
+    return {"cycles": 1, **own}  # which earlier recipes do not name
 
 
 def read_evaluations(path: Path) -> list[Record]:

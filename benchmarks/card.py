@@ -1,11 +1,10 @@
 """Model cards: what a .tflite file is, was measured to do, and must not be used for; every figure from a record."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from fer_edge.benchmarks.accuracy import Record
+from fer_edge.benchmarks.accuracy import RecipeOptions, Record
 from fer_edge.benchmarks.comparison import markdown
 from fer_edge.benchmarks.report import NOT_MEASURED
 from fer_edge.edge_runtime.contract import Contract, read_contract
@@ -33,8 +32,6 @@ BIAS = (
     "pixels are enough for it; profile, occlusion and darkness are not in its training."
 )
 
-
-RecipeOptions = Callable[[str, Mapping[str, Any]], list[str]]
 
 RUN_CALIBRATION = "the run folder"  # what a contract says of calibration with the run's own faces
 PLAIN = ("float32", "float16", "dynamic", "int8")  # precisions that an option of ``fer-edge convert`` alone makes
@@ -89,9 +86,19 @@ def _facts(path: Path, contract: Contract, lineage: Sequence[Record]) -> list[tu
         ("started from", lineage[0]["started_from"] + first),
         ("probabilities calibrated", calibrated),
         ("trained in", _effort(lineage)),
+        ("weights kept", _kept(lineage[-1])),
         ("Keras model", f"{contract.source_digest[:8]}: so the tables of `fer-edge report` name it"),
         ("made with", ", ".join(f"{name} {version}" for name, version in contract.versions.items())),
     ]
+
+
+def _kept(training: Record) -> str:
+    """Return which weights of a training are the model's."""
+    recipe = training["plan"]["recipe"]
+    cycles = recipe.get("cycles", 1)
+    if cycles == 1:
+        return "their moving average over the last steps" if recipe["ema_momentum"] else "those of the last step"
+    return f"the mean of those at the ends of the last {training['averaged_cycles']} of {cycles} cycles"
 
 
 def _effort(lineage: Sequence[Record]) -> str:
@@ -265,8 +272,9 @@ def _measured(evaluations: Sequence[Record]) -> str:
     for one in evaluations:
         without = f"{one['accuracy_without_duplicates']:.4f}" if one["duplicates_in_training"] else "-"
         figures = (f"{one['accuracy']:.4f}", without, f"{one['macro']['f1']:.4f}", f"{one['loss']:.4f}", f"{one['ece']:.4f}")
-        rows.append((one["data"], f"{one['split']} {one['part']}", str(one["count"]), *figures))
-    header = ("data", "part", "faces", "accuracy", "without faces that stand in training", "macro F1", "loss", "ECE")
+        part = one["part"] if one["split"] == "all" else f"{one['split']} {one['part']}"
+        rows.append((one["data"], part, str(len(one["classes"])), str(one["count"]), *figures))
+    header = ("data", "part", "classes", "faces", "accuracy", "without faces that stand in training", "macro F1", "loss", "ECE")
     warnings = sorted({one["warning"] for one in evaluations if one["warning"]})
     return markdown(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
 

@@ -29,7 +29,7 @@ class Estimate:
     def __str__(self) -> str:
         if self.runs == 1:
             return f"{self.mean:.4f}"
-        return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {self.runs} runs)"
+        return f"{self.mean:.4f} ± {self.deviation:.4f} ({self.low:.4f} to {self.high:.4f}, {self.runs} runs)"
 
 
 def estimate(values: Sequence[float], highest: float = 1.0) -> Estimate:

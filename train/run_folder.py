@@ -165,7 +165,7 @@ def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[st
 
 
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a plan as plain data, those of its recipe one by one; one that it does not name has its default."""
+    """Return the settings of a plan, those of its recipe one by one; what an earlier plan does not name has its default."""
     recipe = dataclasses.asdict(recipe_from_data(plan["recipe"]))
     recipe.pop("epochs")  # of all networks; the plan has its own
     augmentation = recipe.pop("augmentation")

@@ -37,8 +37,8 @@ def command(runs: tuple[Path, ...], results: Path, out: Path, cards: tuple[Path,
         raise FileNotFoundError(f"no records in '{results}'. Add runs: fer-edge report RUN...")
     texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations, recipe_options) for model in cards}
     picture = out.with_suffix(".png")
-    text = comparison(trainings, evaluations)
-    plot_comparison(trainings, picture)
+    text = comparison(trainings, evaluations, recipe_options)
+    plot_comparison(trainings, picture, recipe_options)
     write_whole(out, f"{text}\n![Test accuracy, published and ours]({picture.name})\n")
     for path, card in texts.items():
         write_whole(path, card)

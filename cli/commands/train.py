@@ -95,7 +95,7 @@ def command(
             runs.append(run)
         if len(runs) > 1:
             told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summarise(runs).items())
-            click.echo(f"{name}, mean (95 % interval): {told}")
+            click.echo(f"{name}, mean ± standard deviation (95 % interval): {told}")
 
 
 _PLANNED = ("recipe_name", "settings", "weights", "teachers", "ferplus", "image_size", "epochs", "seeds", "precision")
