@@ -113,7 +113,7 @@ def _mean(values: Sequence[float | None], highest: float = 1.0) -> str:
 
 
 def _metric(part: str, *names: str) -> Callable[[Record], float]:
-    def read(run: Record) -> float | None:
+    def read(run: Record) -> float:
         value: Any = run["metrics"][part]
         for name in names:
             value = value[name]
