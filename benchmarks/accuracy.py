@@ -179,27 +179,18 @@ def _read(path: Path) -> list[Record]:
 def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     """Summarise the test figures of runs that differ in seed or fold only.
 
-    Seeds of one fold are tested on the same faces, so they are one value of the mean over folds, not several.
-
     Args:
         runs: Contents of run.json, or training records.
 
     Returns:
         Estimates of ``accuracy``, ``macro_f1``, ``loss`` and, where all runs have it, ``ece``.
     """
-    folds: dict[int | None, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        folds.setdefault(run["split"]["fold"], []).append(run["metrics"]["test"])
-
-    def over_runs(figure: Callable[[Mapping[str, Any]], float], highest: float = 1.0) -> Estimate:
-        values = [[figure(test) for test in tests] for tests in folds.values()]
-        return estimate([sum(own) / len(own) for own in values] if len(folds) > 1 else values[0], highest)
-
+    tests = [run["metrics"]["test"] for run in runs]
     figures = {
-        "accuracy": over_runs(lambda test: test["accuracy"]),
-        "macro_f1": over_runs(lambda test: test["macro"]["f1"]),
-        "loss": over_runs(lambda test: test["loss"], math.inf),
+        "accuracy": estimate([test["accuracy"] for test in tests]),
+        "macro_f1": estimate([test["macro"]["f1"] for test in tests]),
+        "loss": estimate([test["loss"] for test in tests], highest=math.inf),
     }
-    if all("ece" in run["metrics"]["test"] for run in runs):  # earlier runs were not measured so
-        figures["ece"] = over_runs(lambda test: test["ece"])
+    if all("ece" in test for test in tests):  # earlier runs were not measured so
+        figures["ece"] = estimate([test["ece"] for test in tests])
     return figures
