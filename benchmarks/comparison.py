@@ -202,7 +202,7 @@ def _by_settings(runs: Runs, evaluations: Runs, recipe_options: RecipeOptions) -
     if not runs:
         return ""
     header = (
-        "network", "parameters", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test",
+        "network", "px", "parameters", "data", "recipe", "split", "epochs", "started from", "teachers", "validation", "test",
         "test, int8", "no duplicates", "macro F1", "ECE", "int8 KB",
     )  # fmt: skip
     distinct = {
@@ -216,7 +216,7 @@ def _by_settings(runs: Runs, evaluations: Runs, recipe_options: RecipeOptions) -
         teachers = str(len(plan["teachers"])) if plan["teachers"] else "-"
         split = run["split"]["name"] + (f", {run['split']['folds']} folds" if run["split"]["folds"] else "")
         settings = (_recipe(run, recipe_options), split, str(plan["epochs"]), _start(run), teachers)
-        told = (run["network"], f"{run['parameters']:,}", run["data"], *settings)
+        told = (run["network"], str(plan["image_size"]), f"{run['parameters']:,}", run["data"], *settings)
         groups.setdefault((*told, same_training(run)), []).append(run)
     rows = []
     for (*key, _), own in sorted(groups.items()):
@@ -279,20 +279,24 @@ def plot_comparison(trainings: Runs, path: Path, recipe_options: RecipeOptions) 
 
     variants = _variants([run for run in last_of_each(trainings) if run["data"] == COMPARED_DATA], recipe_options)
     rows = range(len(variants))
-    canvas = Canvas(figsize=(15, 1.2 + 0.6 * len(variants)), layout="constrained")
+    canvas = Canvas(figsize=(15, 1.6 + 0.6 * len(variants)), layout="constrained")
+    canvas.suptitle("CK+48: means; of several runs with their 95 % intervals")
     panels = canvas.subplots(1, len(PLOTTED), sharey=True)
     for axes, (title, published, figure, highest) in zip(panels, PLOTTED, strict=True):
         axes.barh([k - 0.27 for k in rows], [published(row) for _, row, _ in variants], 0.26, label="published")
         for shift, split in ((0.0, "paper"), (0.27, "subject")):
             values = {k + shift: [figure(run) for run in variants[k][2] if run["split"]["name"] == split] for k in rows}
             means = {place: estimate(measured, highest) for place, measured in values.items() if measured}
-            reach = [[m.mean - m.low for m in means.values()], [m.high - m.mean for m in means.values()]]
-            repeated = any(mean.runs > 1 for mean in means.values())
             lengths = [mean.mean for mean in means.values()]
-            axes.barh(list(means), lengths, 0.26, xerr=reach if repeated else None, capsize=3, label=f"ours, {split} split")
+            axes.barh(list(means), lengths, 0.26, label=f"ours, {split} split")
+            repeated = {place: mean for place, mean in means.items() if mean.runs > 1}
+            reach = [[m.mean - m.low for m in repeated.values()], [m.high - m.mean for m in repeated.values()]]
+            centres = [mean.mean for mean in repeated.values()]
+            axes.errorbar(centres, list(repeated), xerr=reach, fmt="none", ecolor="black", capsize=3)
         axes.set_xlabel(title)
         if math.isinf(highest):  # one run that diverged must not hide all others
             axes.set_xscale("symlog", linthresh=0.1)
+            axes.set_xlabel(f"{title}, linear up to 0.1, then logarithmic")
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(rows, [title.replace(", from", "\nfrom") for title, _, _ in variants], fontsize=8)
     panels[0].invert_yaxis()

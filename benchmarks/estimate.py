@@ -35,7 +35,8 @@ class Estimate:
 def estimate(values: Sequence[float], highest: float = 1.0) -> Estimate:
     """Return the mean of one figure over runs with Student's 95 % confidence interval.
 
-    Folds share most of their training faces, so between folds the interval is somewhat too narrow.
+    Folds share most of their training faces, and several seeds of folds test each face several times, so of both the interval
+    is somewhat too narrow.
 
     Args:
         values: The figure of each run, none below 0.

@@ -250,6 +250,7 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "no picture, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
     assert "unknown detector" in error_of("run", tmp_path / "d", "--model", model, "--detector", "x")
     assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
+    assert "--seed takes each number once. Received: '0,1,0'" in error_of("train", "cnn", "--data", "x", "--seed", "0,1,0")
     assert "holds no .tflite file" in error_of("bench", tmp_path / "d")
     assert "unknown part 'dev'" in error_of("evaluate", model, "--data", folder, "--part", "dev")
     assert "CLASS=LABEL" in error_of("evaluate", model, "--data", folder, "--map", "x")

@@ -92,8 +92,8 @@ def test_the_interval_of_a_mean_is_student_s():
     assert got.high - got.mean == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-5)
     assert got.mean - got.low == pytest.approx(got.high - got.mean)
     assert str(estimate([0.5])) == "0.5000"
-    assert str(estimate([0.9, 0.94])) == "0.9200 (0.6659 to 1.0000, 2 runs)"  # no share is above 1
-    assert str(estimate([0.9, 0.1], highest=math.inf)) == "0.5000 (0.0000 to 5.5825, 2 runs)"
+    assert str(estimate([0.9, 0.94])) == "0.9200 ± 0.0283 (0.6659 to 1.0000, 2 runs)"  # no share is above 1
+    assert str(estimate([0.9, 0.1], highest=math.inf)) == "0.5000 ± 0.5657 (0.0000 to 5.5825, 2 runs)"
     with pytest.raises(ValueError, match="no runs"):
         estimate([])
 

@@ -108,8 +108,8 @@ def test_runs_of_another_recipe_or_data_have_tables_of_their_own():
         training("official", 0.5, data="fer2013", recipe="edge", parameters=800_000),
     ]
     text = tables([training("paper", 0.9), *others])
-    assert [(row[1], row[9]) for row in rows_of(text, "CK+48 with other recipes")] == [("900,000", "0.7000")]
-    built = [(row[1], row[9]) for row in rows_of(text, "Other data")]
+    assert [(row[2], row[10]) for row in rows_of(text, "CK+48 with other recipes")] == [("900,000", "0.7000")]
+    built = [(row[2], row[10]) for row in rows_of(text, "Other data")]
     assert built == [("800,000", "0.5000"), ("900,000", "0.6000")]
     alone = tables([training("paper", 0.9)])
     assert "with other recipes" not in alone
@@ -124,7 +124,7 @@ def test_runs_of_other_settings_are_other_rows():
     del runs[0]["plan"]["recipe"]["cycles"]  # as in records of before there were any: the same as 1
     runs[3]["plan"]["image_size"] = 64
     runs[4]["teacher_digests"] = ["another model of the teacher's name"]
-    rows = [(row[3], row[9].partition(" ")[0]) for row in rows_of(tables(runs), "Other data")]
+    rows = [(row[4], row[10].partition(" ")[0]) for row in rows_of(tables(runs), "Other data")]
     mild, strong = "edge with mixup=0.2", "edge with mixup=0.3"
     assert sorted(rows) == [(mild, "0.5500"), (mild, "0.8000"), (mild, "0.9000"), (strong, "0.7000")]
     for run in runs:
@@ -308,8 +308,10 @@ def test_the_commands_of_a_shipped_card_run_again_on_fewer_faces(network, like_f
         if program == "mv":
             shutil.move(*words)
         elif program == "fer-edge":
-            result = invoke(*shortened(words), *(ANYTHING if words[0] == "convert" else ()))
+            short = shortened(words)
+            result = invoke(*short, *(ANYTHING if words[0] == "convert" else ()))
             assert result.exit_code == 0, result.output
+            assert ("of 2 cycles: validation accuracy" in result.output) == ("cycles=2" in short)
     shipped, file = card.with_suffix(".tflite"), Path(card.stem + ".tflite")
     made = file if file.is_file() else next(Path("runs").glob(f"*/{file}"))
     same = ("architecture", "labels", "image_size", "precision", "recipe", "parameters")

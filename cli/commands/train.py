@@ -90,7 +90,10 @@ def command(
 
             with progress_bar(f"training {name}") as progress:
                 run = train_run(plan, faces, split, folder, resume, show, note, progress, checkpoint_every, stop_at)
-            test = run["metrics"]["test"]
+            validation, test = run["metrics"]["validation"], run["metrics"]["test"]
+            if plan.recipe.cycles > 1:
+                kept = f"the mean of the last {run['averaged_cycles']} of {plan.recipe.cycles} cycles"
+                click.echo(f"  kept {kept}: validation accuracy {validation['accuracy']:.4f}, loss {validation['loss']:.4f}")
             click.echo(f"{name}: test accuracy {test['accuracy']:.4f}, macro F1 {test['macro']['f1']:.4f} -> {folder}")
             runs.append(run)
         if len(runs) > 1:
@@ -130,9 +133,12 @@ def _plans(
 
 def _numbers(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise ValueError(f"--seed takes whole numbers, for example 0 or 0,1,2. Received: '{text}'") from error
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"--seed takes each number once. Received: '{text}'")
+    return numbers
 
 
 def _check_plans(plans: list[Any]) -> None:
