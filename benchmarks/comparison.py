@@ -280,7 +280,6 @@ def plot_comparison(trainings: Runs, path: Path, recipe_options: RecipeOptions) 
     variants = _variants([run for run in last_of_each(trainings) if run["data"] == COMPARED_DATA], recipe_options)
     rows = range(len(variants))
     canvas = Canvas(figsize=(15, 1.6 + 0.6 * len(variants)), layout="constrained")
-    canvas.suptitle("CK+48: means; of several runs with their 95 % intervals")
     panels = canvas.subplots(1, len(PLOTTED), sharey=True)
     for axes, (title, published, figure, highest) in zip(panels, PLOTTED, strict=True):
         axes.barh([k - 0.27 for k in rows], [published(row) for _, row, _ in variants], 0.26, label="published")
@@ -300,6 +299,7 @@ def plot_comparison(trainings: Runs, path: Path, recipe_options: RecipeOptions) 
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(rows, [title.replace(", from", "\nfrom") for title, _, _ in variants], fontsize=8)
     panels[0].invert_yaxis()
-    canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    told = "CK+48; of several runs the mean and its 95 % interval"
+    canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, title=told)
     with whole_file(path) as temporary:
         canvas.savefig(temporary, format="png", dpi=100)
