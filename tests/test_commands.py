@@ -163,7 +163,7 @@ def test_info_and_bench_tell_which_models_come_with_fer_edge(error_of):
 
 def test_bench_takes_the_name_of_a_model_that_comes_with_fer_edge(invoke):
     (row,) = json.loads(invoke("bench", "cnn_nano", "--json", "--min-seconds", "0", "--min-runs", "2").stdout)
-    assert (row["network"], row["precision"]) == ("cnn_nano", "int8")
+    assert (row["network"], row["precision"]) == ("cnn_nano", "int8-tflite")
 
 
 def test_a_backend_that_cannot_be_is_told_before_keras_is_imported(error_of, monkeypatch):

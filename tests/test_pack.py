@@ -30,6 +30,14 @@ def test_a_packed_run_comes_back_whole_with_its_weights_rounded(run_folder, face
         unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
     with pytest.raises(ValueError, match="was trained on other data"):
         unpack_runs(tmp_path / "parts", synthetic_faces(10), tmp_path / "other")
+    facts = json.loads((run_folder / "run.json").read_text())
+    mapped = tmp_path / "mapped"
+    shutil.copytree(run_folder, mapped)
+    facts["data"] |= {"fingerprint": "another", "map": ["contempt=neutral"]}
+    (mapped / "run.json").write_text(json.dumps(facts))
+    pack_runs([mapped], tmp_path / "mapped_parts")
+    with pytest.raises(ValueError, match="behind RUNS, its map: contempt=neutral"):
+        unpack_runs(tmp_path / "mapped_parts", faces, tmp_path / "other")
     with pytest.raises(FileNotFoundError, match=r"no runs\.tar\.00"):
         unpack_runs(tmp_path, faces, tmp_path / "other")
 

@@ -1,7 +1,7 @@
 """Carry trained runs from a rented machine: weights as float16, in parts of a few MB; whole runs again at home.
 
 python -m fer_edge.train.pack pack OUT RUN...
-python -m fer_edge.train.pack unpack FOLDER_OF_PARTS DATA RUNS
+python -m fer_edge.train.pack unpack FOLDER_OF_PARTS DATA RUNS [CLASS=LABEL...]
 """
 
 import io
@@ -101,7 +101,10 @@ def unpack_runs(packed: Path, faces: Faces, out: Path) -> list[Path]:
 
 def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path) -> None:
     if run["data"]["fingerprint"] != faces.fingerprint:
-        raise ValueError(f"{folder.name} was trained on other data than '{faces.name}'. Give the data that it was trained on")
+        maps = f" and, behind RUNS, its map: {' '.join(run['data']['map'])}" if run["data"]["map"] else ""
+        raise ValueError(
+            f"{folder.name} was trained on other data than '{faces.name}'. Give the data that it was trained on{maps}"
+        )
     plan = plan_from_data(run["plan"])
     split = make_split(faces, run["split"]["name"], run["split"]["seed"], run["split"]["fold"], run["split"]["folds"])
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
@@ -136,10 +139,10 @@ def main(arguments: Sequence[str]) -> None:
     match list(arguments):
         case ["pack", out, *runs] if runs:
             made = pack_runs([Path(run) for run in runs], Path(out))
-        case ["unpack", packed, data, out]:
-            from fer_edge.train.datasets import load_faces
+        case ["unpack", packed, data, out, *maps]:
+            from fer_edge.train.datasets import load_faces, parse_label_map
 
-            made = unpack_runs(Path(packed), load_faces(data), Path(out))
+            made = unpack_runs(Path(packed), load_faces(data, parse_label_map(maps)), Path(out))
         case _:
             sys.exit((__doc__ or "").partition("\n\n")[2])
     print(*made, sep="\n")

@@ -208,5 +208,6 @@ def _read_value(kind: Any, text: str, pair: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise ValueError(f"a setting is NAME=VALUE, with a {kind.__name__} here. Received: '{pair}'")
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        raise ValueError(f"a setting is NAME=VALUE, with {wanted} here. Received: '{pair}'")
     return value
