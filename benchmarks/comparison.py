@@ -99,7 +99,7 @@ def _recipe(run: Record, recipe_options: RecipeOptions) -> str:
     if not run["recipe"].endswith("-changed"):
         return str(run["recipe"])
     _, name, *options = recipe_options(run["network"], run["plan"]["recipe"])
-    return f"{name} with {', '.join(options[1::2])}"
+    return f"{name} with {', '.join(options[1::2])}" if options else name
 
 
 def _of(runs: Runs, split: str, figure: Figure, highest: float = 1.0) -> str:
