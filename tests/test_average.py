@@ -5,7 +5,6 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.train import fit
 from fer_edge.train.average import average_ends, measure_norms
 from fer_edge.train.evaluate import keras_probabilities
 from fer_edge.train.fit import CHECKPOINT_FILE, StoppedError, _optimizer, make_plan, train_run
@@ -73,14 +72,7 @@ def test_one_end_is_kept_as_it_is(run_folder, faces):
     assert keras_probabilities(other, faces.take(split.test), faces.resolution_px) == pytest.approx(before, abs=1e-5)
 
 
-def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces, monkeypatch):
-    averaged = []
-
-    def spy(model, ends, *rest):
-        averaged.append(ends)
-        return average_ends(model, ends, *rest)
-
-    monkeypatch.setattr(fit, "average_ends", spy)
+def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
     recipe = with_settings(RECIPES["edge"], ["cycles=3"])
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
@@ -90,12 +82,8 @@ def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces, m
         assert '"ends": 1' in str(content[content.files[-1]])
     resumed = train_run(plan, faces, split, tmp_path / "run", resume=True)
     whole = train_run(plan, faces, split, tmp_path / "whole")
-    assert {resumed["averaged_cycles"], whole["averaged_cycles"]} <= {1, 2, 3}
-    ends, others = averaged
-    assert len(ends) == len(others) == 3
-    for end, other in zip(ends, others, strict=True):
-        for value, same in zip(end, other, strict=True):  # trainings of one seed do not repeat to the last bit everywhere
-            assert value == pytest.approx(same, abs=0.01)
+    assert resumed["averaged_cycles"] == whole["averaged_cycles"]
+    assert resumed["metrics"] == whole["metrics"]
 
 
 def test_cycles_that_cannot_be_are_refused():
