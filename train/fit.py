@@ -18,6 +18,7 @@ from fer_edge.train.evaluate import keras_probabilities, measure
 from fer_edge.train.faces import Faces, grey_batch
 from fer_edge.train.feed import face_source
 from fer_edge.train.networks import build_network, check_image_size, count_parameters
+from fer_edge.train.norms import fold_norms, with_norms
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import Recipe
 from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, source_digest, start_run
@@ -160,7 +161,10 @@ def train_run(
     finally:
         keras.config.set_dtype_policy("float32")
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    averaged = average_ends(model, ends, faces, split)
+    trained = with_norms(model, plan.recipe.bn_momentum, None) if plan.recipe.batch_norm else model
+    averaged = average_ends(trained, ends, faces, split)
+    if trained is not model:
+        fold_norms(trained, model)
     temperature = _calibrate(model, plan.recipe, faces, split)
     with whole_file(folder / MODEL_FILE) as temporary:
         model.save(temporary)
@@ -209,7 +213,10 @@ def _build(
     network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     used = faces.take(np.concatenate([split.train, split.validation]))
     images = grey_batch(used, plan.image_size, faces.resolution_px)
-    loaded = load_weights(network, plan.network, plan.weights, faces.labels, images[: len(split.train)])
+    seen = images[: len(split.train)]
+    loaded = load_weights(network, plan.network, plan.weights, faces.labels, seen)
+    if plan.recipe.batch_norm:
+        network = with_norms(network, plan.recipe.bn_momentum, None if loaded.source == "none" else seen)
     known = np.concatenate([labels, _one_hot(faces, split.validation)])
     number = keras.Input((), dtype="int32", name="number")
     grey, answer = face_source(images, known, plan.recipe.augmentation, plan.seed)(number)
@@ -314,11 +321,13 @@ def _fit(
         callback.async_safe = True  # otherwise every step waits for the device
     if checkpoint.epoch < plan.epochs:
         numbers = np.arange(len(split.train) + len(split.validation), dtype=np.int32)
-        train, validation = numbers[: len(split.train)], numbers[len(split.train) :]
+        weights = _face_weights(faces.targets[split.train], plan.recipe.balance)
+        train = _whole_batches(numbers[: len(split.train)], plan.recipe.batch_size, plan.seed)
+        validation = numbers[len(split.train) :]
         trainer.fit(
             train,
-            _one_hot(faces, split.train),
-            sample_weight=_face_weights(faces.targets[split.train], plan.recipe.balance),
+            _one_hot(faces, split.train[train]),
+            sample_weight=None if weights is None else weights[train],
             batch_size=plan.recipe.batch_size,
             validation_data=(validation, _one_hot(faces, split.validation)),
             validation_batch_size=max(plan.recipe.batch_size, VALIDATION_BATCH),
@@ -329,6 +338,17 @@ def _fit(
         )
     else:  # stopped between the last epoch and the end: fit would have taken the averaged weights
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+
+
+def _whole_batches(numbers: npt.NDArray[np.int32], size: int, seed: int) -> npt.NDArray[np.int32]:
+    """Return the numbers with a few of them twice, so that they fill whole batches; as they are where they fill none.
+
+    A smaller last batch would be compiled for on its own under JAX, which takes minutes of a large network on a GPU.
+    """
+    missing = -len(numbers) % size
+    if missing >= len(numbers):
+        return numbers
+    return np.concatenate([numbers, np.random.default_rng(seed).choice(numbers, missing, replace=False)])
 
 
 def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float32] | None:

@@ -11,12 +11,11 @@ import numpy.typing as npt
 from fer_edge.edge_runtime.contract import ModelError, read_contract
 from fer_edge.edge_runtime.interpreter import find_interpreter, without_stderr
 from fer_edge.train.networks import GREY_LAYER, OUTPUT_LAYER, copy_head
+from fer_edge.train.norms import input_statistics, set_norm
 
 if TYPE_CHECKING:
     import keras
 
-FACES = 512  # enough for the mean and variance of each channel
-BATCH = 32
 KERNEL_AXES = {"CONV_2D": (1, 2, 3, 0), "DEPTHWISE_CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0)}  # TFLite's to keras'
 # TensorFlow's converter names weights after their layer and numbers its calls: vgg16_1/block1_conv1_1/convolution.
 WEIGHTS_NAME = re.compile(r"[^/;]+/([^/;]+?)_\d+/(?:convolution|depthwise|MatMul)")
@@ -36,7 +35,7 @@ def load_model_file(model: "keras.Model", path: Path, labels: tuple[str, ...], f
         model: A network made by build_network.
         path: A .tflite file of the same network, of any precision. int8 weights come back as they were rounded.
         labels: The network's labels, in output order.
-        faces: uint8 array (n, size, size, 1), grey: training faces. FACES of them, from all over, are looked at.
+        faces: uint8 array (n, size, size, 1), grey: training faces, for the mean and variance.
 
     Returns:
         The names of layers that keep random weights: those that the file has in another shape, and the last one where the
@@ -53,8 +52,7 @@ def load_model_file(model: "keras.Model", path: Path, labels: tuple[str, ...], f
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged ({error}). Convert the run again: fer-edge convert RUN") from error
     fresh = _copy_linear(model, linear, path, labels)
-    spread = np.linspace(0, len(faces) - 1, min(FACES, len(faces))).astype(int)  # datasets stand sorted by class
-    _unfold(model, _folded(model, linear, fresh), fresh, faces[spread])
+    _unfold(model, _folded(model, linear, fresh), fresh, faces)
     return fresh
 
 
@@ -171,8 +169,8 @@ def _unfold(
     norms = {name: model.get_layer(name) for name in folded}
     for name, norm in norms.items():
         scale, offset = folded[name]
-        _set_norm(norm, np.zeros_like(offset), np.full_like(offset, 1 - norm.epsilon), scale, offset)
-    statistics = _statistics(model, norms, faces)
+        set_norm(norm, np.zeros_like(offset), np.full_like(offset, 1 - norm.epsilon), scale, offset)
+    statistics = input_statistics(model, norms, faces)
     # InceptionV3's have no scale of their own: what is larger in the file than one standard deviation becomes smaller there,
     # and is multiplied where it is read. ReLU, pooling and concatenation pass the factor on.
     factors: dict[int, Floats] = {}
@@ -184,41 +182,10 @@ def _unfold(
             (mean, variance), (scale, offset) = statistics[layer.name], folded[layer.name]
             spread = np.sqrt(variance + layer.epsilon)
             made = np.ones_like(scale) if layer.scale else scale * spread
-            _set_norm(layer, mean, variance, scale * spread / made, np.asarray((offset + scale * mean) / made, np.float32))
+            set_norm(layer, mean, variance, scale * spread / made, np.asarray((offset + scale * mean) / made, np.float32))
         elif layer.weights:
             kernel, *others = layer.get_weights()
             if kernel.ndim > 1 and layer.name not in fresh:
                 layer.set_weights([kernel * read[:, None], *others])
             made = np.ones(layer.output.shape[-1], np.float32)
         factors[id(layer.output)] = made
-
-
-def _set_norm(norm: "keras.layers.BatchNormalization", mean: Floats, variance: Floats, scale: Floats, offset: Floats) -> None:
-    norm.set_weights([*([scale] if norm.scale else []), offset, mean, variance])
-
-
-def _statistics(
-    model: "keras.Model", norms: "Mapping[str, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
-) -> dict[str, tuple[Floats, Floats]]:
-    """Return mean and variance of each channel that goes into a batch normalisation, by its name."""
-    import keras
-
-    if not norms:
-        return {}
-    inside = keras.Model(model.input, {name: norm.input for name, norm in norms.items()})
-    sums: dict[str, Any] = dict.fromkeys(norms, 0.0)
-    squares: dict[str, Any] = dict.fromkeys(norms, 0.0)
-    counts = dict.fromkeys(norms, 0)
-    for start in range(0, len(faces), BATCH):
-        rgb = np.repeat(faces[start : start + BATCH], 3, axis=-1).astype(np.float32)
-        for name, output in inside.predict_on_batch(rgb).items():
-            channels = np.asarray(output, np.float64).reshape(-1, output.shape[-1])
-            sums[name] = sums[name] + channels.sum(axis=0)
-            squares[name] = squares[name] + np.square(channels).sum(axis=0)
-            counts[name] += len(channels)
-    found = {}
-    for name, count in counts.items():
-        mean = sums[name] / count
-        variance = np.maximum(squares[name] / count - mean**2, 0)
-        found[name] = (mean.astype(np.float32), variance.astype(np.float32))
-    return found

@@ -1,0 +1,126 @@
+"""Batch normalisation for the time of training, in a network that has none: it learns with it and ships without."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.train.networks import GREY_LAYER
+
+if TYPE_CHECKING:
+    import keras
+
+NORM = "_norm"  # ends the name of one, behind that of its convolution
+FACES = 512  # enough for the mean and variance of each channel
+BATCH = 32
+
+Floats = npt.NDArray[np.float32]
+
+
+def with_norms(model: "keras.Model", bn_momentum: float, faces: npt.NDArray[np.uint8] | None) -> "keras.Model":
+    """Return a network with batch normalisation between each convolution and its ReLU.
+
+    Args:
+        model: A network made by build_network.
+        bn_momentum: Momentum of the moving averages.
+        faces: uint8 array (n, size, size, 1), grey: training faces, where the network is to answer as before. Then each
+            batch normalisation begins with their mean and variance, and with the scale and offset that make it change
+            nothing. None where its weights are random: it begins with 1 and 0.
+
+    Returns:
+        A network with the same input and output; the same model where it has batch normalisation already.
+
+    Source: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167.
+    """
+    import keras
+
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        return model
+    normed = {layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D) and layer.name != GREY_LAYER}
+
+    def clone(layer: "keras.Layer") -> "keras.Layer":
+        config = layer.get_config()
+        return type(layer).from_config({**config, "activation": "linear"} if layer.name in normed else config)
+
+    def call(layer: "keras.Layer", *args: Any, **kwargs: Any) -> Any:
+        made = layer(*args, **kwargs)
+        if layer.name not in normed:
+            return made
+        norm = keras.layers.BatchNormalization(momentum=bn_momentum, name=layer.name + NORM)
+        return keras.layers.ReLU(name=f"{layer.name}_relu")(norm(made))
+
+    trained = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in model.layers:
+        trained.get_layer(layer.name).set_weights(layer.get_weights())
+    if faces is not None:
+        norms = {name: trained.get_layer(name + NORM) for name in sorted(normed)}
+        for norm in norms.values():
+            zeros, ones = np.zeros(norm.beta.shape, np.float32), np.ones(norm.beta.shape, np.float32)
+            set_norm(norm, zeros, ones - np.float32(norm.epsilon), ones, zeros)  # passes its input on
+        for name, (mean, variance) in input_statistics(trained, norms, faces).items():
+            set_norm(norms[name], mean, variance, np.sqrt(variance + norms[name].epsilon), mean)
+    return trained
+
+
+def fold_norms(trained: "keras.Model", model: "keras.Model") -> None:
+    """Give a network the weights of what with_norms made of it, in place: it answers as that does.
+
+    Args:
+        trained: What with_norms returned.
+        model: The network without batch normalisation.
+    """
+    import keras
+
+    for layer in model.layers:
+        weights = [np.asarray(values, np.float64) for values in trained.get_layer(layer.name).get_weights()]
+        norm = next((one for one in trained.layers if one.name == layer.name + NORM), None)
+        if isinstance(norm, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
+            scale = gamma / np.sqrt(variance + norm.epsilon)
+            kernel, bias = weights
+            weights = [kernel * scale, (bias - mean) * scale + beta]
+        layer.set_weights([values.astype(np.float32) for values in weights])
+
+
+def set_norm(norm: "keras.layers.BatchNormalization", mean: Floats, variance: Floats, scale: Floats, offset: Floats) -> None:
+    """Give a batch normalisation its weights, float32 arrays (channels,), in place; without the scale where it has none."""
+    norm.set_weights([*([scale] if norm.scale else []), offset, mean, variance])
+
+
+def input_statistics(
+    model: "keras.Model", norms: "Mapping[str, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
+) -> dict[str, tuple[Floats, Floats]]:
+    """Return mean and variance of each channel that goes into a batch normalisation, by its name.
+
+    Args:
+        model: A network.
+        norms: Batch normalisations of it, by any name.
+        faces: uint8 array (n, size, size, 1), grey. FACES of them, from all over, are looked at.
+
+    Returns:
+        Two float32 arrays (channels,) each.
+    """
+    import keras
+
+    if not norms:
+        return {}
+    spread = np.linspace(0, len(faces) - 1, min(FACES, len(faces))).astype(int)  # datasets stand sorted by class
+    chosen = faces[spread]
+    inside = keras.Model(model.input, {name: norm.input for name, norm in norms.items()})
+    sums: dict[str, Any] = dict.fromkeys(norms, 0.0)
+    squares: dict[str, Any] = dict.fromkeys(norms, 0.0)
+    counts = dict.fromkeys(norms, 0)
+    for start in range(0, len(chosen), BATCH):
+        rgb = np.repeat(chosen[start : start + BATCH], 3, axis=-1).astype(np.float32)
+        for name, output in inside.predict_on_batch(rgb).items():
+            channels = np.asarray(output, np.float64).reshape(-1, output.shape[-1])
+            sums[name] = sums[name] + channels.sum(axis=0)
+            squares[name] = squares[name] + np.square(channels).sum(axis=0)
+            counts[name] += len(channels)
+    found = {}
+    for name, count in counts.items():
+        mean = sums[name] / count
+        variance = np.maximum(squares[name] / count - mean**2, 0)
+        found[name] = (mean.astype(np.float32), variance.astype(np.float32))
+    return found
