@@ -59,6 +59,8 @@ def training_record(folder: Path) -> Record:
             "temperature": run.get("temperature"),
             "parameters": run["parameters"],
             "train_seconds": run["train_seconds"],
+            "backend": run.get("backend"),
+            "precision": run.get("precision"),
             "digest": run["model_digest"],
             "versions": run["versions"],
         }

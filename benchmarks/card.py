@@ -106,9 +106,11 @@ def _effort(lineage: Sequence[Record]) -> str:
 
     def told(runs: Sequence[Record]) -> str:
         minutes, epochs = sum(run["train_seconds"] for run in runs) / 60, sum(run["plan"]["epochs"] for run in runs)
-        return f"{minutes:.0f} minutes, {epochs} epochs"
+        return f"{minutes:.0f} minute{'' if round(minutes) == 1 else 's'}, {epochs} epochs"
 
-    return told(lineage[-1:]) + (f"; with what it began from {told(lineage)}" if len(lineage) > 1 else "")
+    last = lineage[-1]
+    how = f" ({last['backend']}, {last['precision']})" if last.get("backend") else ""
+    return told([last]) + how + (f"; with what it began from {told(lineage)}" if len(lineage) > 1 else "")
 
 
 def _teachers(training: Record, trainings: Sequence[Record]) -> list[str]:
