@@ -141,15 +141,13 @@ def same_training(record: Record) -> str:
     plan = record["plan"]
     run = [record[name] for name in ("network", "parameters", "data_fingerprint", "recipe", "started_from")]
     run += [record.get("started_from_digest"), plan["teachers"], record.get("teacher_digests", [])]
-    return json.dumps([*run, plan["epochs"], plan["image_size"], plan.get("ferplus"), _changed_recipe(record)], sort_keys=True)
+    return json.dumps([*run, plan["epochs"], plan["image_size"], plan.get("ferplus"), _recipe_settings(record)], sort_keys=True)
 
 
-def _changed_recipe(record: Record) -> Record | None:
-    """Return the settings of a training whose recipe was changed, since its name does not tell how; else None."""
-    if not record["recipe"].endswith("-changed"):
-        return None
+def _recipe_settings(record: Record) -> Record:
+    """Return the settings of a training's recipe: the name does not tell those of a changed one, nor of an earlier one."""
     own = {name: value for name, value in record["plan"]["recipe"].items() if name != "epochs"}  # those of all networks
-    return {"cycles": 1, **own}  # which earlier recipes do not name
+    return {"cycles": 1, "batch_norm": False, **own}  # which earlier recipes do not name
 
 
 def read_evaluations(path: Path) -> list[Record]:

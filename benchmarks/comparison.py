@@ -95,9 +95,7 @@ def _start(run: Record) -> str:
 
 
 def _recipe(run: Record, recipe_options: RecipeOptions) -> str:
-    """Return the name of a run's recipe and, where it was changed, what is otherwise there than in that recipe today."""
-    if not run["recipe"].endswith("-changed"):
-        return str(run["recipe"])
+    """Return the name of a run's recipe and what is otherwise there than in that recipe today."""
     _, name, *options = recipe_options(run["network"], run["plan"]["recipe"])
     return f"{name} with {', '.join(options[1::2])}" if options else name
 

@@ -28,7 +28,7 @@ from fer_edge.edge_runtime.contract import read_contract
 from fer_edge.edge_runtime.find_model import shipped_models
 from fer_edge.train.fit import make_plan
 from fer_edge.train.models import evaluate_ensemble, evaluate_model
-from fer_edge.train.recipes import find_recipe, recipe_options, with_settings
+from fer_edge.train.recipes import CHANGED, find_recipe, recipe_options, with_settings
 from fer_edge.train.run_folder import run_name
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
@@ -41,13 +41,14 @@ HEAD = {
 
 def training(split, accuracy, seed=0, **changes):
     """A training record whose figures are all told by one."""
+    recipe = asdict(find_recipe(changes.get("recipe", HEAD["recipe"]).removesuffix(CHANGED), changes.get("network", HEAD["network"])))
     scores = {"precision": accuracy, "recall": accuracy, "f1": accuracy - 0.1}
     figures = {"accuracy": accuracy, "loss": 1 - accuracy, "weighted": scores, "macro": scores}
     return {
         **HEAD,
         "seed": seed,
         "split": {"name": split, "seed": 0, "fold": None, "folds": None},
-        "plan": {"epochs": 30, "image_size": 48, "teachers": []},
+        "plan": {"epochs": 30, "image_size": 48, "teachers": [], "recipe": recipe},
         "metrics": {part: copy.deepcopy(figures) for part in ("train", "validation", "test")},
         **changes,
     }
