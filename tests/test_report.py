@@ -41,7 +41,8 @@ HEAD = {
 
 def training(split, accuracy, seed=0, **changes):
     """A training record whose figures are all told by one."""
-    recipe = asdict(find_recipe(changes.get("recipe", HEAD["recipe"]).removesuffix(CHANGED), changes.get("network", HEAD["network"])))
+    named = {**HEAD, **changes}
+    recipe = asdict(find_recipe(named["recipe"].removesuffix(CHANGED), named["network"]))
     scores = {"precision": accuracy, "recall": accuracy, "f1": accuracy - 0.1}
     figures = {"accuracy": accuracy, "loss": 1 - accuracy, "weighted": scores, "macro": scores}
     return {
