@@ -33,6 +33,7 @@ BIAS = (
 )
 
 
+SHORT_SECONDS = 180  # told in seconds
 RUN_CALIBRATION = "the run folder"  # what a contract says of calibration with the run's own faces
 PLAIN = ("float32", "float16", "dynamic", "int8")  # precisions that an option of ``fer-edge convert`` alone makes
 FINE_TUNING = {"qat": "--qat", "pruned": "--prune", "clustered": "--cluster"}
@@ -102,11 +103,12 @@ def _kept(training: Record) -> str:
 
 
 def _effort(lineage: Sequence[Record]) -> str:
-    """Return minutes and epochs of a run, and together with the runs that it goes back to."""
+    """Return time and epochs of a run, and together with the runs that it goes back to."""
 
     def told(runs: Sequence[Record]) -> str:
-        minutes, epochs = sum(run["train_seconds"] for run in runs) / 60, sum(run["plan"]["epochs"] for run in runs)
-        return f"{minutes:.0f} minute{'' if round(minutes) == 1 else 's'}, {epochs} epochs"
+        seconds, epochs = sum(run["train_seconds"] for run in runs), sum(run["plan"]["epochs"] for run in runs)
+        time = f"{seconds:.0f} seconds" if seconds < SHORT_SECONDS else f"{seconds / 60:.0f} minutes"
+        return f"{time}, {epochs} epochs"
 
     last = lineage[-1]
     how = f" ({last['backend']}, {last['precision']})" if last.get("backend") else ""

@@ -17,7 +17,7 @@ from fer_edge.convert.recipes import RECIPES
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.contract import ModelError, read_contract
 from fer_edge.edge_runtime.find_model import shipped_models
-from fer_edge.train import model_file
+from fer_edge.train import norms
 from fer_edge.train.distill import SMALLEST_OPINION, check_teachers, teacher_labels
 from fer_edge.train.evaluate import keras_probabilities, tflite_probabilities
 from fer_edge.train.faces import grey_batch
@@ -104,7 +104,7 @@ def test_layers_of_another_shape_stay_random_and_what_normalises_them_as_built(m
 
 
 def test_statistics_are_those_of_faces_from_all_over(models, source, monkeypatch):
-    monkeypatch.setattr(model_file, "FACES", 4)
+    monkeypatch.setattr(norms, "FACES", 4)
     dark_first = np.repeat(np.array([0, 0, 0, 0, 255, 255, 255, 255], np.uint8), 32 * 32).reshape(8, 32, 32, 1)
     model = build_network("cnn", 32, len(source.run.labels))
     load_model_file(model, models["float32"], source.run.labels, dark_first)

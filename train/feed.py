@@ -53,3 +53,41 @@ def face_source(
             return mix(augment(faces, ranges, self.seed_generator), chosen, ranges, self.seed_generator)
 
     return FaceSource()
+
+
+def whole_batches(numbers: npt.NDArray[np.int32], size: int, seed: int) -> npt.NDArray[np.int32]:
+    """Return the numbers of faces, some of them twice, so that they fill whole batches, under JAX.
+
+    JAX would compile a smaller last batch on its own, which takes minutes of a large network on a GPU. The same faces, fewer
+    than a batch, count twice in every epoch.
+
+    Args:
+        numbers: int32 array (n,).
+        size: Faces in a batch.
+        seed: Says which are doubled.
+
+    Returns:
+        int32 array; the same one where there is a single batch, or another backend.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax" or len(numbers) <= size:
+        return numbers
+    return np.concatenate([numbers, np.random.default_rng(seed).choice(numbers, -len(numbers) % size, replace=False)])
+
+
+def face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float32] | None:
+    """Return what each face weighs in the loss, float32 (n,), 1 in the mean: its class's frequency to the power -``power``.
+
+    Args:
+        targets: int64 array (n,).
+        power: 0 weights all alike.
+
+    Returns:
+        None where all weigh the same.
+    """
+    if not power:
+        return None
+    counts = np.bincount(targets)
+    weights = (1.0 / counts[targets]) ** power
+    return (weights / weights.mean()).astype(np.float32)

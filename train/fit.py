@@ -16,7 +16,7 @@ from fer_edge.edge_runtime.whole_file import whole_file
 from fer_edge.train.average import average_ends
 from fer_edge.train.evaluate import keras_probabilities, measure
 from fer_edge.train.faces import Faces, grey_batch
-from fer_edge.train.feed import face_source
+from fer_edge.train.feed import face_source, face_weights, whole_batches
 from fer_edge.train.networks import build_network, check_image_size, count_parameters
 from fer_edge.train.norms import fold_norms, with_norms
 from fer_edge.train.precision import choose_precision
@@ -321,8 +321,8 @@ def _fit(
         callback.async_safe = True  # otherwise every step waits for the device
     if checkpoint.epoch < plan.epochs:
         numbers = np.arange(len(split.train) + len(split.validation), dtype=np.int32)
-        weights = _face_weights(faces.targets[split.train], plan.recipe.balance)
-        train = _whole_batches(numbers[: len(split.train)], plan.recipe.batch_size, plan.seed)
+        weights = face_weights(faces.targets[split.train], plan.recipe.balance)
+        train = whole_batches(numbers[: len(split.train)], plan.recipe.batch_size, plan.seed)
         validation = numbers[len(split.train) :]
         trainer.fit(
             train,
@@ -338,25 +338,6 @@ def _fit(
         )
     else:  # stopped between the last epoch and the end: fit would have taken the averaged weights
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
-
-
-def _whole_batches(numbers: npt.NDArray[np.int32], size: int, seed: int) -> npt.NDArray[np.int32]:
-    """Return the numbers with a few of them twice, so that they fill whole batches; as they are where they fill none.
-
-    A smaller last batch would be compiled for on its own under JAX, which takes minutes of a large network on a GPU.
-    """
-    missing = -len(numbers) % size
-    if missing >= len(numbers):
-        return numbers
-    return np.concatenate([numbers, np.random.default_rng(seed).choice(numbers, missing, replace=False)])
-
-
-def _face_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float32] | None:
-    if not power:
-        return None
-    counts = np.bincount(targets)
-    weights = (1.0 / counts[targets]) ** power
-    return (weights / weights.mean()).astype(np.float32)
 
 
 class _Checkpoint:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.train.networks import GREY_LAYER
-
 if TYPE_CHECKING:
     import keras
 
@@ -19,10 +17,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def with_norms(model: "keras.Model", bn_momentum: float, faces: npt.NDArray[np.uint8] | None) -> "keras.Model":
-    """Return a network with batch normalisation between each convolution and its ReLU.
+    """Return a network with batch normalisation between each convolution and the ReLU inside it.
 
     Args:
-        model: A network made by build_network.
+        model: A network made by build_network, its convolutions with biases, as VGG16's.
         bn_momentum: Momentum of the moving averages.
         faces: uint8 array (n, size, size, 1), grey: training faces, where the network is to answer as before. Then each
             batch normalisation begins with their mean and variance, and with the scale and offset that make it change
@@ -37,7 +35,8 @@ def with_norms(model: "keras.Model", bn_momentum: float, faces: npt.NDArray[np.u
 
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         return model
-    normed = {layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D) and layer.name != GREY_LAYER}
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    normed = {layer.name for layer in convolutions if layer.activation is keras.activations.relu}
 
     def clone(layer: "keras.Layer") -> "keras.Layer":
         config = layer.get_config()
@@ -54,13 +53,19 @@ def with_norms(model: "keras.Model", bn_momentum: float, faces: npt.NDArray[np.u
     for layer in model.layers:
         trained.get_layer(layer.name).set_weights(layer.get_weights())
     if faces is not None:
-        norms = {name: trained.get_layer(name + NORM) for name in sorted(normed)}
-        for norm in norms.values():
-            zeros, ones = np.zeros(norm.beta.shape, np.float32), np.ones(norm.beta.shape, np.float32)
-            set_norm(norm, zeros, ones - np.float32(norm.epsilon), ones, zeros)  # passes its input on
-        for name, (mean, variance) in input_statistics(trained, norms, faces).items():
-            set_norm(norms[name], mean, variance, np.sqrt(variance + norms[name].epsilon), mean)
+        _begin(trained, {name: trained.get_layer(name + NORM) for name in sorted(normed)}, faces)
     return trained
+
+
+def _begin(
+    trained: "keras.Model", norms: "Mapping[str, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
+) -> None:
+    """Give batch normalisations the mean and variance of faces, and what makes them change nothing, in place."""
+    for norm in norms.values():
+        zeros, ones = np.zeros(norm.beta.shape, np.float32), np.ones(norm.beta.shape, np.float32)
+        set_norm(norm, zeros, ones - np.float32(norm.epsilon), ones, zeros)  # passes its input on
+    for name, (mean, variance) in input_statistics(trained, norms, faces).items():
+        set_norm(norms[name], mean, variance, np.sqrt(variance + norms[name].epsilon), mean)
 
 
 def fold_norms(trained: "keras.Model", model: "keras.Model") -> None:

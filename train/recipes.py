@@ -122,8 +122,9 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-# What a network wants otherwise than the rest of its recipe. A narrow network underfits: it learns faster, and is shown
-# tamer faces. VGG16 has no batch normalisation of its own (FER2013: validation accuracy 0.6741 after 30 epochs with it).
+# What a network wants otherwise than the rest of its recipe. VGG16 has no batch normalisation of its own, and learns with it
+# (FER2013, validation: 0.6727 after 30 epochs on a GPU; without it 0.6382 after 9 and 0.6202 after 14 of other settings). A
+# narrow network underfits: it learns faster, and is shown tamer faces.
 CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     ("edge", "vgg16"): {"batch_norm": True},
     ("edge", "cnn_nano"): {
