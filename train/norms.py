@@ -75,12 +75,11 @@ def fold_norms(trained: "keras.Model", model: "keras.Model") -> None:
         trained: What with_norms returned.
         model: The network without batch normalisation.
     """
-    import keras
-
+    layers = {layer.name: layer for layer in trained.layers}
     for layer in model.layers:
-        weights = [np.asarray(values, np.float64) for values in trained.get_layer(layer.name).get_weights()]
-        norm = next((one for one in trained.layers if one.name == layer.name + NORM), None)
-        if isinstance(norm, keras.layers.BatchNormalization):
+        weights = [np.asarray(values, np.float64) for values in layers[layer.name].get_weights()]
+        norm = layers.get(layer.name + NORM)
+        if norm:
             gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
             scale = gamma / np.sqrt(variance + norm.epsilon)
             kernel, bias = weights
