@@ -31,10 +31,12 @@ def comparison(trainings: Runs, evaluations: Runs, recipe_options: RecipeOptions
         more of our own recipe; then FER2013, and other data than in training, as far as there are records.
     """
     runs = last_of_each(trainings)
-    compared = [run for run in runs if run["data"] == COMPARED_DATA]
+    compared = [_with_int8(run, evaluations) for run in runs if run["data"] == COMPARED_DATA]
     variants = _variants(compared, recipe_options)
     other_recipes = [run for run in compared if run["recipe"] != "paper"]
     other_data = [run for run in runs if run["data"] != COMPARED_DATA]
+    in_tables = [run["int8"] for run in compared]
+    others = [one for one in evaluations if one not in in_tables]
     parts = [
         "# The published comparison, and ours beside it\n\n"
         "Made by `fer-edge report` from the records in `benchmarks/results`. CK+48 has three neighbouring frames of each "
@@ -42,7 +44,8 @@ def comparison(trainings: Runs, evaluations: Runs, recipe_options: RecipeOptions
         "here to compare with. The subject split has nobody on two sides. A mean over several runs stands with its standard "
         "deviation, its 95 % interval (Student's t) and the number of runs. Rows without a recipe are of `paper`, the "
         "published one. Runs of the two splits that began from FER2013 models are mostly of other recipes and epochs, so their "
-        "difference is not the split's alone. Of the ten folds no int8 files were made.",
+        "difference is not the split's alone. A row that ends with `int8` is of the files made of the row above, "
+        "as far as they were evaluated.",
         _provenance(compared),
         "## Accuracy (published table 5)\n\n" + _table_5(variants),
         "## Loss (published table 6)\n\n" + _table_6(variants),
@@ -52,7 +55,7 @@ def comparison(trainings: Runs, evaluations: Runs, recipe_options: RecipeOptions
         "## Related work (published table 8)\n\nEach as its authors reported it, with a split of their own.\n\n"
         + _table_8(variants),
         _titled("## Other data", _by_settings(other_data, evaluations, recipe_options)),
-        _titled("## Models measured on other data, ensembles and official parts", _evaluations(evaluations, trainings)),
+        _titled("## Models measured on other data, ensembles and official parts", _evaluations(others, trainings)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -127,6 +130,25 @@ PLOTTED: Sequence[tuple[str, Callable[[Published], float], Callable[[Record], fl
 )
 
 
+def _with_int8(run: Record, evaluations: Runs) -> Record:
+    """Return a run with the figures of its int8 file, where that was evaluated on the test part of the run's own split."""
+    split = run["split"]
+    title = split["name"] if split["fold"] is None else f"{split['name']} {split['fold']}/{split['folds']}"
+    own = (run["digest"], _int8_precision(run), run["data"], title, "test")
+    keys = ("digest", "precision", "data", "split", "part")
+    return {**run, "int8": next((one for one in evaluations if tuple(one[key] for key in keys) == own), None)}
+
+
+def _int8_metric(*names: str) -> Figure:
+    def read(run: Record) -> float | None:
+        value: Any = run["int8"]
+        for name in names:
+            value = value and value[name]
+        return value
+
+    return read
+
+
 def _int8(run: Record) -> float | None:
     converted = _int8_file(run)
     return None if converted is None else float(converted["accuracy_after"])
@@ -164,6 +186,9 @@ def _table_6(variants: Variants) -> str:
         ours = [_of(own, "paper", _metric(part, "loss"), math.inf) for part in ("train", "validation", "test")]
         subject = _of(own, "subject", _metric("test", "loss"), math.inf)
         rows.append((title, f"{row.train_loss:.4f}", f"{row.validation_loss:.4f}", *ours, subject))
+        if any(run["int8"] for run in own):
+            int8 = [_of(own, split, _int8_metric("loss"), math.inf) for split in ("paper", "subject")]
+            rows.append((f"{title}, int8", *["-"] * 4, *int8))
     return markdown(header, rows)
 
 
@@ -172,12 +197,15 @@ def _table_7(variants: Variants) -> str:
         "network", "published precision", "recall", "F1", "paper split: precision", "recall", "F1", "macro F1",
         "subject split: precision", "recall", "F1", "macro F1",
     )  # fmt: skip
-    figures = [_metric("test", "weighted", name) for name in ("precision", "recall", "f1")] + [_metric("test", "macro", "f1")]
+    names = (("weighted", "precision"), ("weighted", "recall"), ("weighted", "f1"), ("macro", "f1"))
     rows = []
     for title, row, own in variants:
         published = [f"{value:.2f}" for value in (row.precision, row.recall, row.f1)]
-        ours = [_of(own, split, figure) for split in ("paper", "subject") for figure in figures]
+        ours = [_of(own, split, _metric("test", *name)) for split in ("paper", "subject") for name in names]
         rows.append((title, *published, *ours))
+        if any(run["int8"] for run in own):
+            int8 = [_of(own, split, _int8_metric(*name)) for split in ("paper", "subject") for name in names]
+            rows.append((f"{title}, int8", *["-"] * len(published), *int8))
     return markdown(header, rows)
 
 

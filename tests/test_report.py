@@ -79,6 +79,28 @@ def test_the_published_tables_stand_beside_the_means_of_ours():
     assert len(rows_of(text, "Accuracy (published table 5)")) == len(PUBLISHED)
 
 
+def test_the_figures_of_int8_files_stand_below_those_of_their_runs():
+    runs = [training("subject", accuracy, seed=fold, digest=f"fold {fold}") for fold, accuracy in enumerate((0.9, 0.8, 0.7))]
+    for fold, run in enumerate(runs):
+        run["split"] |= {"fold": fold, "folds": 3}
+        run["converted"] = {"int8": {"accuracy_after": 0.5, "file_bytes": 1000}}
+    keys = {"precision": "int8", "data": "ck48", "part": "test"}
+    figures = {"loss": 0.4, "weighted": {"precision": 0.6, "recall": 0.5, "f1": 0.55}, "macro": {"f1": 0.45}}
+    told = {"title": "cnn int8", "model": "m", "network": "cnn", "trained_on": "ck48", "classes": [], "count": 9}
+    told |= {"warning": None, "accuracy": 0.5, "ece": 0.1, "duplicates_in_training": None}
+    measured = [
+        {**told, **keys, **figures, "digest": "fold 1", "split": "subject 1/3"},
+        {**told, **keys, **figures, "digest": "fold 2", "split": "subject 0/3", "loss": 9.0},  # of faces it was trained on
+    ]
+    text = comparison(runs, measured, recipe_options)
+    assert rows_of(text, "Loss (published table 6)")[1] == ["CNN, int8", "-", "-", "-", "-", "not measured", "0.4000"]
+    scores = rows_of(text, "Precision, recall and F1 (published table 7)")[1]
+    assert (scores[0], scores[8:]) == ("CNN, int8", ["0.6000", "0.5000", "0.5500", "0.4500"])
+    elsewhere = rows_of(text, "Models measured on other data, ensembles and official parts")
+    assert [(row[1], row[5]) for row in elsewhere] == [("fold 2", "subject 0/3 test")]
+    assert "int8" not in tables(runs).split("## Loss")[1].split("## CK+48")[0]
+
+
 def test_runs_of_other_weights_or_epochs_are_not_mixed_into_one_mean():
     rows = rows_of(
         tables([training("paper", 0.9), training("paper", 0.98, started_from="cnn-fer2013")]),
