@@ -161,6 +161,17 @@ def read_evaluations(path: Path) -> list[Record]:
     return list({json.dumps([record[key] for key in keys]): record for record in records}.values())
 
 
+def split_title(split: Mapping[str, Any]) -> str:
+    """Return the name of a split that a record or a contract tells of, as evaluations have it: ``paper``, ``subject 3/10``."""
+    name: str = split["name"]
+    return name if split["fold"] is None else f"{name} {split['fold']}/{split['folds']}"
+
+
+def part_title(evaluation: Mapping[str, Any]) -> str:
+    """Return the split and part that an evaluation was on, for tables: ``official test``, or ``all`` for every face."""
+    return " ".join(dict.fromkeys((evaluation["split"], evaluation["part"])))
+
+
 def _read(path: Path) -> list[Record]:
     if not path.is_file():
         return []

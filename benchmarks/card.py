@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_edge.benchmarks.accuracy import RecipeOptions, Record
+from fer_edge.benchmarks.accuracy import RecipeOptions, Record, part_title, split_title
 from fer_edge.benchmarks.comparison import markdown
 from fer_edge.benchmarks.report import NOT_MEASURED
 from fer_edge.edge_runtime.contract import Contract, read_contract
@@ -276,8 +276,7 @@ def _measured(evaluations: Sequence[Record]) -> str:
     for one in evaluations:
         without = f"{one['accuracy_without_duplicates']:.4f}" if one["duplicates_in_training"] else "-"
         figures = (f"{one['accuracy']:.4f}", without, f"{one['macro']['f1']:.4f}", f"{one['loss']:.4f}", f"{one['ece']:.4f}")
-        part = one["part"] if one["split"] == "all" else f"{one['split']} {one['part']}"
-        rows.append((one["data"], part, str(len(one["classes"])), str(one["count"]), *figures))
+        rows.append((one["data"], part_title(one), str(len(one["classes"])), str(one["count"]), *figures))
     header = ("data", "part", "classes", "faces", "accuracy", "without faces that stand in training", "macro F1", "loss", "ECE")
     warnings = sorted({one["warning"] for one in evaluations if one["warning"]})
     return markdown(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
@@ -285,12 +284,11 @@ def _measured(evaluations: Sequence[Record]) -> str:
 
 def _per_class(evaluations: Sequence[Record], contract: Contract) -> str:
     """Return the table of classes, on the faces that the contract's figures are of where they were evaluated."""
-    split = contract.split
-    part = split["name"] if split["fold"] is None else f"{split['name']} {split['fold']}/{split['folds']}"
-    reported = [one for one in evaluations if (one["data"], one["split"], one["part"]) == (contract.data, part, "test")]
+    own = (contract.data, split_title(contract.split), "test")
+    reported = [one for one in evaluations if (one["data"], one["split"], one["part"]) == own]
     one = (reported or evaluations)[0]
     header = ["class", "faces", "precision", "recall", "F1"]
-    title = f"Per class, {one['data']} {one['split']} {one['part']}"
+    title = f"Per class, {one['data']} {part_title(one)}"
     before = contract.metrics.get("recall_before", {}) if reported else {}
     if reported:
         header.append("recall before")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge.benchmarks.accuracy import RecipeOptions, Record, last_of_each, same_training
+from fer_edge.benchmarks.accuracy import RecipeOptions, Record, last_of_each, part_title, same_training, split_title
 from fer_edge.benchmarks.estimate import estimate
 from fer_edge.benchmarks.published import PUBLISHED, RELATED, Published
 from fer_edge.benchmarks.report import NOT_MEASURED
@@ -132,9 +132,7 @@ PLOTTED: Sequence[tuple[str, Callable[[Published], float], Callable[[Record], fl
 
 def _with_int8(run: Record, evaluations: Runs) -> Record:
     """Return a run with the figures of its int8 file, where that was evaluated on the test part of the run's own split."""
-    split = run["split"]
-    title = split["name"] if split["fold"] is None else f"{split['name']} {split['fold']}/{split['folds']}"
-    own = (run["digest"], _int8_precision(run), run["data"], title, "test")
+    own = (run["digest"], _int8_precision(run), run["data"], split_title(run["split"]), "test")
     keys = ("digest", "precision", "data", "split", "part")
     return {**run, "int8": next((one for one in evaluations if tuple(one[key] for key in keys) == own), None)}
 
@@ -273,7 +271,7 @@ def _evaluations(evaluations: Runs, trainings: Runs) -> str:
     )  # fmt: skip
     rows = []
     for one in evaluations:
-        split = f"{one['split']} {one['part']}" + (" (warning)" if one["warning"] else "")
+        split = part_title(one) + (" (warning)" if one["warning"] else "")
         # Not every data set has duplicates to leave out.
         without = f"{one['accuracy_without_duplicates']:.4f}" if one["duplicates_in_training"] else "-"
         figures = [f"{one['accuracy']:.4f}", without, f"{one['macro']['f1']:.4f}", f"{one['ece']:.4f}"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fer_edge.edge_runtime.contract import ModelError, read_contract
 from fer_edge.edge_runtime.interpreter import find_interpreter, without_stderr
 from fer_edge.train.networks import GREY_LAYER, OUTPUT_LAYER, copy_head
-from fer_edge.train.norms import input_statistics, set_norm
+from fer_edge.train.norms import unfold_norms
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +52,7 @@ def load_model_file(model: "keras.Model", path: Path, labels: tuple[str, ...], f
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged ({error}). Convert the run again: fer-edge convert RUN") from error
     fresh = _copy_linear(model, linear, path, labels)
-    _unfold(model, _folded(model, linear, fresh), fresh, faces)
+    unfold_norms(model, _folded(model, linear, fresh), faces, fresh)
     return fresh
 
 
@@ -150,42 +150,3 @@ def _folded(model: "keras.Model", linear: Linear, fresh: tuple[str, ...]) -> dic
         elif before not in fresh:
             found[norm.name] = (np.ones_like(linear[before][1]), linear[before][1])
     return found
-
-
-def _unfold(
-    model: "keras.Model",
-    folded: Mapping[str, tuple[Floats, Floats]],
-    fresh: tuple[str, ...],
-    faces: npt.NDArray[np.uint8],
-) -> None:
-    """Give each batch normalisation the statistics of its input, and let it do what the file does there.
-
-    Args:
-        model: The network, its linear layers as in the file.
-        folded: What each one does there, see _folded.
-        fresh: Layers with random weights.
-        faces: uint8 array (n, size, size, 1), grey.
-    """
-    norms = {name: model.get_layer(name) for name in folded}
-    for name, norm in norms.items():
-        scale, offset = folded[name]
-        set_norm(norm, np.zeros_like(offset), np.full_like(offset, 1 - norm.epsilon), scale, offset)
-    statistics = input_statistics(model, norms, faces)
-    # InceptionV3's have no scale of their own: what is larger in the file than one standard deviation becomes smaller there,
-    # and is multiplied where it is read. ReLU, pooling and concatenation pass the factor on.
-    factors: dict[int, Floats] = {}
-    for layer in model.layers[1:]:
-        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        read = np.concatenate([factors.get(id(tensor), np.ones(tensor.shape[-1], np.float32)) for tensor in inputs])
-        made = np.resize(read, layer.output.shape[-1])  # flattening repeats the channels
-        if layer.name in norms:
-            (mean, variance), (scale, offset) = statistics[layer.name], folded[layer.name]
-            spread = np.sqrt(variance + layer.epsilon)
-            made = np.ones_like(scale) if layer.scale else scale * spread
-            set_norm(layer, mean, variance, scale * spread / made, np.asarray((offset + scale * mean) / made, np.float32))
-        elif layer.weights:
-            kernel, *others = layer.get_weights()
-            if kernel.ndim > 1 and layer.name not in fresh:
-                layer.set_weights([kernel * read[:, None], *others])
-            made = np.ones(layer.output.shape[-1], np.float32)
-        factors[id(layer.output)] = made

@@ -1,4 +1,4 @@
-"""Batch normalisation for the time of training, in a network that has none: it learns with it and ships without."""
+"""Batch normalisation that comes out of weights for the time of training, and is worked into them: networks ship without it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -53,19 +53,52 @@ def with_norms(model: "keras.Model", bn_momentum: float, faces: npt.NDArray[np.u
     for layer in model.layers:
         trained.get_layer(layer.name).set_weights(layer.get_weights())
     if faces is not None:
-        _begin(trained, {name: trained.get_layer(name + NORM) for name in sorted(normed)}, faces)
+        channels = {layer.name: layer.filters for layer in convolutions if layer.name in normed}
+        unfold_norms(
+            trained,
+            {name + NORM: (np.ones(count, np.float32), np.zeros(count, np.float32)) for name, count in channels.items()},
+            faces,
+        )
     return trained
 
 
-def _begin(
-    trained: "keras.Model", norms: "Mapping[str, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
+def unfold_norms(
+    model: "keras.Model",
+    folded: Mapping[str, tuple[Floats, Floats]],
+    faces: npt.NDArray[np.uint8],
+    fresh: tuple[str, ...] = (),
 ) -> None:
-    """Give batch normalisations the mean and variance of faces, and what makes them change nothing, in place."""
-    for norm in norms.values():
-        zeros, ones = np.zeros(norm.beta.shape, np.float32), np.ones(norm.beta.shape, np.float32)
-        set_norm(norm, zeros, ones - np.float32(norm.epsilon), ones, zeros)  # passes its input on
-    for name, (mean, variance) in input_statistics(trained, norms, faces).items():
-        set_norm(norms[name], mean, variance, np.sqrt(variance + norms[name].epsilon), mean)
+    """Give each batch normalisation the statistics of its input, and let it go on doing what is told of it, in place.
+
+    Args:
+        model: A network.
+        folded: Scale and offset that each one is to apply to its input, by its name; float32 arrays (channels,).
+        faces: uint8 array (n, size, size, 1), grey: training faces.
+        fresh: Layers with random weights.
+    """
+    norms = {name: model.get_layer(name) for name in folded}
+    for name, norm in norms.items():
+        scale, offset = folded[name]
+        _set_norm(norm, np.zeros_like(offset), np.full_like(offset, 1 - norm.epsilon), scale, offset)
+    statistics = _input_statistics(model, norms, faces)
+    # InceptionV3's have no scale of their own: what is larger in the file than one standard deviation becomes smaller there,
+    # and is multiplied where it is read. ReLU, pooling and concatenation pass the factor on.
+    factors: dict[int, Floats] = {}
+    for layer in model.layers[1:]:
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        read = np.concatenate([factors.get(id(tensor), np.ones(tensor.shape[-1], np.float32)) for tensor in inputs])
+        made = np.resize(read, layer.output.shape[-1])  # flattening repeats the channels
+        if layer.name in norms:
+            (mean, variance), (scale, offset) = statistics[layer.name], folded[layer.name]
+            spread = np.sqrt(variance + layer.epsilon)
+            made = np.ones_like(scale) if layer.scale else scale * spread
+            _set_norm(layer, mean, variance, scale * spread / made, np.asarray((offset + scale * mean) / made, np.float32))
+        elif layer.weights:
+            kernel, *others = layer.get_weights()
+            if kernel.ndim > 1 and layer.name not in fresh:
+                layer.set_weights([kernel * read[:, None], *others])
+            made = np.ones(layer.output.shape[-1], np.float32)
+        factors[id(layer.output)] = made
 
 
 def fold_norms(trained: "keras.Model", model: "keras.Model") -> None:
@@ -87,12 +120,12 @@ def fold_norms(trained: "keras.Model", model: "keras.Model") -> None:
         layer.set_weights([values.astype(np.float32) for values in weights])
 
 
-def set_norm(norm: "keras.layers.BatchNormalization", mean: Floats, variance: Floats, scale: Floats, offset: Floats) -> None:
+def _set_norm(norm: "keras.layers.BatchNormalization", mean: Floats, variance: Floats, scale: Floats, offset: Floats) -> None:
     """Give a batch normalisation its weights, float32 arrays (channels,), in place; without the scale where it has none."""
     norm.set_weights([*([scale] if norm.scale else []), offset, mean, variance])
 
 
-def input_statistics(
+def _input_statistics(
     model: "keras.Model", norms: "Mapping[str, keras.layers.BatchNormalization]", faces: npt.NDArray[np.uint8]
 ) -> dict[str, tuple[Floats, Floats]]:
     """Return mean and variance of each channel that goes into a batch normalisation, by its name.

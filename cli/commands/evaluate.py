@@ -76,6 +76,8 @@ def _prediction_lines(measured: "Evaluation") -> Iterator[str]:
 
 
 def _tables(results: list[dict[str, Any]]) -> str:
+    from fer_edge.benchmarks.accuracy import part_title
+
     header = (
         "model",
         "data",
@@ -94,7 +96,7 @@ def _tables(results: list[dict[str, Any]]) -> str:
         (
             result["title"],
             result["data"],
-            f"{result['split']} {result['part']}",
+            part_title(result),
             str(result["count"]),
             f"{result['accuracy']:.4f}",
             "-" if not result["duplicates_in_training"] else f"{result['accuracy_without_duplicates']:.4f}",
