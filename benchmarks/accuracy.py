@@ -157,7 +157,7 @@ def read_evaluations(path: Path) -> list[Record]:
         ValueError: If a line is no record.
     """
     records = [record for record in _read(path) if record["kind"] == "evaluation"]
-    keys = ("model", "digest", "precision", "data", "split", "part", "classes")
+    keys = ("model", "digest", "precision", "data", "split", "part", "classes", "warning")
     return list({json.dumps([record[key] for key in keys]): record for record in records}.values())
 
 
@@ -169,7 +169,8 @@ def split_title(split: Mapping[str, Any]) -> str:
 
 def part_title(evaluation: Mapping[str, Any]) -> str:
     """Return the split and part that an evaluation was on, for tables: ``official test``, or ``all`` for every face."""
-    return " ".join(dict.fromkeys((evaluation["split"], evaluation["part"])))
+    split, part = evaluation["split"], evaluation["part"]
+    return split if split == part else f"{split} {part}"
 
 
 def _read(path: Path) -> list[Record]:

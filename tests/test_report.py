@@ -14,8 +14,10 @@ from fer_edge.benchmarks.accuracy import (
     append_evaluations,
     append_trainings,
     last_of_each,
+    part_title,
     read_evaluations,
     read_trainings,
+    split_title,
     training_record,
 )
 from fer_edge.benchmarks.card import _lineage, _teachers, commands, model_card
@@ -30,7 +32,7 @@ from fer_edge.train.fit import make_plan
 from fer_edge.train.models import evaluate_ensemble, evaluate_model
 from fer_edge.train.recipes import CHANGED, find_recipe, recipe_options, with_settings
 from fer_edge.train.run_folder import run_name
-from fer_edge.train.splits import make_split
+from fer_edge.train.splits import leakage_warning, make_split
 from fer_edge.train.synthetic import synthetic_faces
 
 HEAD = {
@@ -88,16 +90,24 @@ def test_the_figures_of_int8_files_stand_below_those_of_their_runs():
     figures = {"loss": 0.4, "weighted": {"precision": 0.6, "recall": 0.5, "f1": 0.55}, "macro": {"f1": 0.45}}
     told = {"title": "cnn int8", "model": "m", "network": "cnn", "trained_on": "ck48", "classes": [], "count": 9}
     told |= {"warning": None, "accuracy": 0.5, "ece": 0.1, "duplicates_in_training": None}
-    measured = [
-        {**told, **keys, **figures, "digest": "fold 1", "split": "subject 1/3"},
-        {**told, **keys, **figures, "digest": "fold 2", "split": "subject 0/3", "loss": 9.0},  # of faces it was trained on
+    own = {**told, **keys, **figures, "digest": "fold 1", "split": split_title(runs[1]["split"])}
+    others = [
+        {**own, "digest": "fold 2"},  # another fold's test faces
+        *({**own, key: other} for key, other in (("precision", "float16"), ("data", "fer2013"), ("part", "validation"))),
+        {**own, "warning": "the model was trained under another split (subject, seed 1): it has seen some of these faces"},
+        {**own, "network": "cnn_nano", "digest": "a network that is not compared"},
     ]
-    text = comparison(runs, measured, recipe_options)
-    assert rows_of(text, "Loss (published table 6)")[1] == ["CNN, int8", "-", "-", "-", "-", "not measured", "0.4000"]
+    leaky = leakage_warning({"leaky": True, "shared_subjects": 0, "identical_pictures": 1})
+    flattered = {**own, "digest": "fold 0", "split": "subject 0/3", "warning": leaky, "loss": 0.2}
+    narrow = training("subject", 0.9, network="cnn_nano", digest="a network that is not compared")
+    narrow["split"] |= {"fold": 1, "folds": 3}
+    text = comparison([*runs, narrow], [*others, own, flattered], recipe_options)
+    loss = rows_of(text, "Loss (published table 6)")[1]
+    assert (loss[0], loss[5], loss[6].split(" (")[0]) == ("CNN, int8", "not measured", "0.3000 ± 0.1414")
     scores = rows_of(text, "Precision, recall and F1 (published table 7)")[1]
-    assert (scores[0], scores[8:]) == ("CNN, int8", ["0.6000", "0.5000", "0.5500", "0.4500"])
+    assert [cell.split(" ")[0] for cell in scores[8:]] == ["0.6000", "0.5000", "0.5500", "0.4500"]
     elsewhere = rows_of(text, "Models measured on other data, ensembles and official parts")
-    assert [(row[1], row[5]) for row in elsewhere] == [("fold 2", "subject 0/3 test")]
+    assert len(elsewhere) == len(others)
     assert "int8" not in tables(runs).split("## Loss")[1].split("## CK+48")[0]
 
 
@@ -178,7 +188,15 @@ def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_fol
 
 
 def test_of_an_evaluation_made_twice_the_last_counts(tmp_path):
-    keys = {"digest": "d", "data": "x", "split": "s", "part": "test", "classes": ["happy"], "model": "/home/me/m.tflite"}
+    keys = {
+        "digest": "d",
+        "data": "x",
+        "split": "s",
+        "part": "test",
+        "classes": ["happy"],
+        "model": "/home/me/m.tflite",
+        "warning": None,
+    }
     for precision, accuracy in (("int8", 0.1), ("int8-tflite", 0.3), ("int8", 0.2)):
         append_evaluations(tmp_path / "r.jsonl", [{**keys, "precision": precision, "accuracy": accuracy}])
     read = [(one["accuracy"], one["model"]) for one in read_evaluations(tmp_path / "r.jsonl")]
@@ -200,6 +218,15 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(models, faces):
         evaluate_ensemble([members[0], evaluate_model(models["int8"], faces, part="validation")])
     with pytest.raises(ValueError, match="at least two"):
         evaluate_ensemble(members[:1])
+
+
+def test_evaluations_name_a_split_and_part_as_records_do(models, faces):
+    contract = read_contract(models["int8"])
+    own, everything = (evaluate_model(models["int8"], faces, split).figures for split in (None, "all"))
+    assert own["split"] == split_title(contract.split)
+    assert (part_title(own), part_title(everything)) == (f"{own['split']} test", "all")
+    folded = make_split(faces, "subject", seed=1, fold=2, folds=3)
+    assert split_title(folded.summary(faces)) == folded.title
 
 
 def test_on_other_data_only_the_classes_that_both_have_are_asked_for(models, faces):

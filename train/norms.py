@@ -1,4 +1,4 @@
-"""Batch normalisation that comes out of weights for the time of training, and is worked into them: networks ship without it."""
+"""Batch normalisation that a network learns with and ships without: put in, taken out of weights, worked into them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -68,21 +68,24 @@ def unfold_norms(
     faces: npt.NDArray[np.uint8],
     fresh: tuple[str, ...] = (),
 ) -> None:
-    """Give each batch normalisation the statistics of its input, and let it go on doing what is told of it, in place.
+    """Give batch normalisations the statistics of their inputs, so that each does to them what ``folded`` tells, in place.
+
+    Where one has no scale of its own, the kernels that read it are multiplied by what it lacks.
 
     Args:
-        model: A network.
-        folded: Scale and offset that each one is to apply to its input, by its name; float32 arrays (channels,).
+        model: A network, its linear layers as they are without batch normalisation.
+        folded: Scale and offset that each one applies to its input, by its name; float32 arrays (channels,). One that is not
+            named stays as it is.
         faces: uint8 array (n, size, size, 1), grey: training faces.
-        fresh: Layers with random weights.
+        fresh: Names of layers with random weights, which stay as they are.
     """
     norms = {name: model.get_layer(name) for name in folded}
     for name, norm in norms.items():
         scale, offset = folded[name]
         _set_norm(norm, np.zeros_like(offset), np.full_like(offset, 1 - norm.epsilon), scale, offset)
     statistics = _input_statistics(model, norms, faces)
-    # InceptionV3's have no scale of their own: what is larger in the file than one standard deviation becomes smaller there,
-    # and is multiplied where it is read. ReLU, pooling and concatenation pass the factor on.
+    # InceptionV3's have no scale of their own: what one makes larger than one standard deviation becomes smaller there, and is
+    # multiplied where it is read. ReLU, pooling and concatenation pass the factor on.
     factors: dict[int, Floats] = {}
     for layer in model.layers[1:]:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
