@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?=
 NETWORK ?= cnn
 EPOCHS ?= 12
-MODEL ?= demo/synthetic/cnn_synthetic_int8.tflite
+MODEL ?= models/cnn_nano_fer2013_int8.tflite
 TREE := build/tree
 # A process a core; the tests of a file share what they made, so they stay together.
 ON_TWO_CORES := -n 2 --dist loadfile

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.train.faces import PARTS, DataError, Faces
-from fer_edge.train.splits import Split, ids_digest, leakage, leakage_warning, make_split
+from fer_edge.train.splits import AUTO, SPLITS, Split, ids_digest, leakage, leakage_warning, make_split
 
 EVERYTHING = "all"
 
@@ -71,6 +71,8 @@ def select_faces(
     """
     if part not in (*PARTS, EVERYTHING):
         raise ValueError(f"unknown part '{part}'; choose one of: {', '.join(PARTS)}, {EVERYTHING}")
+    if split_name not in (None, AUTO, *SPLITS, EVERYTHING):
+        raise ValueError(f"unknown split '{split_name}'; choose one of: {', '.join(SPLITS)}, {EVERYTHING}")
     same_data = faces.fingerprint == trained.fingerprint
     if split_name is None:
         own = trained.split["name"]

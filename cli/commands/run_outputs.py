@@ -55,7 +55,7 @@ def open_outputs(
         yield outputs
         complete = pipeline.live or not interrupted.is_set()
     if copies and not options["form"]:
-        click.echo(f"{len(copies.written)} annotated under {options['save']}")
+        click.echo(f"{len(copies.written)} annotated: {options['save']}")
 
 
 def _printed(pipeline: Pipeline, form: str | None) -> Output:
