@@ -143,13 +143,6 @@ def _with_int8(run: Record, evaluations: Runs) -> Record:
     return {**run, "int8": next((one for one in found if (one["warning"] or LEAKY).startswith(LEAKY)), None)}
 
 
-def _int8_metric(*names: str) -> Figure:
-    def read(run: Record) -> float | None:
-        return None if run["int8"] is None else _value(run["int8"], names)
-
-    return read
-
-
 def _int8(run: Record) -> float | None:
     converted = _int8_file(run)
     return None if converted is None else float(converted["accuracy_after"])
@@ -180,6 +173,20 @@ def _table_5(variants: Variants) -> str:
     return markdown(header, rows)
 
 
+def _int8_rows(
+    title: str, blank: int, own: Runs, figures: Sequence[Sequence[str]], highest: float = 1.0
+) -> list[tuple[str, ...]]:
+    """Return the row of the runs' int8 files, in the columns behind so many blank ones; none where no file was evaluated."""
+    measured = [run for run in own if run["int8"]]
+    if not measured:
+        return []
+
+    def cell(split: str, names: Sequence[str]) -> str:
+        return _of(measured, split, lambda run: _value(run["int8"], names), highest)
+
+    return [(f"{title}, int8", *["-"] * blank, *(cell(split, names) for split in ("paper", "subject") for names in figures))]
+
+
 def _table_6(variants: Variants) -> str:
     header = ("network", "published train", "validation", "paper split: train", "validation", "test", "subject split: test")
     rows = []
@@ -187,9 +194,7 @@ def _table_6(variants: Variants) -> str:
         ours = [_of(own, "paper", _metric(part, "loss"), math.inf) for part in ("train", "validation", "test")]
         subject = _of(own, "subject", _metric("test", "loss"), math.inf)
         rows.append((title, f"{row.train_loss:.4f}", f"{row.validation_loss:.4f}", *ours, subject))
-        if any(run["int8"] for run in own):
-            int8 = [_of(own, split, _int8_metric("loss"), math.inf) for split in ("paper", "subject")]
-            rows.append((f"{title}, int8", *["-"] * 4, *int8))
+        rows += _int8_rows(title, 4, own, [["loss"]], math.inf)
     return markdown(header, rows)
 
 
@@ -204,9 +209,7 @@ def _table_7(variants: Variants) -> str:
         published = [f"{value:.2f}" for value in (row.precision, row.recall, row.f1)]
         ours = [_of(own, split, _metric("test", *name)) for split in ("paper", "subject") for name in names]
         rows.append((title, *published, *ours))
-        if any(run["int8"] for run in own):
-            int8 = [_of(own, split, _int8_metric(*name)) for split in ("paper", "subject") for name in names]
-            rows.append((f"{title}, int8", *["-"] * len(published), *int8))
+        rows += _int8_rows(title, len(published), own, names)
     return markdown(header, rows)
 
 
