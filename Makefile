@@ -15,7 +15,7 @@ ON_TWO_CORES := -n 2 --dist loadfile
 # The package as it is installed, made of links: type checkers do not follow setup.cfg's package_dir.
 define link_tree
 	rm -rf $(TREE) && mkdir -p $(TREE)/fer_edge && cp -rs "$(CURDIR)"/cli/. $(TREE)/fer_edge/
-	for stage in train convert edge_runtime benchmarks models; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
+	for stage in artifacts train convert edge_runtime benchmarks models; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
 endef
 
 setup: $(VENV)/done

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from fer_edge.artifacts.contract import Contract, ModelError, check_tflite, read_contract
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.protocol import Protocol, time_runs
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import Contract, ModelError, check_tflite, read_contract
 from fer_edge.edge_runtime.interpreter import find_interpreter
 
 STATUS = Path("/proc/self/status")

@@ -22,20 +22,20 @@ from typing import Any
 import numpy as np
 
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.record import append_records
-from fer_edge.benchmarks.scenes import read_face, write_clip
-from fer_edge.edge_runtime.camera import CameraError, camera_frames
+from fer_edge.benchmarks.latency_records import append_records
+from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
+from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.frame import Frame
+from fer_edge.edge_runtime.cameras.source import LiveSource
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.detect import open_detector
-from fer_edge.edge_runtime.frame import Frame
-from fer_edge.edge_runtime.lines import LogFile
-from fer_edge.edge_runtime.mqtt import Mqtt
-from fer_edge.edge_runtime.outputs import Output
-from fer_edge.edge_runtime.pictures import Picture, import_cv2
-from fer_edge.edge_runtime.pipeline import LabelledFrame, Pipeline, PipelineSettings
-from fer_edge.edge_runtime.record import Recording
-from fer_edge.edge_runtime.serve import Preview
-from fer_edge.edge_runtime.sources import LiveSource
+from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.images import Image, import_cv2
+from fer_edge.edge_runtime.live.pipeline import LabelledFrame, Pipeline, PipelineSettings
+from fer_edge.edge_runtime.outputs.mqtt import Mqtt
+from fer_edge.edge_runtime.outputs.output import Output
+from fer_edge.edge_runtime.outputs.preview import PreviewServer
+from fer_edge.edge_runtime.outputs.text import LogFile
+from fer_edge.edge_runtime.outputs.video import VideoRecorder
 
 CLIP_FRAMES = 300
 LOST_EVERY = 5000  # frames
@@ -62,7 +62,7 @@ class LoopedClip:
     def __init__(self, clip: Path, frames: int, pace: float = 0.0) -> None:
         cv2 = import_cv2()
         capture = cv2.VideoCapture(str(clip))
-        self._pictures: list[Picture] = []
+        self._pictures: list[Image] = []
         while True:
             read, picture = capture.read()
             if not read:
@@ -74,7 +74,7 @@ class LoopedClip:
         self._given = self.lost = 0
         self._refusals = 0
         self._due_s = 0.0
-        self.reopens = True
+        self.reconnects = True
 
     def open(self) -> None:
         """Refuse twice after each loss."""
@@ -82,10 +82,10 @@ class LoopedClip:
             self._refusals -= 1
             raise CameraError("missing", "unplugged")
 
-    def read(self) -> Picture | None:
+    def read(self) -> Image | None:
         """Return the next frame, a copy as a camera's driver would fill a new buffer."""
         if self._given >= self._frames:
-            self.reopens = False
+            self.reconnects = False
             return None
         self._given += 1
         if self._given % LOST_EVERY == 0:
@@ -106,7 +106,7 @@ class QuickSource(LiveSource):
 
     def frames(self, stop: threading.Event, notice: Any = None) -> Any:
         """Yield the camera's frames."""
-        return camera_frames(self.camera, stop, notice, pauses_s=(0.01, 0.02))
+        return frames_with_reconnect(self.camera, stop, notice, pauses_s=(0.01, 0.02))
 
 
 def steady(model: Path, clip: Path, frames: int, folder: Path) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _run_steadily(model: Path, clip: Path, frames: int, folder: Path) -> dict[st
 
 def _outputs(stack: ExitStack, pipeline: Pipeline, folder: Path) -> tuple[list[Output], "Broker | None"]:
     outputs: list[Output] = [LogFile(folder / "soak.jsonl", pipeline.labels)]
-    preview = Preview("127.0.0.1:0", pipeline.stats)
+    preview = PreviewServer("127.0.0.1:0", pipeline.stats)
     outputs.append(preview)
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     broker = Broker(program) if program else None
@@ -195,7 +195,7 @@ class Broker:
 
 
 @contextmanager
-def viewers(preview: Preview, count: int) -> Iterator[None]:
+def viewers(preview: PreviewServer, count: int) -> Iterator[None]:
     """Have viewers of the preview: every other one never reads."""
     host, _, port = preview.url.split("//")[1].split("/")[0].rpartition(":")
     stop = threading.Event()
@@ -230,7 +230,7 @@ def twenty_viewers(model: Path, clip: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for count in (0, 0, 20):  # the first warms up, and the second takes its place
         pipeline = Pipeline(QuickSource(LoopedClip(clip, 300, pace=30.0)), open_detector(), Classifier(model))
-        preview = Preview("127.0.0.1:0", pipeline.stats)
+        preview = PreviewServer("127.0.0.1:0", pipeline.stats)
         latencies = []
         with viewers(preview, count):
             for labelled in pipeline:
@@ -258,7 +258,7 @@ def full_disk(folder: Path) -> dict[str, Any] | None:
     told: list[str] = []
     rng = np.random.default_rng(0)
     try:
-        recording = Recording(disk / "r.mp4", told.append)
+        recording = VideoRecorder(disk / "r.mp4", told.append)
         noise = [rng.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(10)]
         for number in range(3000):
             recording.write(LabelledFrame(Frame("x", number, noise[number % 10], frames_per_second=30.0), ()))

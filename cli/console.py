@@ -101,7 +101,7 @@ def start_keras() -> None:
         ImportError: If keras or its backend is not installed.
         ValueError: If KERAS_BACKEND names none that fer-edge trains with.
     """
-    from fer_edge.edge_runtime.interpreter import without_stderr
+    from fer_edge.edge_runtime.interpreter import suppress_stderr
 
     backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if backend not in BACKENDS:
@@ -109,7 +109,7 @@ def start_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Off by default on CPUs without AVX-512; measured on an AMD EPYC (Zen 3): MobileNetV2 trains 1.5 times as fast with it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with without_stderr():
+    with suppress_stderr():
         try:
             import keras
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.convert.correct_biases import correct_biases
+from fer_edge.convert.bias_correction import correct_biases
 from fer_edge.convert.flatbuffer import make_uint8_interface, read_flatbuffer, write_flatbuffer
 from fer_edge.edge_runtime.interpreter import make_interpreter
 
@@ -24,7 +24,7 @@ COVERED_PERCENT = (100.0, 99.5, 98.0, 95.0)
 
 
 @dataclass(frozen=True)
-class Ranges:
+class ActivationRanges:
     """What each calibration face does to each activation of a float model.
 
     Attributes:
@@ -66,7 +66,7 @@ def quantizer_package() -> "ModuleType":
     return ai_edge_quantizer
 
 
-def measure_ranges(float_model: bytes, faces: npt.NDArray[np.uint8]) -> Ranges:
+def calibrate(float_model: bytes, faces: npt.NDArray[np.uint8]) -> ActivationRanges:
     """Run a float model on faces and keep the extremes and the mean of every activation.
 
     Args:
@@ -92,12 +92,12 @@ def measure_ranges(float_model: bytes, faces: npt.NDArray[np.uint8]) -> Ranges:
     tensors = [graph.tensors[index] for index in made]
     names = tuple(tensor.name.decode() for tensor in tensors)
     means = {name: total / len(faces) for name, total in zip(names, sums, strict=True)}
-    return Ranges(names, tuple(len(tensor.shape) for tensor in tensors), low, high, means)
+    return ActivationRanges(names, tuple(len(tensor.shape) for tensor in tensors), low, high, means)
 
 
 def quantize_int8(
     float_model: bytes,
-    ranges: Ranges,
+    ranges: ActivationRanges,
     covered_percent: float,
     keep_float: Sequence[str] = (),
     only: str | None = None,
@@ -110,8 +110,8 @@ def quantize_int8(
 
     Args:
         float_model: The float32 .tflite file.
-        ranges: Ranges of its activations.
-        covered_percent: See Ranges.covering.
+        ranges: ActivationRanges of its activations.
+        covered_percent: See ActivationRanges.covering.
         keep_float: Names of further layers that stay in float.
         only: Name of the one layer to quantise; all of them by default.
         corrected: Whether biases take back what the rounding of the weights shifts.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.pictures import Picture
+from fer_edge.edge_runtime.images import Image
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +23,7 @@ GOOD_AGREEMENT = 0.99
 
 
 def describe_calibration(
-    faces: Sequence[Picture], targets: npt.NDArray[np.int64] | None, labels: Sequence[str], source: str
+    faces: Sequence[Image], targets: npt.NDArray[np.int64] | None, labels: Sequence[str], source: str
 ) -> dict[str, Any]:
     """Say what a calibration set looks like, for the contract.
 
@@ -50,7 +50,7 @@ def describe_calibration(
     }
 
 
-def check_calibration(description: dict[str, Any], faces: Sequence[Picture], test_faces: Sequence[Picture]) -> None:
+def check_calibration(description: dict[str, Any], faces: Sequence[Image], test_faces: Sequence[Image]) -> None:
     """Refuse a calibration set that would give a wrong int8 model.
 
     Args:
@@ -91,11 +91,11 @@ def check_calibration(description: dict[str, Any], faces: Sequence[Picture], tes
         )
 
 
-def _digest(face: Picture) -> bytes:
+def _digest(face: Image) -> bytes:
     return hashlib.sha256(repr(face.shape).encode() + np.ascontiguousarray(face).tobytes()).digest()
 
 
-def by_stretch(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+def rank_by_activation_outliers(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     """Order faces by how far they stretch the range of any activation beyond its median.
 
     Measured: 2 of 256 CK+48 faces stretched an InceptionV3's ranges up to 188 times the median; with them int8 agreed

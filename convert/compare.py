@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.calibration_error import calibration_error
+from fer_edge.artifacts.metrics import expected_calibration_error
 
 FloatArray = npt.NDArray[np.float32]
 CONFIDENCE = 0.95
@@ -45,7 +45,7 @@ def compare(before: FloatArray, after: FloatArray, targets: npt.NDArray[np.int64
         counts = np.bincount(predicted, minlength=len(labels))
         result[f"accuracy_{moment}"] = float(hits.mean())
         result[f"accuracy_interval_{moment}"] = interval(int(hits.sum()), len(hits))
-        result[f"ece_{moment}"] = calibration_error(probabilities, targets)
+        result[f"ece_{moment}"] = expected_calibration_error(probabilities, targets)
         result[f"recall_{moment}"] = {
             label: float(hits[targets == k].mean()) if (targets == k).any() else None for k, label in enumerate(labels)
         }

@@ -11,25 +11,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.contract import Contract, CropConvention, ModelError, read_contract
 from fer_edge.convert import ai_edge
-from fer_edge.convert.calibrate import GOOD_AGREEMENT, SHARES, by_stretch, check_calibration, describe_calibration
+from fer_edge.convert.calibrate import (
+    GOOD_AGREEMENT,
+    SHARES,
+    check_calibration,
+    describe_calibration,
+    rank_by_activation_outliers,
+)
 from fer_edge.convert.compare import compare, kl_divergence
-from fer_edge.convert.converter import convert_keras
-from fer_edge.convert.equalize import equalize
+from fer_edge.convert.cross_layer_equalization import equalize
+from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
 from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
 from fer_edge.convert.fold import fold_model
-from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
-from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
+from fer_edge.convert.gate import Issue, Thresholds, check_thresholds, diagnose, notes
+from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.recipes import RECIPES, Quantization
+from fer_edge.convert.quantization_recipes import RECIPES, QuantizationRecipe
 from fer_edge.convert.run_folder import Run
-from fer_edge.convert.sheet import sheet_path, write_sheet
-from fer_edge.edge_runtime.box_transform import derive_box_transforms
+from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import Contract, CropConvention, ModelError, read_contract
-from fer_edge.edge_runtime.crop import prepare_face, to_rgb
-from fer_edge.edge_runtime.pictures import Picture
-from fer_edge.edge_runtime.whole_file import whole_file
+from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
+from fer_edge.edge_runtime.detectors.box_transform import derive_box_transforms
+from fer_edge.edge_runtime.images import Image
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +48,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConversionResult:
     """One file that conversion made.
 
     Attributes:
@@ -56,12 +62,12 @@ class Converted:
     path: Path
     contract: Contract
     inspection: Inspection
-    problems: tuple[Problem, ...]
-    notes: tuple[Problem, ...]
+    problems: tuple[Issue, ...]
+    notes: tuple[Issue, ...]
 
 
 @dataclass(frozen=True)
-class Source:
+class PreparedRun:
     """A run made ready for conversion.
 
     Attributes:
@@ -81,7 +87,7 @@ class Source:
     run: Run
     model: "keras.Model"
     folded: "keras.Model"
-    pictures: Sequence[Picture]
+    pictures: Sequence[Image]
     calibration: npt.NDArray[np.uint8]
     description: dict[str, Any]
     held_out: npt.NDArray[np.uint8]
@@ -95,9 +101,9 @@ class Source:
         return self.out / LOG_FILE
 
 
-def open_source(
-    run: Run, out: Path | None = None, calibration: Sequence[Picture] | None = None, calibrated_from: str = ""
-) -> Source:
+def prepare_run(
+    run: Run, out: Path | None = None, calibration: Sequence[Image] | None = None, calibrated_from: str = ""
+) -> PreparedRun:
     """Load, fold and equalise a run's model and bring its faces to size.
 
     Args:
@@ -116,7 +122,7 @@ def open_source(
     source = "the run folder" if calibration is None else calibrated_from
     description = describe_calibration(faces, targets, run.labels, source)
     held_out, pixels = face_batch(run, run.held_out.images), face_batch(run, faces)
-    return Source(
+    return PreparedRun(
         run=run,
         model=model,
         folded=prepare(run, model),
@@ -131,17 +137,17 @@ def open_source(
 
 
 def convert_run(
-    source: Source,
-    recipes: Sequence[Quantization],
-    bounds: Bounds | None = None,
+    source: PreparedRun,
+    recipes: Sequence[QuantizationRecipe],
+    bounds: Thresholds | None = None,
     progress: Progress | None = None,
-) -> list[Converted]:
+) -> list[ConversionResult]:
     """Convert a run to one .tflite file per recipe.
 
     Args:
-        source: The run, from open_source.
+        source: The run, from prepare_run.
         recipes: From find_recipe.
-        bounds: What the gate allows, Bounds() by default.
+        bounds: What the gate allows, Thresholds() by default.
         progress: Called with (files done, files in all).
 
     Returns:
@@ -164,13 +170,13 @@ def convert_run(
         started = time.perf_counter()
         flatbuffer, details = quantize(source, recipe, float_model)
         details["conversion_s"] = round(time.perf_counter() - started, 2)
-        made.append(finish(source, recipe, flatbuffer, details, target, bounds or Bounds()))
+        made.append(write_and_check(source, recipe, flatbuffer, details, target, bounds or Thresholds()))
     if progress:
         progress(len(recipes), len(recipes))
     return made
 
 
-def check_conversion(source: Source, recipes: Sequence[Quantization]) -> None:
+def check_conversion(source: PreparedRun, recipes: Sequence[QuantizationRecipe]) -> None:
     """Refuse at once what conversion would refuse at its end.
 
     Raises:
@@ -184,12 +190,12 @@ def check_conversion(source: Source, recipes: Sequence[Quantization]) -> None:
         check_calibration(source.description, source.pictures, source.run.held_out.images)
 
 
-def file_name(run: Run, recipe: Quantization) -> str:
+def file_name(run: Run, recipe: QuantizationRecipe) -> str:
     """Return the name of a converted file, ``<network>_<data>_<precision>.tflite``."""
     return f"{run.facts['network']}_{run.facts['data']['name']}_{recipe.precision}.tflite"
 
 
-def float_flatbuffer(source: Source) -> bytes:
+def float_flatbuffer(source: PreparedRun) -> bytes:
     """Return the folded model as a float32 flatbuffer with a signature, for ai-edge-quantizer."""
     model = read_flatbuffer(convert_keras(source.folded, RECIPES["float32"], source.calibration[:0], source.log))
     sign(model)
@@ -197,7 +203,7 @@ def float_flatbuffer(source: Source) -> bytes:
 
 
 def quantize(
-    source: Source, recipe: Quantization, float_model: bytes | None, ranges: ai_edge.Ranges | None = None
+    source: PreparedRun, recipe: QuantizationRecipe, float_model: bytes | None, ranges: ai_edge.ActivationRanges | None = None
 ) -> tuple[bytes, dict[str, Any]]:
     """Quantise a run's model.
 
@@ -219,7 +225,7 @@ def quantize(
             return ai_edge.quantize_weights(float_model), {}
         return convert_keras(source.folded, recipe, source.calibration[:0], source.log), {}
     if float_model is not None:
-        ranges = ranges or ai_edge.measure_ranges(float_model, source.calibration)
+        ranges = ranges or ai_edge.calibrate(float_model, source.calibration)
         return _by_ranges(source, recipe, float_model, ranges)
     before = predict(source.folded, source.calibration)
     tried = []
@@ -243,7 +249,9 @@ class Distance:
     divergence: float
 
 
-def measure_candidate(source: Source, recipe: Quantization, flatbuffer: bytes, before: npt.NDArray[np.float32]) -> Distance:
+def measure_candidate(
+    source: PreparedRun, recipe: QuantizationRecipe, flatbuffer: bytes, before: npt.NDArray[np.float32]
+) -> Distance:
     """Measure an int8 candidate on the calibration faces; ``before`` is what the float model says of them."""
     after = run_flatbuffer(source, recipe, flatbuffer, source.calibration)
     agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
@@ -258,7 +266,7 @@ def _nearest(tried: Sequence[tuple[Distance, bytes, dict[str, Any]]]) -> tuple[b
 
 
 def _by_ranges(
-    source: Source, recipe: Quantization, float_model: bytes, ranges: ai_edge.Ranges
+    source: PreparedRun, recipe: QuantizationRecipe, float_model: bytes, ranges: ai_edge.ActivationRanges
 ) -> tuple[bytes, dict[str, Any]]:
     before = predict(source.folded, source.calibration)
     # After quantisation-aware training the rounded weights are the right ones, and their shift was learned.
@@ -271,16 +279,21 @@ def _by_ranges(
     return _nearest(tried)
 
 
-def _by_share(source: Source, recipe: Quantization) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    order = by_stretch(source.folded, source.calibration)
+def _by_share(source: PreparedRun, recipe: QuantizationRecipe) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    order = rank_by_activation_outliers(source.folded, source.calibration)
     for share in SHARES:
         kept = np.sort(order[: round(share * len(order))])
         yield convert_keras(source.folded, recipe, source.calibration[kept], source.log), {"calibration_faces": len(kept)}
 
 
-def finish(
-    source: Source, recipe: Quantization, flatbuffer: bytes, details: dict[str, Any], target: Path, bounds: Bounds
-) -> Converted:
+def write_and_check(
+    source: PreparedRun,
+    recipe: QuantizationRecipe,
+    flatbuffer: bytes,
+    details: dict[str, Any],
+    target: Path,
+    bounds: Thresholds,
+) -> ConversionResult:
     """Attach the contract, measure on the held-out faces, judge, and write the file whole under the name it deserves.
 
     Beside it lies a sheet of the faces on which the two models disagree, if there are any.
@@ -293,20 +306,22 @@ def finish(
         after = probabilities(Classifier(path), source.held_out)
         inspection = inspect_model(path)
     contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
-    found = notes(inspection, contract.quantization, outstanding_layers(source.folded))
-    refusals = judge(contract.metrics, bounds, contract, run.labels)
-    problems = explain(refusals, source.before, after, run.labels, found)
+    found = notes(inspection, contract.quantization, outlier_layers(source.folded))
+    refusals = check_thresholds(contract.metrics, bounds, contract, run.labels)
+    problems = diagnose(refusals, source.before, after, run.labels, found)
     contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
     path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
-    with whole_file(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(attach(flatbuffer, contract))
     if not problems:
         rejected = target.with_name(target.name + REJECTED_SUFFIX)
         rejected.unlink(missing_ok=True)
-        sheet_path(rejected).unlink(missing_ok=True)
-    sheet_path(path).unlink(missing_ok=True)
-    write_sheet(sheet_path(path), run.held_out.images, run.held_out.targets, source.before, after, run.labels)
-    return Converted(path, contract, inspection, tuple(problems), () if problems else tuple(found))
+        disagreement_grid_path(rejected).unlink(missing_ok=True)
+    disagreement_grid_path(path).unlink(missing_ok=True)
+    write_disagreement_grid(
+        disagreement_grid_path(path), run.held_out.images, run.held_out.targets, source.before, after, run.labels
+    )
+    return ConversionResult(path, contract, inspection, tuple(problems), () if problems else tuple(found))
 
 
 def _check_same_run(target: Path, run: Run) -> None:
@@ -351,12 +366,14 @@ def load_model(run: Run) -> "keras.Model":
         raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
 
 
-def face_batch(run: Run, faces: Sequence[Picture]) -> npt.NDArray[np.uint8]:
+def face_batch(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:
     """Bring faces to the run's input, uint8 array (n, size, size, 3), RGB."""
     size, resolution = run.facts["image_size"], run.facts["data"]["resolution_px"]
     if not len(faces):
         return np.empty((0, size, size, 3), np.uint8)
-    return np.stack([to_rgb(prepare_face(np.asarray(image).astype(np.uint8, copy=False), size, resolution)) for image in faces])
+    return np.stack(
+        [to_rgb(preprocess_face(np.asarray(image).astype(np.uint8, copy=False), size, resolution)) for image in faces]
+    )
 
 
 def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -377,7 +394,7 @@ def probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.N
 
 
 def run_flatbuffer(
-    source: Source, recipe: Quantization, flatbuffer: bytes, faces: npt.NDArray[np.uint8]
+    source: PreparedRun, recipe: QuantizationRecipe, flatbuffer: bytes, faces: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float32]:
     """Return the probabilities that a flatbuffer without contract gives, float32 array (n, classes)."""
     with TemporaryDirectory() as folder:
@@ -386,11 +403,11 @@ def run_flatbuffer(
         return probabilities(Classifier(path), faces)
 
 
-def _quantizer_version(recipe: Quantization) -> dict[str, str]:
+def _quantizer_version(recipe: QuantizationRecipe) -> dict[str, str]:
     return {"quantizer": f"ai-edge-quantizer {version('ai-edge-quantizer')}"} if recipe.quantizer == "ai-edge" else {}
 
 
-def _contract(source: Source, recipe: Quantization, details: dict[str, Any]) -> Contract:
+def _contract(source: PreparedRun, recipe: QuantizationRecipe, details: dict[str, Any]) -> Contract:
     import tensorflow as tf
 
     facts = source.run.facts

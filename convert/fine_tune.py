@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.convert.compare import kl_divergence
-from fer_edge.convert.tf_keras_twin import import_tf_keras, make_twin, take_weights
+from fer_edge.convert.tf_keras_copy import copy_weights_back, import_tf_keras, to_tf_keras
 
 if TYPE_CHECKING:
     import keras
@@ -105,7 +105,7 @@ def fine_tune(
     tf_keras = import_tf_keras()
     optimization = _import_optimization()
     tf_keras.utils.set_random_seed(plan.seed)
-    twin = make_twin(folded)
+    twin = to_tf_keras(folded)
     student, callbacks = _student(optimization, twin, plan, faces)
     steps = -(-len(faces) // plan.batch)
     schedule = tf_keras.optimizers.schedules.CosineDecay(plan.learning_rate, steps * plan.epochs)
@@ -119,11 +119,11 @@ def fine_tune(
             "Train the float model longer, or ask for less"
         )
     if plan.kind == "pruned":
-        return take_weights(optimization.sparsity.keras.strip_pruning(student).get_layer, folded)
+        return copy_weights_back(optimization.sparsity.keras.strip_pruning(student).get_layer, folded)
     if plan.kind == "clustered":
-        return take_weights(optimization.clustering.keras.strip_clustering(student).get_layer, folded)
+        return copy_weights_back(optimization.clustering.keras.strip_clustering(student).get_layer, folded)
     layers = {layer.name.removeprefix("quant_"): layer for layer in student.layers}
-    return take_weights(layers.__getitem__, folded)
+    return copy_weights_back(layers.__getitem__, folded)
 
 
 def _import_optimization() -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.edge_runtime.contract import TFLITE_IDENTIFIER
+from fer_edge.artifacts.contract import TFLITE_IDENTIFIER
 
 SIGNATURE = "serving_default"
 BUFFER_ALIGNMENT = 16  # bytes

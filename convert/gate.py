@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.contract import Contract
 from fer_edge.convert.inspect_model import Inspection
-from fer_edge.edge_runtime.contract import Contract
 
 # DenseNet121 unfolded leaves 62; a residual network's own additions come without the multiplications.
 MANY_MULTIPLICATIONS = 8
@@ -20,7 +20,7 @@ FLOAT_HEAD = Counter(DEQUANTIZE=1, FULLY_CONNECTED=1, SOFTMAX=1, QUANTIZE=1)
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Thresholds:
     """What a conversion may cost.
 
     Attributes:
@@ -43,19 +43,21 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Issue:
     """One reason to refuse a model.
 
     Attributes:
         cause: What is wrong, with the value and the bound.
-        advice: What to try next.
+        remedy: What to try next.
     """
 
     cause: str
-    advice: str
+    remedy: str
 
 
-def judge(metrics: Mapping[str, Any], bounds: Bounds, contract: Contract, run_labels: Sequence[str]) -> list[Problem]:
+def check_thresholds(
+    metrics: Mapping[str, Any], bounds: Thresholds, contract: Contract, run_labels: Sequence[str]
+) -> list[Issue]:
     """Return the reasons to refuse a converted model, none where it is right.
 
     A fall of a single face never counts: a share of few faces cannot be measured finer. Custom operators need no reason here:
@@ -70,18 +72,18 @@ def judge(metrics: Mapping[str, Any], bounds: Bounds, contract: Contract, run_la
     problems = []
     if tuple(contract.labels) != tuple(run_labels):
         problems.append(
-            Problem(
+            Issue(
                 f"the labels inside the file are permuted or others: {', '.join(contract.labels)}; "
                 f"the run's are {', '.join(run_labels)}",
                 "convert the run again",
             )
         )
     if not np.isfinite(metrics["largest_difference"]):
-        problems.append(Problem("the file answers with values that are not finite", "convert with --float32, and train again"))
+        problems.append(Issue("the file answers with values that are not finite", "convert with --float32, and train again"))
     costs = list(_costs(metrics, bounds))
     if costs:
-        advice = _advice(contract.quantization)
-        problems += [Problem(cost, advice) for cost in costs]
+        remedy = _advice(contract.quantization)
+        problems += [Issue(cost, remedy) for cost in costs]
         problems += _likely_causes(metrics)
     return problems
 
@@ -103,7 +105,7 @@ def _advice(quantization: Mapping[str, Any]) -> str:
     return "try --keep-float auto, or --qat --data DATA, or --calibrate-from faces of your own camera"
 
 
-def _costs(metrics: Mapping[str, Any], bounds: Bounds) -> "list[str]":
+def _costs(metrics: Mapping[str, Any], bounds: Thresholds) -> "list[str]":
     faces, found = metrics["faces"], []
 
     def lost(before: float, after: float, count: int, points: float) -> bool:
@@ -130,7 +132,7 @@ def _costs(metrics: Mapping[str, Any], bounds: Bounds) -> "list[str]":
     return found
 
 
-def _likely_causes(metrics: Mapping[str, Any]) -> list[Problem]:
+def _likely_causes(metrics: Mapping[str, Any]) -> list[Issue]:
     before, after = metrics["label_entropy_before"], metrics["label_entropy_after"]
     if after >= COLLAPSED_ENTROPY * before:
         return []
@@ -138,7 +140,7 @@ def _likely_causes(metrics: Mapping[str, Any]) -> list[Problem]:
     most = max(predicted, key=predicted.__getitem__)
     share = 100 * predicted[most] / metrics["faces"]
     return [
-        Problem(
+        Issue(
             f"the predictions collapse onto few classes: {share:.0f} % {most} "
             f"(entropy of the labels {before:.2f} to {after:.2f})",
             "look at the calibration faces: too few, too much alike, or scaled",
@@ -146,17 +148,17 @@ def _likely_causes(metrics: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def explain(
-    problems: Sequence[Problem],
+def diagnose(
+    problems: Sequence[Issue],
     before: npt.NDArray[np.float32],
     after: npt.NDArray[np.float32],
     labels: Sequence[str],
-    found: Sequence[Problem],
-) -> list[Problem]:
+    found: Sequence[Issue],
+) -> list[Issue]:
     """Return the reasons to refuse a model with their likely causes behind them; none where there is no reason.
 
     Args:
-        problems: From judge.
+        problems: From check_thresholds.
         before: float32 array (n, classes), of the Keras model.
         after: float32 array (n, classes), of the .tflite file.
         labels: Label names in output order.
@@ -168,7 +170,7 @@ def explain(
     return [*problems, *([order] if order else []), *found]
 
 
-def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: Sequence[str]) -> Problem | None:
+def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: Sequence[str]) -> Issue | None:
     """Find out whether the outputs are the right ones in another order.
 
     Args:
@@ -187,18 +189,16 @@ def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32],
     if table[rows, columns].sum() < 0.9 * len(before) or np.trace(table) >= 0.9 * len(before):
         return None
     swapped = ", ".join(f"{labels[r]} as {labels[c]}" for r, c in zip(rows, columns, strict=True) if r != c and table[r, c])
-    return Problem(
-        f"the outputs stand in another order than the labels: {swapped}", "convert the run again, and permute nothing"
-    )
+    return Issue(f"the outputs stand in another order than the labels: {swapped}", "convert the run again, and permute nothing")
 
 
-def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: Mapping[str, float]) -> list[Problem]:
+def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: Mapping[str, float]) -> list[Issue]:
     """Return what makes a model slow or inexact, as likely causes where it is refused.
 
     Args:
         inspection: The inside of the file.
         quantization: The recipe it was made by, as the contract has it.
-        outstanding: From outstanding_layers.
+        outstanding: From outlier_layers.
     """
     found = []
     integer = quantization["interface"] == "uint8" and not quantization["keep_float"]
@@ -207,11 +207,11 @@ def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: 
         floats -= FLOAT_HEAD
     if integer and floats:
         names = ", ".join(f"{count} {name}" for name, count in floats.items())
-        found.append(Problem(f"operators that are not integer: {names}", "it is slower than it could be"))
+        found.append(Issue(f"operators that are not integer: {names}", "it is slower than it could be"))
     counts = inspection.operators
     if min(counts.get("MUL", 0), counts.get("ADD", 0)) >= MANY_MULTIPLICATIONS:
         found.append(
-            Problem(
+            Issue(
                 f"batch normalisation before a convolution stays behind as {counts['MUL']} MUL and {counts['ADD']} ADD, "
                 "which round twice",
                 "fold it into depthwise convolutions, as fer-edge convert does",
@@ -223,7 +223,7 @@ def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: 
         more = f" and {len(outstanding) - len(largest)} more" if len(outstanding) > len(largest) else ""
         options = " ".join(f"--keep-float {name}" for name in largest)
         found.append(
-            Problem(
+            Issue(
                 f"layers whose weights are larger than the median layer's: {told}{more}",
                 "train again with weight decay" + (f", or {options}" if quantization.get("head") == "float32" else ""),
             )

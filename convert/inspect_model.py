@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Measured on the five trained networks: the layer with the largest weights has at most 30 times those of the median layer, 138
 # times once channels are equalised (a depthwise layer of MobileNetV2).
-STANDING_OUT = 300.0
+OUTLIER_RATIO = 300.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def _partitions(content: bytes) -> int | None:
         return None
 
 
-def outstanding_layers(model: "keras.Model") -> dict[str, float]:
-    """Return layers whose largest weight is more than STANDING_OUT times that of the median layer, with that factor.
+def outlier_layers(model: "keras.Model") -> dict[str, float]:
+    """Return layers whose largest weight is more than OUTLIER_RATIO times that of the median layer, with that factor.
 
     The last layer is left out: int8 files compute it in float. So are depthwise convolutions of 1 x 1 pixels: with one weight
     and one scale per channel, each is exact however large it is.
@@ -77,7 +77,7 @@ def outstanding_layers(model: "keras.Model") -> dict[str, float]:
     median = float(np.median(inner)) if inner else 0.0
     if not median:
         return {}
-    return {name: value / median for name, value in largest.items() if value / median > STANDING_OUT}
+    return {name: value / median for name, value in largest.items() if value / median > OUTLIER_RATIO}
 
 
 def _one_weight_a_channel(layer: "keras.Layer") -> bool:

@@ -7,8 +7,8 @@ import io
 import zipfile
 from typing import Any
 
+from fer_edge.artifacts.contract import CONTRACT_FILE, LABELS_FILE, Contract
 from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
-from fer_edge.edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, Contract
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"

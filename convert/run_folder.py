@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.pictures import Picture
+from fer_edge.edge_runtime.images import Image
 
 MODEL_FILE = "model.keras"
 RUN_FILE = "run.json"
@@ -28,7 +28,7 @@ class StoredFaces:
         targets: int64 array (n,), indices into the run's labels.
     """
 
-    images: tuple[Picture, ...]
+    images: tuple[Image, ...]
     targets: npt.NDArray[np.int64]
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from fer_edge.convert import ai_edge
 from fer_edge.convert.compare import kl_divergence
-from fer_edge.convert.convert_run import Source, float_flatbuffer, measure_candidate, predict, quantize, run_flatbuffer
-from fer_edge.convert.gate import Bounds
-from fer_edge.convert.recipes import Quantization
+from fer_edge.convert.convert_run import PreparedRun, float_flatbuffer, measure_candidate, predict, quantize, run_flatbuffer
+from fer_edge.convert.gate import Thresholds
+from fer_edge.convert.quantization_recipes import QuantizationRecipe
 
 if TYPE_CHECKING:
     import keras
@@ -28,10 +28,10 @@ Progress = Callable[[int, int], None]
 class _Probe:
     """Int8 models of a run with this or that layer in float, compared with Keras on its calibration faces."""
 
-    source: Source
-    recipe: Quantization
+    source: PreparedRun
+    recipe: QuantizationRecipe
     float_model: bytes
-    ranges: ai_edge.Ranges
+    ranges: ai_edge.ActivationRanges
     covered_percent: float
     corrected: bool
 
@@ -47,7 +47,7 @@ class _Probe:
 
 
 def find_keep_float(
-    source: Source, recipe: Quantization, bounds: Bounds, progress: Progress | None = None
+    source: PreparedRun, recipe: QuantizationRecipe, bounds: Thresholds, progress: Progress | None = None
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """Find the cheapest set of layers in float with which int8 answers like Keras on the calibration faces.
 
@@ -66,7 +66,7 @@ def find_keep_float(
         (mean divergence in nats), largest first.
     """
     float_model = float_flatbuffer(source)
-    ranges = ai_edge.measure_ranges(float_model, source.calibration)
+    ranges = ai_edge.calibrate(float_model, source.calibration)
     chosen = quantize(source, recipe, float_model, ranges)[1]
     probe = _Probe(source, recipe, float_model, ranges, chosen["ranges_cover_percent"], chosen["biases_corrected"])
     before = predict(source.folded, source.calibration)

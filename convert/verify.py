@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from fer_edge.convert.compare import compare
 from fer_edge.convert.convert_run import face_batch, load_model, predict, prepare, probabilities
-from fer_edge.convert.gate import Bounds, Problem, explain, judge, notes
-from fer_edge.convert.inspect_model import Inspection, inspect_model, outstanding_layers
+from fer_edge.convert.gate import Issue, Thresholds, check_thresholds, diagnose, notes
+from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
 from fer_edge.convert.run_folder import Run
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.pictures import Picture
+from fer_edge.edge_runtime.images import Image
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Verification:
 
     metrics: dict[str, Any]
     inspection: Inspection
-    problems: tuple[Problem, ...]
-    notes: tuple[Problem, ...]
+    problems: tuple[Issue, ...]
+    notes: tuple[Issue, ...]
     before: npt.NDArray[np.float32]
     after: npt.NDArray[np.float32]
 
 
-def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray[np.int64], bounds: Bounds) -> Verification:
+def verify(model: Path, run: Run, faces: Sequence[Image], targets: npt.NDArray[np.int64], bounds: Thresholds) -> Verification:
     """Measure a .tflite file and the Keras model of a run on the same faces, and judge the file.
 
     Args:
@@ -66,9 +66,9 @@ def verify(model: Path, run: Run, faces: Sequence[Picture], targets: npt.NDArray
     inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
     # A fine-tuned file was made from other weights than the run's.
     tuned = contract.quantization["fine_tuning"] is not None
-    found = notes(inspection, contract.quantization, {} if tuned else outstanding_layers(prepare(run, keras_model)))
+    found = notes(inspection, contract.quantization, {} if tuned else outlier_layers(prepare(run, keras_model)))
     if contract.source_digest != run.facts["model_digest"]:
-        found.append(Problem(f"the file was not made from the model in {run.folder}", "verify it against its own run"))
-    refusals = judge(metrics, bounds, contract, run.labels)
-    problems = explain(refusals, before, after, run.labels, found)
+        found.append(Issue(f"the file was not made from the model in {run.folder}", "verify it against its own run"))
+    refusals = check_thresholds(metrics, bounds, contract, run.labels)
+    problems = diagnose(refusals, before, after, run.labels, found)
     return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), before, after)

@@ -7,11 +7,11 @@ are used, TensorFlow never.
 if __name__ != "fer_edge.edge_runtime":
     raise ImportError(f"import fer_edge.edge_runtime, not {__name__}: install the project with pip install -e .")
 
+from fer_edge.artifacts.contract import CANONICAL_LABELS, Contract, CropConvention, read_contract
 from fer_edge.edge_runtime.classify import Classifier, Prediction
-from fer_edge.edge_runtime.contract import CANONICAL_LABELS, Contract, CropConvention, read_contract
-from fer_edge.edge_runtime.live import stream
-from fer_edge.edge_runtime.pipeline import LabelledFace, LabelledFrame, Pipeline
-from fer_edge.edge_runtime.smooth import Smoothing
+from fer_edge.edge_runtime.live.pipeline import LabelledFace, LabelledFrame, Pipeline
+from fer_edge.edge_runtime.live.smoothing import Smoothing
+from fer_edge.edge_runtime.live.stream import stream
 
 __all__ = [
     "CANONICAL_LABELS",

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy import ndarray
 
-from fer_edge.edge_runtime.contract import ModelError, check_tflite, read_contract
-from fer_edge.edge_runtime.crop import prepare_face, to_rgb
+from fer_edge.artifacts.contract import ModelError, check_tflite, read_contract
+from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
 from fer_edge.edge_runtime.find_model import find_model
-from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_memory
-from fer_edge.edge_runtime.pictures import Picture
+from fer_edge.edge_runtime.images import Image
+from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
 
 UINT8 = np.dtype(np.uint8)
 RAW_BYTES = (1.0, 0)  # scale and zero point of an input that takes a camera's bytes as they are
@@ -78,14 +78,14 @@ class Classifier:
                 f"{path} does not take raw bytes: its input quantisation is {inputs['quantization']}, not {RAW_BYTES}. "
                 "Convert the run again"
             )
-        self._face = tensor_memory(self.interpreter, inputs["index"])[0]
-        self._answer = memoryview(tensor_memory(self.interpreter, outputs["index"])[0])
+        self._face = tensor_view(self.interpreter, inputs["index"])[0]
+        self._answer = memoryview(tensor_view(self.interpreter, outputs["index"])[0])
         scale, zero_point = outputs["quantization"]
         # One look-up replaces the arithmetic: a quantised output has 256 values only.
         table = np.float32(scale) * (np.arange(256, dtype=np.float32) - np.float32(zero_point))
         self._dequantized: list[float] | None = table.tolist() if outputs["dtype"] == np.uint8 else None
 
-    def probabilities(self, face: Picture) -> npt.NDArray[np.float32]:
+    def probabilities(self, face: Image) -> npt.NDArray[np.float32]:
         """Classify one face crop.
 
         Args:
@@ -99,7 +99,7 @@ class Classifier:
         """
         return np.array(self._predict(face).probabilities, np.float32)
 
-    def predict(self, faces: Picture | Sequence[Picture]) -> list[Prediction]:
+    def predict(self, faces: Image | Sequence[Image]) -> list[Prediction]:
         """Classify one face crop or several.
 
         Args:
@@ -116,11 +116,11 @@ class Classifier:
             return [self._predict(faces)]
         return [self._predict(face) for face in ((faces,) if faces is None else faces)]
 
-    def _predict(self, face: Picture) -> Prediction:
+    def _predict(self, face: Image) -> Prediction:
         # Right after an inference the caches are cold, and each call into another part of Python or numpy takes microseconds:
         # hence few of them, and none that makes an array.
         if not (type(face) is ndarray and face.dtype is UINT8 and face.shape == self._shape):
-            face = to_rgb(prepare_face(face, self.contract.image_size, self.contract.crop.training_resolution_px))
+            face = to_rgb(preprocess_face(face, self.contract.image_size, self.contract.crop.training_resolution_px))
         self._face[...] = face
         self.interpreter.invoke()
         answer = self._answer.tolist()

@@ -5,18 +5,18 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import BoxTransform, CropConvention
-from fer_edge.edge_runtime.pictures import Picture, import_cv2
+from fer_edge.artifacts.contract import BoxTransform, CropConvention
+from fer_edge.edge_runtime.images import Image, import_cv2
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
 Eyes = tuple[tuple[float, float], tuple[float, float]]  # (x, y) of two eyes, the one further left first
 
 # Training faces are upright within a few degrees. Turning costs an interpolation, so small angles stay as they are.
-LEAST_TURN_DEGREES = 5.0
-MOST_TURN_DEGREES = 45.0  # beyond, the eyes were misread more often than a head was so tilted
+MIN_ROLL_DEGREES = 5.0
+MAX_ROLL_DEGREES = 45.0  # beyond, the eyes were misread more often than a head was so tilted
 
 
-def prepare_face(face: Picture, image_size: int, training_resolution_px: int) -> Picture:
+def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -> Image:
     """Bring a face crop to the network's input size, as every stage from training to the camera does it.
 
     A crop larger than the training faces is first brought down to their resolution by area averaging, so that it is
@@ -37,7 +37,7 @@ def prepare_face(face: Picture, image_size: int, training_resolution_px: int) ->
     if face.shape[0] == image_size and face.shape[1] == image_size and image_size >= training_resolution_px:
         return face
     cv2 = import_cv2()
-    face = _soften(face, training_resolution_px)
+    face = _downscale_to_training_resolution(face, training_resolution_px)
     if face.shape[:2] != (image_size, image_size):
         shrinks = image_size < min(face.shape[:2])
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -45,12 +45,12 @@ def prepare_face(face: Picture, image_size: int, training_resolution_px: int) ->
     return np.asarray(face, np.uint8)
 
 
-def to_rgb(face: Picture) -> Picture:
+def to_rgb(face: Image) -> Image:
     """Return a face as (height, width, 3): a grey one with three equal channels."""
     return np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
 
 
-def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention, eyes: Eyes | None = None) -> Picture:
+def crop_face(picture: Image, box: Box, detector: str, crop: CropConvention, eyes: Eyes | None = None) -> Image:
     """Cut a square face out of a picture by the contract's convention.
 
     What lies outside the picture is filled with its border pixels.
@@ -76,27 +76,27 @@ def crop_face(picture: Picture, box: Box, detector: str, crop: CropConvention, e
     transform = crop.box_transforms[detector]
     x, y, width, height = box
     side = max(1, round(max(width, height) * transform.scale))
-    angle = tilt_degrees(eyes) if eyes else 0.0
-    if LEAST_TURN_DEGREES <= abs(angle) <= MOST_TURN_DEGREES:
-        return _turned(picture, box, side, transform, angle, crop.training_resolution_px)
+    angle = roll_degrees(eyes) if eyes else 0.0
+    if MIN_ROLL_DEGREES <= abs(angle) <= MAX_ROLL_DEGREES:
+        return _crop_aligned(picture, box, side, transform, angle, crop.training_resolution_px)
     left = round(x + width * (0.5 + transform.shift_x) - side / 2)
     top = round(y + height * (0.5 + transform.shift_y) - side / 2)
     if left >= 0 and top >= 0 and left + side <= picture.shape[1] and top + side <= picture.shape[0]:
-        return _soften(picture[top : top + side, left : left + side], crop.training_resolution_px)
+        return _downscale_to_training_resolution(picture[top : top + side, left : left + side], crop.training_resolution_px)
     rows = _clamped_range(top, side, picture.shape[0])
     columns = _clamped_range(left, side, picture.shape[1])
-    return _soften(np.ascontiguousarray(picture[rows][:, columns]), crop.training_resolution_px)
+    return _downscale_to_training_resolution(np.ascontiguousarray(picture[rows][:, columns]), crop.training_resolution_px)
 
 
-def tilt_degrees(eyes: Eyes) -> float:
+def roll_degrees(eyes: Eyes) -> float:
     """Return by how much the line from the left eye to the right one falls, degrees; 0 is upright."""
     (left_x, left_y), (right_x, right_y) = eyes
     return math.degrees(math.atan2(right_y - left_y, right_x - left_x))
 
 
-def _turned(
-    picture: Picture, box: Box, side: int, transform: BoxTransform, angle: float, training_resolution_px: int
-) -> Picture:
+def _crop_aligned(
+    picture: Image, box: Box, side: int, transform: BoxTransform, angle: float, training_resolution_px: int
+) -> Image:
     """Cut a tilted face so that it stands upright: the transform's shift turns with it."""
     cv2 = import_cv2()
     x, y, width, height = box
@@ -114,10 +114,10 @@ def _turned(
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     turned = cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return _soften(np.asarray(turned, np.uint8), training_resolution_px)
+    return _downscale_to_training_resolution(np.asarray(turned, np.uint8), training_resolution_px)
 
 
-def _soften(face: Picture, training_resolution_px: int) -> Picture:
+def _downscale_to_training_resolution(face: Image, training_resolution_px: int) -> Image:
     """Bring a face that is larger than the training faces down to their resolution."""
     if min(face.shape[:2]) <= training_resolution_px:
         return face
@@ -126,7 +126,7 @@ def _soften(face: Picture, training_resolution_px: int) -> Picture:
     return np.asarray(cv2.resize(face, side, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def check_face(face: Picture) -> None:
+def check_face(face: Image) -> None:
     """Check that an array is a picture of bytes.
 
     Raises:

@@ -20,8 +20,8 @@ def find_model(model: str | Path | None = None) -> Path:
         FileNotFoundError: If there is no such model.
     """
     if model is None:
-        return _newest(OWN_MODELS) or shipped_models()[DEFAULT_NETWORK]
-    path = shipped_or_path(model)
+        return _newest(OWN_MODELS) or bundled_models()[DEFAULT_NETWORK]
+    path = resolve_model(model)
     if path.is_dir():
         newest = _newest(path)
         if newest is None:
@@ -30,23 +30,23 @@ def find_model(model: str | Path | None = None) -> Path:
     if not path.exists():
         raise FileNotFoundError(
             f"no model file '{model}'. Make one: fer-edge convert RUN --int8; or take one that comes with fer-edge: "
-            f"{', '.join(shipped_models())}"
+            f"{', '.join(bundled_models())}"
         )
     return path
 
 
-def shipped_models() -> dict[str, Path]:
+def bundled_models() -> dict[str, Path]:
     """Return the models that are part of the installed package, by the names of their networks."""
     return {path.name.partition("_fer2013")[0]: path for path in sorted(SHIPPED.glob("*_fer2013_int8.tflite"))}
 
 
-def shipped_or_path(source: str | Path) -> Path:
+def resolve_model(source: str | Path) -> Path:
     """Return the model that comes with fer-edge where ``source`` is its network's name and nothing else is called so.
 
     Anything else comes back as it is, whether it exists or not.
     """
     path = Path(source)
-    return path if path.exists() else shipped_models().get(str(source), path)
+    return path if path.exists() else bundled_models().get(str(source), path)
 
 
 def _newest(folder: Path) -> Path | None:

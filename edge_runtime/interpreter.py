@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import ModelError
+from fer_edge.artifacts.contract import ModelError
 
 PACKAGES = ("ai_edge_litert", "tflite_runtime")
 STDERR_LOCK = threading.Lock()
@@ -72,14 +72,14 @@ def make_interpreter(**arguments: Any) -> Any:
         ValueError, RuntimeError: What the interpreter raises at a model that it cannot run.
     """
     _, interpreter_class = find_interpreter()
-    with without_stderr():
+    with suppress_stderr():
         interpreter = interpreter_class(**arguments)
         interpreter.allocate_tensors()
     return interpreter
 
 
 @contextlib.contextmanager
-def without_stderr() -> Iterator[None]:
+def suppress_stderr() -> Iterator[None]:
     """Drop what the whole process prints to standard error, C++ included, while the block runs. What fails raises still."""
     with STDERR_LOCK:
         try:
@@ -98,7 +98,7 @@ def without_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def tensor_memory(interpreter: Any, index: int) -> npt.NDArray[Any]:
+def tensor_view(interpreter: Any, index: int) -> npt.NDArray[Any]:
     """Return a tensor's own memory as an array: what is written there is what the interpreter reads, and the other way round.
 
     The interpreter's own calls copy through arrays made anew. Right after an inference the caches are cold, and then each such

@@ -8,20 +8,20 @@ import pytest
 from click.testing import CliRunner
 
 import fer_edge
-from fer_edge.convert.convert_run import convert_run, open_source
-from fer_edge.convert.gate import Bounds
-from fer_edge.convert.recipes import find_recipe
+from fer_edge.convert.convert_run import convert_run, prepare_run
+from fer_edge.convert.gate import Thresholds
+from fer_edge.convert.quantization_recipes import find_recipe
 from fer_edge.convert.run_folder import read_run
-from fer_edge.edge_runtime.pictures import write_picture
+from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
-from fer_edge.train.faces import Faces
+from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.fit import make_plan, train_run
 from fer_edge.train.recipes import RECIPES
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
 
 # A network of two epochs is near chance: what int8 does to it says nothing.
-ANYTHING = Bounds(accuracy_points=100, recall_points=100, agreement_percent=0)
+ANYTHING = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 
@@ -48,7 +48,7 @@ def run_folder(tmp_path_factory, faces):
 
 @pytest.fixture(scope="session")
 def source(run_folder, tmp_path_factory):
-    return open_source(read_run(run_folder), tmp_path_factory.mktemp("models"))
+    return prepare_run(read_run(run_folder), tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +88,7 @@ def make_faces(labels, targets, subjects=None, parts=None, images=None):
     """Return a tiny dataset; its pictures are all different unless given."""
     count = len(targets)
     pictures = images or [np.full((4, 4), number, np.uint8) for number in range(count)]
-    return Faces(
+    return FaceDataset(
         name="tiny",
         labels=tuple(labels),
         ids=tuple(f"face{number}" for number in range(count)),
@@ -104,7 +104,7 @@ def write_class_folders(root, classes, count=3, side=8):
     rng = np.random.default_rng(0)
     for name in classes:
         for number in range(count):
-            write_picture(root / name / f"{number}.png", rng.integers(0, 256, (side, side), np.uint8))
+            write_image(root / name / f"{number}.png", rng.integers(0, 256, (side, side), np.uint8))
     return root
 
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from fer_edge.edge_runtime.camera import CameraError
+from fer_edge.artifacts.contract import CropConvention
+from fer_edge.edge_runtime.cameras.camera import CameraError
+from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Prediction
-from fer_edge.edge_runtime.contract import CropConvention
-from fer_edge.edge_runtime.detect import Detection
-from fer_edge.edge_runtime.frame import Frame
-from fer_edge.edge_runtime.pipeline import LabelledFace, LabelledFrame
+from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.live.pipeline import LabelledFace, LabelledFrame
 
 LABELS = ("angry", "happy", "sad")
 
@@ -23,9 +23,9 @@ class FakeCamera:
     order = "rgb"
     frames_per_second = 30.0
 
-    def __init__(self, script, reopens=True):
+    def __init__(self, script, reconnects=True):
         self.script = list(script)
-        self.reopens = reopens
+        self.reconnects = reconnects
         self.opened = self.closed = 0
 
     def open(self):
@@ -35,7 +35,7 @@ class FakeCamera:
 
     def read(self):
         if not self.script:
-            self.reopens = False
+            self.reconnects = False
             return None
         return self.script.pop(0)
 
@@ -47,7 +47,7 @@ class FakeDetector:
     """Finds the same faces in every picture."""
 
     name = "haar"
-    reads_grey = True
+    needs_gray = True
 
     def __init__(self, *boxes):
         self.boxes = boxes or ((10, 10, 40, 40),)
@@ -107,13 +107,20 @@ def textured(seed=0, width=160, height=120):
     return cv2.cvtColor(cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
 
 
-def frame(number=0, value=128, captured_s=None, width=64, height=64):
-    return Frame("fake", number, picture(value, width, height), captured_s=captured_s, time=captured_s, frames_per_second=10.0)
+def frame(number=0, value=128, capture_time_s=None, width=64, height=64):
+    return Frame(
+        "fake",
+        number,
+        picture(value, width, height),
+        capture_time_s=capture_time_s,
+        time=capture_time_s,
+        frames_per_second=10.0,
+    )
 
 
-def labelled(number=0, value=128, happy=0.9, captured_s=None, width=64, height=64):
+def labelled(number=0, value=128, happy=0.9, capture_time_s=None, width=64, height=64):
     face = LabelledFace((10, 10, 20, 20), prediction(happy), 1)
-    return LabelledFrame(frame(number, value, captured_s, width, height), (face,))
+    return LabelledFrame(frame(number, value, capture_time_s, width, height), (face,))
 
 
 def lost():

@@ -5,12 +5,12 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.train.average import average_ends, measure_norms
 from fer_edge.train.evaluate import keras_probabilities
 from fer_edge.train.fit import CHECKPOINT_FILE, StoppedError, _optimizer, make_plan, train_run
 from fer_edge.train.networks import build_network
-from fer_edge.train.recipes import RECIPES, with_settings
+from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.splits import make_split
+from fer_edge.train.weight_averaging import average_snapshots, update_bn
 
 
 def test_the_rate_begins_again_with_each_cycle():
@@ -18,7 +18,7 @@ def test_the_rate_begins_again_with_each_cycle():
         optimizer.iterations.assign(step)
         return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
-    cycles, once = (_optimizer(with_settings(RECIPES["edge"], [f"cycles={count}"]), 100 * count) for count in (4, 1))
+    cycles, once = (_optimizer(override(RECIPES["edge"], [f"cycles={count}"]), 100 * count) for count in (4, 1))
     rates = {step: rate(cycles, step) for step in (0, 5, 50, 99, 100, 205, 350, 399)}
     alone = {step: rate(once, step) for step in (0, 5, 50, 99)}
     assert list(rates.values()) == [alone[step % 100] for step in rates]
@@ -28,7 +28,7 @@ def test_the_rate_begins_again_with_each_cycle():
 
 def test_a_mean_over_cycles_takes_the_place_of_a_moving_average():
     assert _optimizer(RECIPES["edge"], 10_000).use_ema
-    assert not _optimizer(with_settings(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema
+    assert not _optimizer(override(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema
 
 
 def test_norms_take_the_mean_and_variance_of_what_they_are_given():
@@ -37,7 +37,7 @@ def test_norms_take_the_mean_and_variance_of_what_they_are_given():
     dropout = keras.layers.Dropout(0.5)  # would make the variance of what it lets through larger
     model = keras.Model(face, norm(dropout(face)))
     images = np.random.default_rng(0).integers(0, 255, (256, 8, 8, 1), np.uint8)
-    measure_norms(model, images)
+    update_bn(model, images)
     assert np.asarray(norm.moving_mean) == pytest.approx(np.full(3, images.mean()), rel=1e-4)
     assert np.asarray(norm.moving_variance) == pytest.approx(np.full(3, images.var()), rel=1e-2)  # the mean of two batches
     assert (norm.momentum, dropout.rate) == (0.9, 0.5)
@@ -57,7 +57,7 @@ def test_validation_says_how_many_ends_are_averaged(faces):
     error = [np.random.default_rng(0).standard_normal(value.shape).astype(np.float32) for value in good]
     apart = [[value + sign * wrong for value, wrong in zip(good, error, strict=True)] for sign in (1, -1)]
     opposite = [-5 * value for value in good]
-    assert average_ends(model, [opposite, *apart], plain, make_split(faces, "subject", seed=1)) == 2
+    assert average_snapshots(model, [opposite, *apart], plain, make_split(faces, "subject", seed=1)) == 2
     for kept, value in zip(model.get_weights(), good, strict=True):
         assert kept == pytest.approx(value, abs=1e-4)
 
@@ -68,12 +68,12 @@ def test_one_end_is_kept_as_it_is(run_folder, faces):
     before = keras_probabilities(trained, faces.take(split.test), faces.resolution_px)
     end = trained.get_weights()
     other = build_network("cnn", 32, len(faces.labels))
-    assert average_ends(other, [end], faces, split) == 1
+    assert average_snapshots(other, [end], faces, split) == 1
     assert keras_probabilities(other, faces.take(split.test), faces.resolution_px) == pytest.approx(before, abs=1e-5)
 
 
 def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
-    recipe = with_settings(RECIPES["edge"], ["cycles=3"])
+    recipe = override(RECIPES["edge"], ["cycles=3"])
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
     with pytest.raises(StoppedError, match="stopped after epoch 1 of 3"):
@@ -88,8 +88,8 @@ def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
 
 def test_cycles_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"cycles must be at least 1\. Received: 0"):
-        with_settings(RECIPES["edge"], ["cycles=0"])
+        override(RECIPES["edge"], ["cycles=0"])
     with pytest.raises(ValueError, match=r"a constant rate has no cycles; set schedule=cosine\. Received: cycles=2"):
-        with_settings(RECIPES["paper"], ["cycles=2"])
+        override(RECIPES["paper"], ["cycles=2"])
     with pytest.raises(ValueError, match=r"cnn: 5 epochs cannot be divided into 2 equal cycles.*for example 6"):
-        make_plan("cnn", with_settings(RECIPES["edge"], ["cycles=2"]), epochs=5)
+        make_plan("cnn", override(RECIPES["edge"], ["cycles=2"]), epochs=5)

@@ -3,11 +3,8 @@ import json
 import pytest
 
 from fer_edge.benchmarks import environment
-from fer_edge.benchmarks.measure import measure_model
-from fer_edge.benchmarks.overhead import measure_overhead
-from fer_edge.benchmarks.protocol import Protocol, time_runs
-from fer_edge.benchmarks.record import append_records, derive_row, read_records
-from fer_edge.benchmarks.report import (
+from fer_edge.benchmarks.latency_records import append_records, derive_row, read_records
+from fer_edge.benchmarks.latency_tables import (
     HEADER,
     as_csv,
     as_json,
@@ -18,6 +15,9 @@ from fer_edge.benchmarks.report import (
     plot_rows,
     precision_markers,
 )
+from fer_edge.benchmarks.measure import measure_model
+from fer_edge.benchmarks.overhead import measure_overhead
+from fer_edge.benchmarks.protocol import Protocol, time_runs
 
 
 class FakeBoard:

@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from fer_edge.edge_runtime.box_transform import derive_box_transform
-from fer_edge.edge_runtime.contract import BoxTransform, CropConvention
+from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.edge_runtime.crop import crop_face
-from fer_edge.edge_runtime.detect import Detection
+from fer_edge.edge_runtime.detectors.box_transform import derive_box_transform
+from fer_edge.edge_runtime.detectors.detector import Detection
 
 
 class TightDetector:
     """Finds the white square inside each face, which is not where the face was cut."""
 
     name = "tight"
-    reads_grey = False
+    needs_gray = False
 
     def detect(self, picture, min_face_px=32, known=None):
         rows, columns = np.nonzero(picture[:, :, 0] > 200)

@@ -2,17 +2,17 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.edge_runtime.calibration_error import calibration_error
+from fer_edge.artifacts.metrics import expected_calibration_error
 from fer_edge.train.networks import build_network
 from fer_edge.train.temperature import apply_temperature, fit_temperature, with_temperature
 
 
 def test_the_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():
     sure = np.array([[0.9, 0.1]] * 10, np.float32)
-    assert calibration_error(sure, np.array([0] * 9 + [1])) == pytest.approx(0, abs=1e-6)
-    assert calibration_error(sure, np.array([0] * 5 + [1] * 5)) == pytest.approx(0.4, abs=1e-6)
+    assert expected_calibration_error(sure, np.array([0] * 9 + [1])) == pytest.approx(0, abs=1e-6)
+    assert expected_calibration_error(sure, np.array([0] * 5 + [1] * 5)) == pytest.approx(0.4, abs=1e-6)
     mixed = np.array([[0.95, 0.05], [0.55, 0.45]], np.float32)
-    assert calibration_error(mixed, np.array([0, 1])) == pytest.approx((0.05 + 0.55) / 2, abs=1e-6)
+    assert expected_calibration_error(mixed, np.array([0, 1])) == pytest.approx((0.05 + 0.55) / 2, abs=1e-6)
 
 
 def test_a_temperature_that_was_put_in_is_found_again():
@@ -24,7 +24,7 @@ def test_a_temperature_that_was_put_in_is_found_again():
     found = fit_temperature(too_sure, targets)
     assert found == pytest.approx(2.0, rel=0.05)
     mended = with_temperature(too_sure, found)
-    assert calibration_error(mended, targets) < 0.02 < calibration_error(too_sure, targets)
+    assert expected_calibration_error(mended, targets) < 0.02 < expected_calibration_error(too_sure, targets)
     assert (mended.argmax(axis=1) == right.argmax(axis=1)).all()
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from live import FakeCamera, lost, picture
 
-from fer_edge.edge_runtime import raspberry, v4l2
-from fer_edge.edge_runtime.camera import CameraError, camera_frames
-from fer_edge.edge_runtime.frame import Frame, frame_bytes, unpack
-from fer_edge.edge_runtime.pictures import reported_rate
-from fer_edge.edge_runtime.raspberry import PiCamera, RpicamVid, without_padding
-from fer_edge.edge_runtime.sources import open_source, read_frames
-from fer_edge.edge_runtime.streams import NetworkStream, RawInput
-from fer_edge.edge_runtime.v4l2 import UsbCamera, why_no_pictures
+from fer_edge.edge_runtime.cameras import raspberry_pi, usb
+from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.frame import Frame, frame_bytes, unpack
+from fer_edge.edge_runtime.cameras.network import NetworkStream, RawInput
+from fer_edge.edge_runtime.cameras.raspberry_pi import PiCamera, RpicamVid, without_padding
+from fer_edge.edge_runtime.cameras.source import open_source, read_frames
+from fer_edge.edge_runtime.cameras.usb import UsbCamera, diagnose_no_frames
+from fer_edge.edge_runtime.images import reported_rate
 
 
 class Stop(threading.Event):
@@ -36,7 +36,7 @@ class Stop(threading.Event):
 def test_a_camera_that_was_unplugged_is_reopened_with_growing_pauses_and_goes_on():
     camera = FakeCamera([picture(1), None, lost(), lost(), lost(), picture(2), None, picture(3)])
     stop, told = Stop(), []
-    frames = list(camera_frames(camera, stop, told.append, pauses_s=(0.5, 1, 2)))
+    frames = list(frames_with_reconnect(camera, stop, told.append, pauses_s=(0.5, 1, 2)))
     assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [1, 2, 3]
     assert [frame.number for frame in frames] == [0, 1, 2]
     assert stop.pauses == [0.5, 1, 2, 2, 0.5]  # a frame starts them afresh
@@ -48,14 +48,14 @@ def test_a_camera_that_was_unplugged_is_reopened_with_growing_pauses_and_goes_on
 def test_a_camera_that_opens_but_gives_nothing_is_not_asked_ever_faster():
     camera = FakeCamera([picture(), None, None, None, picture()])
     stop = Stop()
-    assert len(list(camera_frames(camera, stop, pauses_s=(0.5, 1, 2)))) == 2
+    assert len(list(frames_with_reconnect(camera, stop, pauses_s=(0.5, 1, 2)))) == 2
     assert stop.pauses == [0.5, 1, 2]
 
 
 def test_a_camera_that_never_opened_raises_at_once():
     camera = FakeCamera([lost()])
     with pytest.raises(CameraError, match="it is gone"):
-        list(camera_frames(camera, Stop()))
+        list(frames_with_reconnect(camera, Stop()))
     assert camera.closed == 1
 
 
@@ -68,7 +68,7 @@ def test_stopping_while_a_camera_is_lost_ends_the_frames_and_lets_go_of_it():
         if len(told) == 2:
             stop.set()
 
-    assert len(list(camera_frames(camera, stop, tell))) == 1
+    assert len(list(frames_with_reconnect(camera, stop, tell))) == 1
     assert camera.closed >= 2
 
 
@@ -99,13 +99,13 @@ def test_a_frame_shows_the_same_colours_whatever_the_order_of_its_bytes(order):
 def test_faces_are_cut_from_the_y_plane_as_it_is_where_a_source_gives_yuv():
     pixels = np.arange(36, dtype=np.uint8).reshape(6, 6)  # 4 rows of Y, 2 of U and V
     frame = Frame("x", 0, pixels, "i420")
-    assert np.array_equal(frame.face_pixels, pixels[:4])
-    assert frame.face_pixels.base is not None  # nothing was copied
+    assert np.array_equal(frame.crop_source, pixels[:4])
+    assert frame.crop_source.base is not None  # nothing was copied
 
 
 def test_a_missing_usb_camera_is_told_with_those_that_are_there(monkeypatch):
-    there = [v4l2.VideoDevice(v4l2.Path("/dev/video7"), "Good Cam", True)]
-    monkeypatch.setattr(v4l2, "video_devices", lambda: there)
+    there = [usb.VideoDevice(usb.Path("/dev/video7"), "Good Cam", True)]
+    monkeypatch.setattr(usb, "video_devices", lambda: there)
     with pytest.raises(CameraError, match=r"no camera at /dev/video99.*There is: /dev/video7 \(Good Cam\)") as caught:
         UsbCamera("/dev/video99").open()
     assert caught.value.reason == "missing"
@@ -127,21 +127,21 @@ def busy_ioctl(handle, request, argument):
 
 
 def test_a_busy_usb_camera_names_the_program_that_has_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(v4l2.fcntl, "ioctl", busy_ioctl)
+    monkeypatch.setattr(usb.fcntl, "ioctl", busy_ioctl)
     device = tmp_path / "video0"
     device.touch()
     with device.open() as file, subprocess.Popen(["sleep", "30"], stdin=file) as holder:
-        error = why_no_pictures(device)
+        error = diagnose_no_frames(device)
         holder.kill()
     assert error.reason == "busy"
     assert f"in use by process {holder.pid} (sleep)" in str(error)
 
 
 def test_a_usb_camera_that_another_user_s_program_has_is_busy_too(monkeypatch, tmp_path):
-    monkeypatch.setattr(v4l2.fcntl, "ioctl", busy_ioctl)
+    monkeypatch.setattr(usb.fcntl, "ioctl", busy_ioctl)
     device = tmp_path / "video0"
     device.touch()
-    error = why_no_pictures(device, processes=tmp_path / "nobody")
+    error = diagnose_no_frames(device, processes=tmp_path / "nobody")
     assert error.reason == "busy"
     assert f"another user's program: sudo fuser -v {device} names it" in str(error)
 
@@ -150,7 +150,7 @@ def test_a_program_that_only_has_the_camera_open_does_not_make_it_busy(tmp_path)
     device = tmp_path / "video0"
     device.touch()
     with device.open() as file, subprocess.Popen(["sleep", "30"], stdin=file) as holder:
-        error = why_no_pictures(device)
+        error = diagnose_no_frames(device)
         holder.kill()
     assert error.reason == "failed"
 
@@ -237,7 +237,7 @@ def test_codecs_and_the_raw_side_of_the_pi_camera_are_no_cameras(tmp_path):
     for number, title in enumerate(["bcm2835-codec-decode", "unicam", "HD Webcam", "rp1-cfe-csi2_ch0"]):
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(title + "\n")
-    assert [device.title for device in v4l2.video_devices(tmp_path)] == ["HD Webcam"]
+    assert [device.title for device in usb.video_devices(tmp_path)] == ["HD Webcam"]
 
 
 def picamera2_module(cameras=1, error=None):
@@ -269,7 +269,7 @@ def picamera2_module(cameras=1, error=None):
         def capture_array(self, name, wait=None):
             self.frames -= 1
             if self.frames < 0:
-                assert wait == raspberry.FRAME_S
+                assert wait == raspberry_pi.FRAME_S
                 raise concurrent.futures.TimeoutError
             width, height = self.settings["main"]["size"]
             rows = np.zeros((height * 3 // 2, width + 4), np.uint8)
@@ -381,9 +381,9 @@ def test_auto_takes_the_pi_camera_then_rpicam_then_usb_then_says_what_it_looked_
     program = rpicam(tmp_path, "echo '0 : imx708'")
     assert open_source("auto").camera._program == program
     (tmp_path / "rpicam-vid").unlink()
-    from fer_edge.edge_runtime import sources
+    from fer_edge.edge_runtime.cameras import source as sources
 
-    monkeypatch.setattr(sources, "video_devices", lambda: [v4l2.VideoDevice(v4l2.Path("/dev/video3"), "Cam", True)])
+    monkeypatch.setattr(sources, "video_devices", lambda: [usb.VideoDevice(usb.Path("/dev/video3"), "Cam", True)])
     assert open_source("auto").name == "/dev/video3"
     monkeypatch.setattr(sources, "video_devices", list)
     with pytest.raises(CameraError, match=r"no camera found .*rpicam-vid is not installed; no camera at /dev/video"):
@@ -391,7 +391,7 @@ def test_auto_takes_the_pi_camera_then_rpicam_then_usb_then_says_what_it_looked_
 
 
 def test_auto_goes_on_to_usb_when_picamera2_fails_or_rpicam_does_not_answer(monkeypatch, tmp_path):
-    from fer_edge.edge_runtime import sources
+    from fer_edge.edge_runtime.cameras import source as sources
 
     def fail():
         raise RuntimeError("no camera manager")
@@ -399,19 +399,19 @@ def test_auto_goes_on_to_usb_when_picamera2_fails_or_rpicam_does_not_answer(monk
     module = picamera2_module()
     module.Picamera2.global_camera_info = fail
     monkeypatch.setitem(sys.modules, "picamera2", module)
-    usb = [v4l2.VideoDevice(v4l2.Path("/dev/video3"), "Cam", True)]
-    monkeypatch.setattr(sources, "video_devices", lambda: usb)
+    devices = [usb.VideoDevice(usb.Path("/dev/video3"), "Cam", True)]
+    monkeypatch.setattr(sources, "video_devices", lambda: devices)
     assert open_source("auto").name == "/dev/video3"
     monkeypatch.setattr(sources, "video_devices", list)
     with pytest.raises(CameraError, match="picamera2 fails: no camera manager; no camera at /dev/video"):
         open_source("auto")
 
     monkeypatch.setitem(sys.modules, "picamera2", None)
-    monkeypatch.setattr(raspberry, "ANSWER_S", 0.1)
+    monkeypatch.setattr(raspberry_pi, "ANSWER_S", 0.1)
     monkeypatch.setattr(sources, "find_rpicam", lambda: rpicam(tmp_path, "exec sleep 20"))
     with pytest.raises(CameraError, match=r"rpicam-vid lists no cameras within 0.1 s; no camera at /dev/video"):
         open_source("auto")
-    monkeypatch.setattr(sources, "video_devices", lambda: usb)
+    monkeypatch.setattr(sources, "video_devices", lambda: devices)
     assert open_source("auto").name == "/dev/video3"
 
 
@@ -419,9 +419,9 @@ def test_a_picamera2_built_for_another_numpy_says_so(monkeypatch):
     def broken(name):
         raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")
 
-    monkeypatch.setattr(raspberry.importlib, "import_module", broken)
+    monkeypatch.setattr(raspberry_pi.importlib, "import_module", broken)
     with pytest.raises(ImportError, match=r"constraints-raspberry.txt"):
-        raspberry.import_picamera2()
+        raspberry_pi.import_picamera2()
 
 
 def test_raw_frames_on_standard_input_end_with_the_last_whole_one():
@@ -429,7 +429,7 @@ def test_raw_frames_on_standard_input_end_with_the_last_whole_one():
     os.write(write, bytes(range(12)) + bytes(12) + b"cut")
     os.close(write)
     with os.fdopen(read, "rb") as file:
-        frames = list(camera_frames(RawInput((2, 2), "rgb", 30, file), Stop()))
+        frames = list(frames_with_reconnect(RawInput((2, 2), "rgb", 30, file), Stop()))
     assert [frame.pixels.shape for frame in frames] == [(2, 2, 3)] * 2
     assert frames[0].pixels.reshape(-1).tolist() == list(range(12))
 
@@ -439,7 +439,7 @@ def test_input_that_ends_within_its_first_frame_tells_both_sizes():
     os.write(write, b"12345")
     os.close(write)
     with os.fdopen(read, "rb") as file, pytest.raises(CameraError, match="ended after 5 bytes; one frame of 2x2 rgb has 12"):
-        list(camera_frames(RawInput((2, 2), "rgb", None, file), Stop()))
+        list(frames_with_reconnect(RawInput((2, 2), "rgb", None, file), Stop()))
 
 
 def test_raw_input_needs_a_size_that_fits_its_order():
@@ -463,8 +463,8 @@ def test_a_stream_that_does_not_answer_is_told_without_its_password():
     assert "secret" not in str(caught.value) + stream.name
 
 
-@pytest.mark.parametrize(("count", "reopens"), [(0, True), (-9.2e18, True), (9.2e18, True), (2, False)])
-def test_a_file_behind_an_address_ends_and_a_stream_is_opened_again(monkeypatch, count, reopens):
+@pytest.mark.parametrize(("count", "reconnects"), [(0, True), (-9.2e18, True), (9.2e18, True), (2, False)])
+def test_a_file_behind_an_address_ends_and_a_stream_is_opened_again(monkeypatch, count, reconnects):
     import cv2
 
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
@@ -475,8 +475,8 @@ def test_a_file_behind_an_address_ends_and_a_stream_is_opened_again(monkeypatch,
         told.append(text)
         stop.set()
 
-    assert len(list(camera_frames(stream, stop, tell))) == 2
-    assert bool(told) == reopens
+    assert len(list(frames_with_reconnect(stream, stop, tell))) == 2
+    assert bool(told) == reconnects
 
 
 @pytest.mark.parametrize(
@@ -501,9 +501,9 @@ def test_a_rate_that_no_camera_has_is_not_believed(reported, believed):
 
 
 def test_the_frames_of_a_video_with_an_impossible_rate_count_as_25_a_second(tmp_path):
-    from fer_edge.edge_runtime.record import VideoFile
+    from fer_edge.edge_runtime.outputs.video import AtomicVideoWriter
 
-    video = VideoFile(tmp_path / "v.mp4", 1000, (64, 64))
+    video = AtomicVideoWriter(tmp_path / "v.mp4", 1000, (64, 64))
     video.write(picture())
     video.finish()
     (frame,) = read_frames(tmp_path / "v.mp4")
@@ -511,21 +511,21 @@ def test_the_frames_of_a_video_with_an_impossible_rate_count_as_25_a_second(tmp_
 
 
 def test_doctor_lists_cameras_and_says_what_denies_them(monkeypatch):
-    from fer_edge import checkup
+    from fer_edge import doctor_checks as checkup
 
     devices = [
-        v4l2.VideoDevice(v4l2.Path("/dev/video0"), "Good Cam", True),
-        v4l2.VideoDevice(v4l2.Path("/dev/video1"), "Good Cam metadata", False),
-        v4l2.VideoDevice(v4l2.Path("/dev/video2"), "Locked Cam", None),
+        usb.VideoDevice(usb.Path("/dev/video0"), "Good Cam", True),
+        usb.VideoDevice(usb.Path("/dev/video1"), "Good Cam metadata", False),
+        usb.VideoDevice(usb.Path("/dev/video2"), "Locked Cam", None),
     ]
-    monkeypatch.setattr(v4l2, "video_devices", lambda: devices)
+    monkeypatch.setattr(usb, "video_devices", lambda: devices)
     good, locked = checkup._cameras()
     assert (good.part, good.found, good.remedy) == ("/dev/video0", "Good Cam", None)
     assert "usermod -aG video" in locked.remedy
 
 
 def test_doctor_warns_of_numpy_2_beside_picamera2(monkeypatch):
-    from fer_edge import checkup
+    from fer_edge import doctor_checks as checkup
 
     monkeypatch.setattr(checkup, "find_spec", lambda name: object())
     monkeypatch.setattr(np, "__version__", "2.1.0")

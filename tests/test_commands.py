@@ -5,20 +5,20 @@ import pytest
 from conftest import json_lines, write_class_folders
 
 from fer_edge.edge_runtime import Classifier
-from fer_edge.edge_runtime.pictures import import_cv2, read_picture, write_picture
-from fer_edge.edge_runtime.sources import read_frames
+from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.images import import_cv2, read_image, write_image
 from fer_edge.train.synthetic import synthetic_picture
 
 
 @pytest.fixture(scope="session")
 def picture(tmp_path_factory):
     path = tmp_path_factory.mktemp("pictures") / "happy.png"
-    write_picture(path, synthetic_picture("happy", seed=1))
+    write_image(path, synthetic_picture("happy", seed=1))
     return path
 
 
 def test_run_prints_one_json_line_per_picture(invoke, models, picture, tmp_path):
-    write_picture(picture.parent / "sub" / "empty.png", np.full((80, 80), 128, np.uint8))
+    write_image(picture.parent / "sub" / "empty.png", np.full((80, 80), 128, np.uint8))
     result = invoke("run", picture.parent, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path)
     first, second = json_lines(result.stdout)
     (face,) = first["faces"]
@@ -28,9 +28,9 @@ def test_run_prints_one_json_line_per_picture(invoke, models, picture, tmp_path)
     assert set(face) == {"box_px", "label", "probability", "probabilities"}
     assert face["probability"] == max(face["probabilities"].values()) == face["probabilities"][face["label"]]
     assert second["faces"] == []
-    saved = read_picture(tmp_path / "happy.png")
+    saved = read_image(tmp_path / "happy.png")
     assert saved.shape == (480, 640, 3)
-    assert (saved != read_picture(picture)).any()
+    assert (saved != read_image(picture)).any()
     assert (tmp_path / "sub" / "empty.png").is_file()
 
 
@@ -52,7 +52,7 @@ def test_one_picture_gives_one_distribution_through_evaluate_classifier_and_run(
     classifier = Classifier(models["int8"])
     for number in (0, 5, 40):
         name = faces.ids[number]
-        write_picture(tmp_path / "data" / name, faces.images[number])
+        write_image(tmp_path / "data" / name, faces.images[number])
     asked = invoke(
         "evaluate", models["int8"], "--data", tmp_path / "data", "--split", "all", "--predictions", tmp_path / "p.jsonl"
     )
@@ -61,7 +61,7 @@ def test_one_picture_gives_one_distribution_through_evaluate_classifier_and_run(
     ran = json_lines(invoke("run", tmp_path / "data", "--model", models["int8"], "--detector", "none", "--json").stdout)
     for line in ran:
         name = str(line["source"])[len(str(tmp_path / "data")) + 1 :]
-        direct = classifier.predict(read_picture(line["source"]))[0].as_dict()
+        direct = classifier.predict(read_image(line["source"]))[0].as_dict()
         assert line["faces"][0]["probabilities"] == direct == evaluated[name]
     assert len(ran) == 3
 

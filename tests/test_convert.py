@@ -5,12 +5,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from fer_edge.convert.calibrate import by_stretch
+from fer_edge.artifacts.contract import Contract, ModelError, read_contract
+from fer_edge.convert.calibrate import rank_by_activation_outliers
 from fer_edge.convert.compare import compare
-from fer_edge.convert.converter import full_range
-from fer_edge.convert.recipes import find_recipe
+from fer_edge.convert.quantization_recipes import find_recipe
 from fer_edge.convert.run_folder import newest_run, read_run
-from fer_edge.edge_runtime.contract import Contract, ModelError, read_contract
+from fer_edge.convert.tf_converter import full_range
 from fer_edge.edge_runtime.interpreter import open_interpreter
 
 
@@ -154,5 +154,5 @@ def test_a_face_that_stretches_the_activations_comes_last():
     dense.set_weights([np.ones((48, 2), np.float32)])
     faces = np.full((20, 4, 4, 3), 10, np.uint8)
     faces[3] = 200
-    assert by_stretch(model, faces)[-1] == 3
-    assert set(by_stretch(model, faces)) == set(range(20))
+    assert rank_by_activation_outliers(model, faces)[-1] == 3
+    assert set(rank_by_activation_outliers(model, faces)) == set(range(20))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import write_class_folders
 
-from fer_edge.edge_runtime.pictures import write_picture
+from fer_edge.edge_runtime.images import write_image
+from fer_edge.train.dataset import DataError
 from fer_edge.train.datasets import load_faces
-from fer_edge.train.faces import DataError
 from fer_edge.train.synthetic import synthetic_faces, synthetic_picture
 
 
@@ -40,8 +40,8 @@ def test_outer_folders_are_no_part_of_an_id(tmp_path):
 
 
 def test_grey_pictures_keep_one_channel_and_coloured_ones_three(tmp_path):
-    write_picture(tmp_path / "happy" / "grey.png", np.full((6, 6), 7, np.uint8))
-    write_picture(tmp_path / "happy" / "rgb.png", np.dstack([np.full((6, 6), value, np.uint8) for value in (200, 10, 30)]))
+    write_image(tmp_path / "happy" / "grey.png", np.full((6, 6), 7, np.uint8))
+    write_image(tmp_path / "happy" / "rgb.png", np.dstack([np.full((6, 6), value, np.uint8) for value in (200, 10, 30)]))
     grey, rgb = load_faces(str(tmp_path)).images
     assert grey.shape == (6, 6)
     assert rgb[0, 0].tolist() == [200, 10, 30]
@@ -49,10 +49,10 @@ def test_grey_pictures_keep_one_channel_and_coloured_ones_three(tmp_path):
 
 def test_parts_and_subjects_are_read_from_the_path(tmp_path):
     picture = np.zeros((4, 4), np.uint8)
-    write_picture(tmp_path / "train" / "happy" / "Training_1.png", picture)
-    write_picture(tmp_path / "test" / "happy" / "PublicTest_2.png", picture)
-    write_picture(tmp_path / "test" / "happy" / "PrivateTest_3.png", picture)
-    write_picture(tmp_path / "happy" / "S010_002_00000014.png", picture)
+    write_image(tmp_path / "train" / "happy" / "Training_1.png", picture)
+    write_image(tmp_path / "test" / "happy" / "PublicTest_2.png", picture)
+    write_image(tmp_path / "test" / "happy" / "PrivateTest_3.png", picture)
+    write_image(tmp_path / "happy" / "S010_002_00000014.png", picture)
     faces = load_faces(str(tmp_path))
     found = {
         name.split("/")[-1]: (part, subject) for name, part, subject in zip(faces.ids, faces.parts, faces.subjects, strict=True)
@@ -104,8 +104,8 @@ def test_original_ckplus_gives_the_last_three_frames_of_labelled_sequences(tmp_p
     frames = tmp_path / "cohn-kanade-images" / "S005" / "001"
     picture = synthetic_picture("happy", seed=1)
     for number in range(1, 6):
-        write_picture(frames / f"S005_001_0000000{number}.png", picture)
-    write_picture(tmp_path / "cohn-kanade-images" / "S006" / "001" / "S006_001_00000001.png", picture)
+        write_image(frames / f"S005_001_0000000{number}.png", picture)
+    write_image(tmp_path / "cohn-kanade-images" / "S006" / "001" / "S006_001_00000001.png", picture)
     label = tmp_path / "Emotion" / "S005" / "001" / "S005_001_00000005_emotion.txt"
     label.parent.mkdir(parents=True)
     label.write_text("   5.0000000e+00\n")
@@ -144,7 +144,7 @@ def test_one_bad_picture_in_many_is_skipped_and_named(tmp_path):
         (lambda d: (d / "happy" / "bad.png").write_bytes(b"x"), "1 of 7 pictures"),
         (lambda d: write_class_folders(d, ["bored"]), "unknown class 'bored'"),
         (lambda d: (d / "fear").mkdir(), "class folder 'fear'"),
-        (lambda d: write_picture(d / "loose.png", np.zeros((4, 4), np.uint8)), "outside class folders"),
+        (lambda d: write_image(d / "loose.png", np.zeros((4, 4), np.uint8)), "outside class folders"),
     ],
 )
 def test_bad_class_folders_are_refused(tmp_path, prepare, message):

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 
+from fer_edge.artifacts.contract import BoxTransform, ModelError
 from fer_edge.edge_runtime import Classifier, CropConvention
-from fer_edge.edge_runtime.blazeface import _anchors, _letterbox, _suppress, blazeface_model
-from fer_edge.edge_runtime.contract import BoxTransform, ModelError
-from fer_edge.edge_runtime.crop import crop_face, prepare_face
-from fer_edge.edge_runtime.detect import open_detector
+from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.crop import crop_face, preprocess_face
+from fer_edge.edge_runtime.detectors.blazeface import _anchors, _letterbox, _suppress, blazeface_model
+from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
-from fer_edge.edge_runtime.pictures import read_picture, write_picture
-from fer_edge.edge_runtime.sources import read_frames
 from fer_edge.train.synthetic import synthetic_picture
 
 
@@ -107,9 +107,9 @@ def test_a_missing_interpreter_and_a_missing_opencv_say_how_to_get_them(monkeypa
 def test_faces_are_brought_to_the_training_resolution_before_the_input_size():
     sharp = np.indices((96, 96)).sum(axis=0).astype(np.uint8) % 2 * 255
     large = np.kron(sharp, np.ones((2, 2), np.uint8))
-    assert np.ptp(prepare_face(large, 96, 48).astype(int)) <= 1  # a checkerboard finer than training faces is grey
-    assert prepare_face(sharp, 96, 48) is sharp
-    assert prepare_face(np.zeros((48, 40, 3), np.uint8), 96, 48).shape == (96, 96, 3)
+    assert np.ptp(preprocess_face(large, 96, 48).astype(int)) <= 1  # a checkerboard finer than training faces is grey
+    assert preprocess_face(sharp, 96, 48) is sharp
+    assert preprocess_face(np.zeros((48, 40, 3), np.uint8), 96, 48).shape == (96, 96, 3)
 
 
 def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
@@ -168,14 +168,14 @@ def test_an_unknown_detector_is_refused():
 
 def test_a_picture_comes_back_as_it_was_written(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    write_picture(tmp_path / "p.png", picture)
-    assert np.array_equal(read_picture(tmp_path / "p.png"), picture)
+    write_image(tmp_path / "p.png", picture)
+    assert np.array_equal(read_image(tmp_path / "p.png"), picture)
     with pytest.raises(ValueError, match=r"cannot write a picture as '.txt'"):
-        write_picture(tmp_path / "p.txt", picture)
+        write_image(tmp_path / "p.txt", picture)
 
 
 def test_a_folder_is_walked_and_what_cannot_be_read_is_told(tmp_path):
-    write_picture(tmp_path / "a" / "one.png", np.zeros((4, 4), np.uint8))
+    write_image(tmp_path / "a" / "one.png", np.zeros((4, 4), np.uint8))
     (tmp_path / "b.jpg").write_bytes(b"broken")
     (tmp_path / "notes.txt").write_text("no picture")
     told = []

@@ -11,16 +11,16 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from fer_edge.convert import ai_edge
+from fer_edge.convert.bias_correction import correct_biases
 from fer_edge.convert.compare import kl_divergence
 from fer_edge.convert.convert_run import float_flatbuffer, predict, quantize, run_flatbuffer
-from fer_edge.convert.converter import convert_keras
-from fer_edge.convert.correct_biases import correct_biases
-from fer_edge.convert.equalize import equalize
+from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
 from fer_edge.convert.fold import fold_model
-from fer_edge.convert.recipes import RECIPES, find_recipe
+from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
+from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_memory
+from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
 from fer_edge.train.networks import NETWORKS, build_network
 
 SIDE = 16
@@ -139,7 +139,7 @@ def test_corrected_biases_take_back_the_mean_error_of_rounded_weights(kind, tmp_
     kernel[(0,) * (kernel.ndim - 2) if kind != "dense" else (0,)] = 1.0
     model.get_layer("tested").set_weights([kernel, bias])
     content = float_model(model, tmp_path)
-    ranges = ai_edge.measure_ranges(content, FACES)
+    ranges = ai_edge.calibrate(content, FACES)
 
     def mean_error(corrected):
         made = read_flatbuffer(ai_edge.quantize_int8(content, ranges, 100.0, corrected=corrected))
@@ -166,7 +166,7 @@ def test_equal_biases_that_share_their_bytes_are_corrected_apart(tmp_path):
     x = layers.Conv2D(4, 3, activation="relu", name="two")(x)
     model = keras.Model(face, layers.Dense(3, activation="softmax", name="probabilities")(layers.Flatten()(x)))
     content = float_model(model, tmp_path)
-    ranges = ai_edge.measure_ranges(content, FACES)
+    ranges = ai_edge.calibrate(content, FACES)
     plain = read_flatbuffer(ai_edge.quantize_int8(content, ranges, 100.0, corrected=False))
     biases = [tensor for tensor in plain.subgraphs[0].tensors if tensor.type == 2 and tensor.shape[0] == 4]
     assert len(biases) == 2
@@ -204,7 +204,7 @@ def test_strong_answers_do_not_blur_close_ones(source):
 def test_tensor_memory_is_the_interpreter_s_own(models):
     interpreter = open_interpreter(models["int8"])
     (face,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
-    pixels, told = tensor_memory(interpreter, face["index"]), tensor_memory(interpreter, answer["index"])
+    pixels, told = tensor_view(interpreter, face["index"]), tensor_view(interpreter, answer["index"])
     pixels[...] = np.random.default_rng(0).integers(0, 256, pixels.shape)
     interpreter.invoke()
     assert np.array_equal(interpreter.get_tensor(face["index"]), pixels)

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from fer_edge.edge_runtime import CANONICAL_LABELS, Classifier
-from fer_edge.edge_runtime.find_model import DEFAULT_NETWORK, find_model, shipped_models
+from fer_edge.edge_runtime.find_model import DEFAULT_NETWORK, bundled_models, find_model
 from fer_edge.train.synthetic import synthetic_faces
 
 
@@ -22,7 +22,7 @@ def model_file(path, seconds):
 
 
 def test_without_a_name_the_newest_of_one_s_own_int8_models_comes_before_the_shipped_one(tmp_path):
-    assert find_model() == shipped_models()[DEFAULT_NETWORK]
+    assert find_model() == bundled_models()[DEFAULT_NETWORK]
     newest = model_file(tmp_path / "runs" / "a" / "cnn_ck48_int8.tflite", 200)
     model_file(tmp_path / "runs" / "b" / "cnn_ck48_int8.tflite", 100)
     model_file(tmp_path / "runs" / "b" / "cnn_ck48_float32.tflite", 300)
@@ -31,7 +31,7 @@ def test_without_a_name_the_newest_of_one_s_own_int8_models_comes_before_the_shi
 
 
 def test_a_file_of_the_name_of_a_shipped_network_is_that_file(tmp_path):
-    assert find_model("cnn_nano") == shipped_models()["cnn_nano"]
+    assert find_model("cnn_nano") == bundled_models()["cnn_nano"]
     model_file(tmp_path / "cnn_nano", 100)
     assert find_model("cnn_nano").resolve() == tmp_path / "cnn_nano"
 
@@ -45,13 +45,13 @@ def test_a_name_that_is_no_model_is_told_with_those_that_there_are(tmp_path):
 
 
 def test_a_small_and_an_accurate_model_are_installed_and_the_installation_stays_light():
-    bytes_of = {network: path.stat().st_size for network, path in shipped_models().items()}
+    bytes_of = {network: path.stat().st_size for network, path in bundled_models().items()}
     assert {"cnn_nano", "mobilenet_v2"} <= set(bytes_of)
     assert bytes_of["cnn_nano"] <= 100_000
     assert bytes_of["cnn_nano"] + bytes_of["mobilenet_v2"] <= 4_000_000
 
 
-@pytest.mark.parametrize("network", sorted(shipped_models()))
+@pytest.mark.parametrize("network", sorted(bundled_models()))
 def test_a_shipped_model_is_int8_and_trained_on_fer2013(network):
     classifier = Classifier(network)
     assert classifier.contract.architecture == network

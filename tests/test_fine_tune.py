@@ -7,14 +7,14 @@ import pytest
 from fer_edge.convert import fine_tune as module
 from fer_edge.convert.ai_edge import scope_of
 from fer_edge.convert.convert_run import convert_run, float_flatbuffer, predict, quantize
-from fer_edge.convert.converter import convert_keras
 from fer_edge.convert.fine_tune import FineTuning, fine_tune, plan_fine_tuning
 from fer_edge.convert.flatbuffer import operators, read_flatbuffer
 from fer_edge.convert.fold import fold_model
-from fer_edge.convert.gate import Bounds
-from fer_edge.convert.recipes import RECIPES, find_recipe
+from fer_edge.convert.gate import Thresholds
+from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
 from fer_edge.convert.sensitivity import check_layers, find_keep_float, weighted_layers
-from fer_edge.convert.tf_keras_twin import make_twin
+from fer_edge.convert.tf_converter import convert_keras
+from fer_edge.convert.tf_keras_copy import to_tf_keras
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.interpreter import open_interpreter
 from fer_edge.train.networks import NETWORKS, build_network
@@ -26,12 +26,12 @@ def test_the_tf_keras_twin_of_every_folded_network_gives_the_same_answers(name):
     faces = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
     folded = fold_model(model)
     assert not [layer.name for layer in folded.layers if type(layer).__name__ == "BatchNormalization"]
-    np.testing.assert_allclose(make_twin(folded).predict(faces, verbose=0), model.predict(faces, verbose=0), atol=2e-5)
+    np.testing.assert_allclose(to_tf_keras(folded).predict(faces, verbose=0), model.predict(faces, verbose=0), atol=2e-5)
 
 
 def test_a_network_that_is_not_folded_is_refused_with_the_cause(source):
     with pytest.raises(ValueError, match=r"BatchNormalization.*must be folded into convolutions first"):
-        make_twin(source.model)
+        to_tf_keras(source.model)
 
 
 def test_quantisation_aware_training_keeps_the_network_and_its_answers(source):
@@ -78,13 +78,13 @@ def test_a_training_that_diverges_is_stopped(source):
 def test_only_the_last_epoch_and_numbers_decide_what_diverged(source):
     tf_keras = module.import_tf_keras()
     watch = module._watch(tf_keras, ignorance=1.0, epochs=2, steps=1, progress=None)
-    watch.set_model(make_twin(source.folded))
+    watch.set_model(to_tf_keras(source.folded))
     watch.on_epoch_end(0, {"loss": 3.0})  # half way to its sparsity
     assert watch.diverged is None
     watch.on_epoch_end(1, {"loss": 1.5})
     assert watch.diverged == "1.500"
     late = module._watch(tf_keras, ignorance=1.0, epochs=1, steps=1, progress=None)
-    late.set_model(make_twin(source.folded))
+    late.set_model(to_tf_keras(source.folded))
     late.model.set_weights([np.full_like(weight, np.nan) for weight in late.model.get_weights()])
     late.on_train_end()
     assert late.diverged == "nan"
@@ -112,7 +112,7 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch, source):
         module._import_optimization()
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]'"):
-        make_twin(source.folded)
+        to_tf_keras(source.folded)
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]', or use TensorFlow's own: --quantizer tflite"):
         quantize(source, find_recipe("int8"), float_flatbuffer(source))
@@ -120,7 +120,7 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch, source):
 
 @pytest.mark.parametrize("kept", [("block1_conv_a",), ("block2_conv_b", "fc")])
 def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(source, kept):
-    (made,) = convert_run(source, [find_recipe("int8", keep_float=kept)], Bounds(100, 100, 0))
+    (made,) = convert_run(source, [find_recipe("int8", keep_float=kept)], Thresholds(100, 100, 0))
     assert made.path.name == "cnn_synthetic_int8-mixed.tflite"
     assert tuple(made.contract.quantization["keep_float"]) == kept
     _, floats, _ = operators(read_flatbuffer(made.path.read_bytes()))
@@ -158,6 +158,6 @@ def test_auto_keeps_the_layer_in_float_that_int8_breaks(source):
     answer, offset = folded.get_layer("probabilities").get_weights()
     answer[0] = 0
     folded.get_layer("probabilities").set_weights([answer, offset])
-    kept, damages = find_keep_float(replace(source, folded=folded), find_recipe("int8"), Bounds())
+    kept, damages = find_keep_float(replace(source, folded=folded), find_recipe("int8"), Thresholds())
     assert set(damages) == set(weighted_layers(folded)[:-1])
     assert kept == ("fc",)

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from conftest import write_class_folders
 
+from fer_edge.artifacts.contract import read_contract
 from fer_edge.convert.calibrate import check_calibration, describe_calibration
 from fer_edge.convert.compare import compare, interval, kl_divergence
 from fer_edge.convert.convert_run import REJECTED_SUFFIX, convert_run, finish, float_flatbuffer, predict, quantize
-from fer_edge.convert.converter import convert_keras
-from fer_edge.convert.gate import Bounds, judge, notes, permutation
-from fer_edge.convert.inspect_model import inspect_model, outstanding_layers
-from fer_edge.convert.recipes import RECIPES, find_recipe
-from fer_edge.convert.sheet import disagreements, sheet_path, write_sheet
+from fer_edge.convert.disagreement_grid import disagreement_grid_path, disagreements, write_disagreement_grid
+from fer_edge.convert.gate import Thresholds, check_thresholds, notes, permutation
+from fer_edge.convert.inspect_model import inspect_model, outlier_layers
+from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
+from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.convert.verify import verify
-from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.edge_runtime.pictures import read_picture, write_picture
+from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.train.synthetic import synthetic_faces
 
 ANY_BOUNDS = ("--max-accuracy-drop", 100, "--max-recall-drop", 100, "--min-agreement", 0)
@@ -37,7 +37,7 @@ def many(count=100):
 
 
 def causes(before, after, targets, bounds=None):
-    problems = judge(compare(before, after, targets, LABELS), bounds or Bounds(), CONTRACT, LABELS)
+    problems = check_thresholds(compare(before, after, targets, LABELS), bounds or Thresholds(), CONTRACT, LABELS)
     return [problem.cause for problem in problems]
 
 
@@ -53,7 +53,7 @@ def test_a_fall_of_accuracy_agreement_and_recall_is_refused_with_both_numbers():
     assert found[1] == "only 90.0 % of 100 faces keep the Keras model's label (bound 97 %)"
     assert found[2].startswith("recall of happy falls by 29.4 points, 1.000 to 0.706 on 34 faces")
     assert len(found) == 3
-    assert causes(answers(*many()), answers(*after), many(), Bounds(11, 30, 89)) == []
+    assert causes(answers(*many()), answers(*after), many(), Thresholds(11, 30, 89)) == []
 
 
 def test_one_face_is_never_a_reason():
@@ -79,14 +79,14 @@ def test_permuted_outputs_are_named():
 
 def test_permuted_labels_inside_the_file_are_named():
     same = compare(answers(*many()), answers(*many()), many(), LABELS)
-    (problem,) = judge(same, Bounds(), SimpleNamespace(labels=("sad", "happy", "fear")), LABELS)
+    (problem,) = check_thresholds(same, Thresholds(), SimpleNamespace(labels=("sad", "happy", "fear")), LABELS)
     assert problem.cause.startswith("the labels inside the file are permuted or others: sad, happy, fear")
 
 
 @pytest.mark.parametrize("value", [-1, 101, float("nan")])
 def test_a_bound_that_is_no_percentage_is_refused(value):
     with pytest.raises(ValueError, match="must be a number between 0 and 100"):
-        Bounds(recall_points=value)
+        Thresholds(recall_points=value)
 
 
 def test_intervals_and_divergence_have_the_known_values():
@@ -149,12 +149,12 @@ def scaled(source, layer, factor):
 
 def test_a_layer_whose_weights_were_scaled_by_1000_is_named(source):
     broken = scaled(source, "block2_conv_a", 1000)
-    assert list(outstanding_layers(broken.folded)) == ["block2_conv_a"]
-    assert outstanding_layers(source.folded) == {}
+    assert list(outlier_layers(broken.folded)) == ["block2_conv_a"]
+    assert outlier_layers(source.folded) == {}
     recipe = find_recipe("int8")
     flatbuffer, details = quantize(broken, recipe, float_flatbuffer(broken))
     target = source.out / "broken_int8.tflite"
-    made = finish(broken, recipe, flatbuffer, details, target, Bounds())
+    made = finish(broken, recipe, flatbuffer, details, target, Thresholds())
     assert made.path.name == "broken_int8.tflite" + REJECTED_SUFFIX
     assert not target.exists()
     assert any("larger than the median layer's: 'block2_conv_a' " in problem.cause for problem in made.problems)
@@ -167,13 +167,13 @@ def test_layers_that_stand_out_are_one_note_and_what_has_a_scale_per_weight_does
     four = {"a": 400.0, "b": 900.0, "c": 500.0, "d": 301.0}
     (found,) = notes(inspect_model(models["int8"]), find_recipe("int8").as_data(), four)
     assert found.cause.endswith("'b' 900 times, 'c' 500 times, 'a' 400 times and 1 more")
-    assert found.advice == "train again with weight decay, or --keep-float b --keep-float c --keep-float a"
+    assert found.remedy == "train again with weight decay, or --keep-float b --keep-float c --keep-float a"
     face = keras.Input((8, 8, 3))
     scaled_up = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(1e6), name="scale")
     wide = keras.layers.DepthwiseConv2D(3, depthwise_initializer=keras.initializers.Constant(1e6), name="wide")
     x = keras.layers.Conv2D(4, 3)(wide(scaled_up(keras.layers.Conv2D(4, 1)(face))))
     answer = keras.layers.Dense(3)(keras.layers.Flatten()(keras.layers.Conv2D(4, 1)(x)))
-    assert list(outstanding_layers(keras.Model(face, answer))) == ["wide"]
+    assert list(outlier_layers(keras.Model(face, answer))) == ["wide"]
 
 
 def test_densenet_without_its_recipe_is_named(source, tmp_path):
@@ -195,18 +195,18 @@ def test_densenet_without_its_recipe_is_named(source, tmp_path):
 
 def test_verify_finds_a_good_file_right_and_another_run_s_labels_wrong(models, source):
     held_out = source.run.held_out
-    found = verify(models["float32"], source.run, held_out.images, held_out.targets, Bounds())
+    found = verify(models["float32"], source.run, held_out.images, held_out.targets, Thresholds())
     assert found.problems == ()
     assert found.metrics["agreement"] == 1.0
     assert found.inspection.custom_operators == {}
     facts = {**source.run.facts, "labels": list(reversed(source.run.labels))}
-    turned = verify(models["float32"], replace(source.run, facts=facts), held_out.images, held_out.targets, Bounds())
+    turned = verify(models["float32"], replace(source.run, facts=facts), held_out.images, held_out.targets, Thresholds())
     assert "permuted" in turned.problems[0].cause
 
 
 def test_both_quantisers_in_one_call_make_files_of_their_own(source):
     recipes = [find_recipe("weight_only"), find_recipe("int8"), find_recipe("int8", "tflite")]
-    weights, ours, theirs = convert_run(source, recipes, Bounds(100, 100, 0))
+    weights, ours, theirs = convert_run(source, recipes, Thresholds(100, 100, 0))
     assert [file.path.name for file in (weights, ours, theirs)] == [
         f"cnn_synthetic_{name}.tflite" for name in ("weight_only", "int8", "int8-tflite")
     ]
@@ -219,16 +219,16 @@ def test_both_quantisers_in_one_call_make_files_of_their_own(source):
 
 
 def test_a_refused_conversion_leaves_the_earlier_file(source):
-    (good,) = convert_run(source, [find_recipe("dynamic")], Bounds(100, 100, 0))
+    (good,) = convert_run(source, [find_recipe("dynamic")], Thresholds(100, 100, 0))
     earlier = good.path.read_bytes()
     broken = scaled(source, "block2_conv_a", -1)
-    (refused_file,) = convert_run(broken, [find_recipe("dynamic")], Bounds(0, 0, 100))
+    (refused_file,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(0, 0, 100))
     assert refused_file.path.name.endswith(REJECTED_SUFFIX)
     assert good.path.read_bytes() == earlier
 
 
 def test_a_file_of_another_run_is_not_overwritten(source):
-    made = convert_run(source, [find_recipe("float16")], Bounds(100, 100, 0))
+    made = convert_run(source, [find_recipe("float16")], Thresholds(100, 100, 0))
     other = replace(source, run=replace(source.run, facts={**source.run.facts, "model_digest": "other"}))
     with pytest.raises(ValueError, match="was made from another run of cnn"):
         convert_run(other, [find_recipe("float16")])
@@ -254,7 +254,7 @@ def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bou
 
 
 @pytest.mark.parametrize(
-    ("wishes", "advice"),
+    ("wishes", "remedy"),
     [
         ({"precision": "int8"}, "try --keep-float auto"),
         ({"precision": "int8", "quantizer": "tflite"}, "try --quantizer ai-edge"),
@@ -265,10 +265,10 @@ def test_the_verify_command_prints_both_recalls_and_refuses_a_file_below_the_bou
         ({"precision": "int8", "fine_tuning": {"kind": "qat", "amount": None}}, "leave --qat out"),
     ],
 )
-def test_advice_follows_from_the_recipe(wishes, advice):
+def test_advice_follows_from_the_recipe(wishes, remedy):
     contract = SimpleNamespace(labels=LABELS, quantization=find_recipe(**wishes).as_data())
     metrics = compare(answers(*many()), answers(*(many() + 1) % 3), many(), LABELS)
-    assert judge(metrics, Bounds(), contract, LABELS)[0].advice.startswith(advice)
+    assert check_thresholds(metrics, Thresholds(), contract, LABELS)[0].remedy.startswith(remedy)
 
 
 def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, tmp_path):
@@ -277,30 +277,30 @@ def test_a_sheet_shows_the_faces_on_which_the_two_disagree(source, tmp_path):
     others[:7] = np.roll(others[:7], 1, axis=1)
     assert sorted(disagreements(source.before, others)) == list(range(7))
     known = held_out.images, held_out.targets, source.before
-    assert write_sheet(path, *known, others, source.run.labels) == 7
-    assert read_picture(path).shape == (2 * (160 + 44), 6 * 160, 3)
+    assert write_disagreement_grid(path, *known, others, source.run.labels) == 7
+    assert read_image(path).shape == (2 * (160 + 44), 6 * 160, 3)
     earlier = path.read_bytes()
-    assert write_sheet(path, *known, source.before, source.run.labels) == 0
+    assert write_disagreement_grid(path, *known, source.before, source.run.labels) == 0
     assert path.read_bytes() == earlier
 
 
 def test_a_conversion_leaves_a_sheet_of_its_disagreements(source):
     broken = scaled(source, "block2_conv_a", -1)
     broken = replace(broken, out=source.out / "sheet")
-    (made,) = convert_run(broken, [find_recipe("dynamic")], Bounds(100, 100, 0))
-    (refused_file,) = convert_run(broken, [find_recipe("dynamic")], Bounds(0, 0, 100))
+    (made,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(100, 100, 0))
+    (refused_file,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(0, 0, 100))
     assert made.contract.metrics["agreement"] < 1
     names = {"cnn_synthetic_dynamic_disagreements.png", "cnn_synthetic_dynamic.rejected_disagreements.png"}
-    assert {sheet_path(made.path).name, sheet_path(refused_file.path).name} == names
+    assert {disagreement_grid_path(made.path).name, disagreement_grid_path(refused_file.path).name} == names
     assert {path.name for path in broken.out.glob("*.png")} == names
-    convert_run(replace(source, out=broken.out), [find_recipe("dynamic")], Bounds(100, 100, 0))
-    assert not sheet_path(refused_file.path).exists()
+    convert_run(replace(source, out=broken.out), [find_recipe("dynamic")], Thresholds(100, 100, 0))
+    assert not disagreement_grid_path(refused_file.path).exists()
 
 
 def test_a_file_of_another_run_is_named(source, models):
     held_out = source.run.held_out
     other = replace(source.run, facts={**source.run.facts, "model_digest": "0" * 64})
-    found = verify(models["float32"], other, held_out.images, held_out.targets, Bounds())
+    found = verify(models["float32"], other, held_out.images, held_out.targets, Thresholds())
     assert "was not made from the model in" in found.notes[0].cause
 
 
@@ -329,7 +329,7 @@ def test_faces_of_one_s_own_camera_calibrate(invoke, run_folder, tmp_path):
     for number, face in enumerate(synthetic_faces(20).images[-140:]):
         scene = np.full((160, 160), 110, np.uint8)
         scene[32:128, 32:128] = np.kron(face, np.ones((2, 2), np.uint8))
-        write_picture(pictures / f"{number}.png", scene)
+        write_image(pictures / f"{number}.png", scene)
     result = invoke("convert", run_folder, "--calibrate-from", pictures, "--out", tmp_path, "--max-recall-drop", 100)
     assert "accuracy" in result.output
     calibration = read_contract(tmp_path / "cnn_synthetic_int8.tflite").quantization["calibration"]
@@ -339,7 +339,7 @@ def test_faces_of_one_s_own_camera_calibrate(invoke, run_folder, tmp_path):
 
 
 def test_pictures_without_faces_cannot_calibrate(error_of, run_folder, tmp_path):
-    write_picture(tmp_path / "grey.png", np.full((64, 64), 128, np.uint8))
+    write_image(tmp_path / "grey.png", np.full((64, 64), 128, np.uint8))
     assert "no face found in" in error_of("convert", run_folder, "--calibrate-from", tmp_path)
 
 

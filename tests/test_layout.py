@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STAGES = {"train", "convert", "edge_runtime", "benchmarks"}
+STAGES = {"artifacts", "train", "convert", "edge_runtime", "benchmarks"}
 PACKAGES = STAGES | {"models"}
-MAY_IMPORT = {stage: {"edge_runtime"} for stage in STAGES} | {"edge_runtime": {"models"}}
+MAY_IMPORT = {stage: {"artifacts", "edge_runtime"} for stage in STAGES} | {
+    "artifacts": set(),
+    "edge_runtime": {"artifacts", "models"},
+}
 
 
 def package_of(folder):
@@ -46,24 +49,26 @@ def test_imports_point_one_way(stage):
     assert imported - {stage} <= MAY_IMPORT[stage]
 
 
-def test_the_edge_runtime_imports_with_the_standard_library_and_numpy_alone():
-    code = """
+@pytest.mark.parametrize("package", ["artifacts", "edge_runtime"])
+def test_a_board_package_imports_with_the_standard_library_and_numpy_alone(package):
+    code = f"""
 import sys
 class Wall:
     def find_spec(self, name, path=None, target=None):
         top = name.split(".")[0]
         if top not in sys.stdlib_module_names and top not in ("numpy", "fer_edge"):
-            raise ImportError(f"{name} is not allowed here")
+            raise ImportError(name + " is not allowed here")
 sys.meta_path.insert(0, Wall())
-import pkgutil, importlib, fer_edge.edge_runtime as runtime
-names = [module.name for module in pkgutil.iter_modules(runtime.__path__)]
+import pkgutil, importlib, fer_edge.{package} as root
+names = [module.name for module in pkgutil.walk_packages(root.__path__, root.__name__ + ".")]
 for name in names:
-    importlib.import_module(f"fer_edge.edge_runtime.{name}")
+    importlib.import_module(name)
 print(len(names))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(list((ROOT / "edge_runtime").glob("[!_]*.py")))
+    modules = [path for path in (ROOT / package).rglob("*.py") if path != ROOT / package / "__init__.py"]
+    assert int(done.stdout) == len(modules)
 
 
 def test_help_imports_neither_numpy_nor_keras():

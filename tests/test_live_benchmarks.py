@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from live import FakeClassifier, FakeDetector
 
-from fer_edge.benchmarks import flicker, full_pictures, scenes
+from fer_edge.benchmarks import detection_benchmark as full_pictures
+from fer_edge.benchmarks import label_stability as flicker
+from fer_edge.benchmarks import synthetic_scenes as scenes
 from fer_edge.benchmarks.soak import LOST_EVERY, LoopedClip, broken_bounds
-from fer_edge.edge_runtime.camera import CameraError
-from fer_edge.edge_runtime.detect import Detection
-from fer_edge.edge_runtime.pictures import write_picture
-from fer_edge.edge_runtime.sources import read_frames
+from fer_edge.edge_runtime.cameras.camera import CameraError
+from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.images import write_image
 
 
 def bright(value=255):
@@ -20,7 +22,7 @@ def bright(value=255):
 def data(tmp_path):
     for part in ("train", "test"):
         for label, value in (("happy", 250), ("sad", 20), ("other", 90)):
-            write_picture(tmp_path / "d" / part / label / f"{part}.png", bright(value))
+            write_image(tmp_path / "d" / part / label / f"{part}.png", bright(value))
     return tmp_path / "d"
 
 

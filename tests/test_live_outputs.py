@@ -15,13 +15,13 @@ from conftest import json_lines
 from live import LABELS, labelled, picture
 
 from fer_edge.commands.run_outputs import open_outputs
-from fer_edge.edge_runtime import record
-from fer_edge.edge_runtime.lines import CsvLines, Lines, LiveLine, LogFile
-from fer_edge.edge_runtime.outputs import as_json_line
-from fer_edge.edge_runtime.pictures import import_cv2, write_picture
-from fer_edge.edge_runtime.record import Recording
-from fer_edge.edge_runtime.sources import read_frames
-from fer_edge.edge_runtime.stats import Stats
+from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.images import import_cv2, write_image
+from fer_edge.edge_runtime.live.stats import PipelineStats
+from fer_edge.edge_runtime.outputs import video as record
+from fer_edge.edge_runtime.outputs.output import as_json_line
+from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
+from fer_edge.edge_runtime.outputs.video import VideoRecorder
 from fer_edge.train.synthetic import synthetic_picture
 
 
@@ -31,15 +31,15 @@ class Terminal(io.StringIO):
 
 
 def test_a_live_frame_s_json_has_its_time_and_its_faces_numbers():
-    (line,) = json_lines(as_json_line(labelled(7, captured_s=12.3456)))
+    (line,) = json_lines(as_json_line(labelled(7, capture_time_s=12.3456)))
     assert (line["frame"], line["time"]) == (7, 12.346)
     assert line["faces"][0]["face"] == 1
     assert line["faces"][0]["label"] == "happy"
 
 
 def test_csv_has_one_header_and_one_row_a_face():
-    lines = CsvLines(LABELS)
-    text = "\n".join([lines(labelled(0)), lines(labelled(1, captured_s=5.0))])
+    lines = CsvFormatter(LABELS)
+    text = "\n".join([lines(labelled(0)), lines(labelled(1, capture_time_s=5.0))])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["frame"] for row in rows] == ["0", "1"]
     assert [row["time"] for row in rows] == ["", "5.000"]
@@ -48,9 +48,9 @@ def test_csv_has_one_header_and_one_row_a_face():
 
 def test_a_terminal_shows_one_line_that_is_written_over():
     file = Terminal()
-    line = LiveLine(file, Stats())
+    line = StatusLine(file, PipelineStats())
     for number in range(3):
-        line.write(labelled(number, captured_s=float(number)))
+        line.write(labelled(number, capture_time_s=float(number)))
     line.close(True)
     assert file.getvalue().count("\r") == 3
     assert file.getvalue().count("\n") == 1
@@ -59,17 +59,17 @@ def test_a_terminal_shows_one_line_that_is_written_over():
 
 def test_a_terminal_is_not_written_to_for_every_frame():
     file = Terminal()
-    line = LiveLine(file, Stats())
+    line = StatusLine(file, PipelineStats())
     for number in range(100):
-        line.write(labelled(number, captured_s=number / 100))
+        line.write(labelled(number, capture_time_s=number / 100))
     assert file.getvalue().count("\r") <= 11
 
 
 def test_elsewhere_a_live_line_comes_when_the_label_changes():
     file = io.StringIO()
-    line = LiveLine(file, Stats())
+    line = StatusLine(file, PipelineStats())
     for number, happy in enumerate((0.9, 0.8, 0.1, 0.1, 0.9)):
-        line.write(labelled(number, happy=happy, captured_s=float(number)))
+        line.write(labelled(number, happy=happy, capture_time_s=float(number)))
     assert len(file.getvalue().splitlines()) == 3
 
 
@@ -126,7 +126,7 @@ def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from live import LABELS, labelled\n"
-        "from fer_edge.edge_runtime.lines import LogFile\n"
+        "from fer_edge.edge_runtime.outputs.text import LogFile\n"
         "log = LogFile(sys.argv[2], LABELS)\n"
         "for number in range(10**9):\n"
         "    log.write(labelled(number))\n"
@@ -144,9 +144,9 @@ def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(
 
 def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
     path = tmp_path / "r.mp4"
-    recording = Recording(path)
+    recording = VideoRecorder(path)
     for number in (0, 1, 2, 10, 11, 500):  # at 10 frames a second: a gap of 0.8 s, and one that is cut to 2 s
-        recording.write(labelled(number, captured_s=number / 10))
+        recording.write(labelled(number, capture_time_s=number / 10))
     assert not path.exists()
     recording.close(True)
     assert len(list(read_frames(path))) == 12 + 20
@@ -154,21 +154,21 @@ def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
 
 
 def test_a_recording_takes_frames_of_changing_size(tmp_path):
-    recording = Recording(tmp_path / "r.mp4")
+    recording = VideoRecorder(tmp_path / "r.mp4")
     for number, side in enumerate((64, 200, 31)):
-        recording.write(labelled(number, captured_s=number / 10, width=side, height=side))
+        recording.write(labelled(number, capture_time_s=number / 10, width=side, height=side))
     recording.close(True)
     assert {frame.pixels.shape for frame in read_frames(tmp_path / "r.mp4")} == {(64, 64, 3)}
 
 
 def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
     told = []
-    recording = Recording(tmp_path / "r.mp4", told.append)
+    recording = VideoRecorder(tmp_path / "r.mp4", told.append)
     for number in range(20):
-        recording.write(labelled(number, captured_s=number / 10))
+        recording.write(labelled(number, capture_time_s=number / 10))
     monkeypatch.setattr(record.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
     for number in range(20, 60):
-        recording.write(labelled(number, captured_s=number / 10))
+        recording.write(labelled(number, capture_time_s=number / 10))
     recording.close(True)
     assert len(told) == 1
     assert "the disk is nearly full" in told[0]
@@ -176,9 +176,9 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
 
 
 def test_a_recording_of_8k_holds_its_frames(tmp_path):
-    recording = Recording(tmp_path / "r.mp4")
+    recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(2):
-        recording.write(labelled(number, value=200, captured_s=number / 10, width=7680, height=4320))
+        recording.write(labelled(number, value=200, capture_time_s=number / 10, width=7680, height=4320))
     recording.close(True)
     frames = list(read_frames(tmp_path / "r.mp4"))
     assert [frame.pixels.shape for frame in frames] == [(4320, 7680, 3)] * 2
@@ -193,9 +193,9 @@ def lose(monkeypatch, frames):
 
 def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_path, monkeypatch):
     lose(monkeypatch, 1)
-    recording = Recording(tmp_path / "r.mp4")
+    recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(5):
-        recording.write(labelled(number, captured_s=number / 10))
+        recording.write(labelled(number, capture_time_s=number / 10))
     with pytest.raises(OSError, match=r"r.mp4' holds 4 of 5 frames: is the disk full"):
         recording.close(True)
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 5
@@ -204,8 +204,8 @@ def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_
 
 def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeypatch):
     lose(monkeypatch, 99)
-    recording = Recording(tmp_path / "r.mp4")
-    recording.write(labelled(0, captured_s=0.0))
+    recording = VideoRecorder(tmp_path / "r.mp4")
+    recording.write(labelled(0, capture_time_s=0.0))
     with pytest.raises(OSError, match="could not be written whole"):
         recording.close(True)
     assert list(tmp_path.iterdir()) == []
@@ -213,7 +213,7 @@ def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeyp
 
 def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp_path, monkeypatch):
     lose(monkeypatch, 1)
-    video = record.VideoFile(tmp_path / "v.mp4", 25, (64, 64))
+    video = record.AtomicVideoWriter(tmp_path / "v.mp4", 25, (64, 64))
     for _ in range(5):
         video.write(picture())
     with pytest.raises(OSError, match="could not be written whole"):
@@ -223,12 +223,12 @@ def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp
 
 def test_a_full_disk_whose_video_is_short_too_is_told_once_and_the_run_goes_on(tmp_path, monkeypatch):
     told = []
-    recording = Recording(tmp_path / "r.mp4", told.append)
+    recording = VideoRecorder(tmp_path / "r.mp4", told.append)
     for number in range(15):
-        recording.write(labelled(number, captured_s=number / 10))
+        recording.write(labelled(number, capture_time_s=number / 10))
     lose(monkeypatch, 2)
     monkeypatch.setattr(record.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
-    recording.write(labelled(15, captured_s=1.5))
+    recording.write(labelled(15, capture_time_s=1.5))
     recording.close(True)
     (line,) = told
     assert "the disk is nearly full" in line
@@ -240,7 +240,7 @@ def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monke
         raise OSError("no space left")
 
     monkeypatch.setattr(LogFile, "close", fail)
-    pipeline = SimpleNamespace(live=True, labels=LABELS, stats=Stats())
+    pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
     options = dict.fromkeys(("save", "serve", "mqtt", "form"))
     options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.mp4"}
     with (
@@ -248,14 +248,14 @@ def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monke
         open_outputs(pipeline, "fake", options, threading.Event()) as outputs,
     ):
         for output in outputs:
-            output.write(labelled(0, captured_s=0.0))
+            output.write(labelled(0, capture_time_s=0.0))
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 1
 
 
 def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr(LogFile, "close", lambda self, complete: closed.append(complete))
-    pipeline = SimpleNamespace(live=True, labels=LABELS, stats=Stats())
+    pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
     options = dict.fromkeys(("save", "serve", "mqtt", "form"))
     options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.avi"}
     with pytest.raises(ValueError, match="a recording is an"), open_outputs(pipeline, "fake", options, threading.Event()):
@@ -265,7 +265,7 @@ def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, m
 
 def test_lines_are_out_at_once(tmp_path):
     with (tmp_path / "out").open("w") as file:
-        Lines(as_json_line, file).write(labelled())
+        LineWriter(as_json_line, file).write(labelled())
         assert json_lines((tmp_path / "out").read_text())[0]["frame"] == 0
 
 
@@ -316,7 +316,7 @@ def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path
 
 
 def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
-    write_picture(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
     common = ("--model", models["int8"], "--detector", "haar")
     assert "two sources" in error_of("run", "a", "--source", "b", *common)
     assert "--save copies files" in error_of("run", "-", "--save", tmp_path / "x", *common)
@@ -338,7 +338,7 @@ def test_a_number_of_frames_that_would_never_be_reached_is_refused(invoke, frame
 def test_the_python_api_is_three_lines(models, tmp_path):
     import fer_edge
 
-    write_picture(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
     labels = []
     for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
         labels += [face.label for face in frame.faces]

@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 from keras import layers
 
+from fer_edge.artifacts.contract import ModelError, read_contract
 from fer_edge.convert.convert_run import predict
-from fer_edge.convert.converter import convert_keras
-from fer_edge.convert.equalize import equalize
+from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.recipes import RECIPES
+from fer_edge.convert.quantization_recipes import RECIPES
+from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import ModelError, read_contract
-from fer_edge.edge_runtime.find_model import shipped_models
-from fer_edge.train import norms
+from fer_edge.edge_runtime.find_model import bundled_models
+from fer_edge.train import batch_norm as norms
+from fer_edge.train.dataset import to_gray_batch
 from fer_edge.train.distill import SMALLEST_OPINION, check_teachers, teacher_labels
 from fer_edge.train.evaluate import keras_probabilities, tflite_probabilities
-from fer_edge.train.faces import grey_batch
 from fer_edge.train.fit import make_plan, train_run
-from fer_edge.train.model_file import load_model_file
 from fer_edge.train.networks import NETWORKS, build_network
 from fer_edge.train.recipes import RECIPES as TRAINING
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
-from fer_edge.train.weights import check_donor
+from fer_edge.train.tflite_weights import load_tflite_weights
+from fer_edge.train.weights import check_no_leakage
 
 
 def first_norm(model):
@@ -50,7 +50,7 @@ def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name,
     file = tmp_path / "model.tflite"
     file.write_bytes(attach(flatbuffer, contract))
     again = build_network(name, size, 5)
-    assert load_model_file(again, file, labels, grey) == ()
+    assert load_tflite_weights(again, file, labels, grey) == ()
     expected = np.asarray(trained(rgb.astype(np.float32), training=False))
     assert np.asarray(again(rgb.astype(np.float32), training=False)) == pytest.approx(expected, abs=2e-4)
     norm = first_norm(again)
@@ -63,11 +63,11 @@ def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name,
 @pytest.mark.parametrize("name", ["cnn_nano", "mobilenet_v2"])
 def test_a_shipped_int8_file_answers_alike_as_a_network(name):
     faces = synthetic_faces(5)
-    file = shipped_models()[name]
+    file = bundled_models()[name]
     classifier = Classifier(file)
     model = build_network(name, classifier.contract.image_size, len(classifier.labels))
-    grey = grey_batch(faces, classifier.contract.image_size, 48)
-    assert load_model_file(model, file, classifier.labels, grey) == ()
+    grey = to_gray_batch(faces, classifier.contract.image_size, 48)
+    assert load_tflite_weights(model, file, classifier.labels, grey) == ()
     ours, theirs = keras_probabilities(model, faces, 48), tflite_probabilities(classifier, faces)
     assert np.abs(ours - theirs).mean() < 0.02
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.9
@@ -78,7 +78,7 @@ def test_every_precision_gives_its_weights_back(precision, models, source, run_f
     donor = keras.models.load_model(run_folder / "model.keras", compile=False)
     model = build_network("cnn", 32, len(source.run.labels))
     grey = source.calibration[..., :1]
-    assert load_model_file(model, models[precision], source.run.labels, grey) == ()
+    assert load_tflite_weights(model, models[precision], source.run.labels, grey) == ()
     rgb = source.calibration.astype(np.float32)
     expected = donor.predict(rgb, verbose=0)
     assert np.abs(model.predict(rgb, verbose=0) - expected).mean() < (1e-3 if precision == "float16" else 0.02)
@@ -87,7 +87,7 @@ def test_every_precision_gives_its_weights_back(precision, models, source, run_f
 def test_a_file_of_other_labels_gives_the_head_what_both_know(models, source):
     labels = tuple("calm" if label == "sad" else label for label in source.run.labels)
     model = build_network("cnn", 32, len(labels))
-    assert load_model_file(model, models["float32"], labels, source.calibration[..., :1]) == ("probabilities",)
+    assert load_tflite_weights(model, models["float32"], labels, source.calibration[..., :1]) == ("probabilities",)
     place = labels.index("calm")
     rgb = source.calibration.astype(np.float32)
     ours, theirs = (np.delete(np.log(predict(one, rgb)), place, axis=1) for one in (model, source.folded))
@@ -98,7 +98,7 @@ def test_layers_of_another_shape_stay_random_and_what_normalises_them_as_built(m
     model = build_network("cnn", 48, len(source.run.labels))
     built = [value.copy() for value in model.get_layer("fc_bn").get_weights()]
     grey = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), np.uint8)
-    assert load_model_file(model, models["float32"], source.run.labels, grey) == ("fc",)
+    assert load_tflite_weights(model, models["float32"], source.run.labels, grey) == ("fc",)
     for value, earlier in zip(model.get_layer("fc_bn").get_weights(), built, strict=True):
         assert np.array_equal(value, earlier)
 
@@ -107,7 +107,7 @@ def test_statistics_are_those_of_faces_from_all_over(models, source, monkeypatch
     monkeypatch.setattr(norms, "FACES", 4)
     dark_first = np.repeat(np.array([0, 0, 0, 0, 255, 255, 255, 255], np.uint8), 32 * 32).reshape(8, 32, 32, 1)
     model = build_network("cnn", 32, len(source.run.labels))
-    load_model_file(model, models["float32"], source.run.labels, dark_first)
+    load_tflite_weights(model, models["float32"], source.run.labels, dark_first)
     norm = first_norm(model)
     seen = keras.Model(model.input, norm.input).predict(np.repeat(dark_first, 3, axis=-1).astype(np.float32), verbose=0)
     assert np.asarray(norm.moving_mean) == pytest.approx(seen.mean(axis=(0, 1, 2)), rel=1e-3, abs=1e-4)
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, 
     whole = models["float32"].read_bytes()
     (tmp_path / "damaged.tflite").write_bytes(whole[:1000] + bytes(1000) + whole[2000:])
     with pytest.raises(ModelError, match=r"damaged.tflite is damaged \(.*\)\. Convert the run again"):
-        load_model_file(build_network("cnn", 32, 7), tmp_path / "damaged.tflite", source.run.labels, source.calibration)
+        load_tflite_weights(build_network("cnn", 32, 7), tmp_path / "damaged.tflite", source.run.labels, source.calibration)
 
 
 def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(models, faces):
@@ -136,11 +136,11 @@ def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(mod
     with pytest.raises(ValueError, match=f"the teacher .* {told}"):
         check_teachers([file], faces, other)
     with pytest.raises(ValueError, match=f"of --weights {told}"):
-        check_donor(file, faces, other)
+        check_no_leakage(file, faces, other)
     check_teachers([file], faces, same)
-    check_donor(file, faces, same)
+    check_no_leakage(file, faces, same)
     elsewhere = synthetic_faces(10)
-    check_donor(file, elsewhere, make_split(elsewhere, "subject"))
+    check_no_leakage(file, elsewhere, make_split(elsewhere, "subject"))
 
 
 def test_a_run_begins_from_a_file_and_learns_from_one(models, faces, tmp_path):
@@ -148,7 +148,7 @@ def test_a_run_begins_from_a_file_and_learns_from_one(models, faces, tmp_path):
     split = make_split(faces, "subject", seed=1)
     plan = make_plan("cnn", TRAINING["edge"], image_size=32, epochs=1, seed=1, weights=file, teachers=[file])
     run = train_run(plan, faces, split, tmp_path / "run")
-    assert run["weights"] == {"source": file, "fresh_layers": [], "note": None}
+    assert run["weights"] == {"source": file, "reinitialized_layers": [], "note": None}
     assert run["plan"]["source_digests"] == [read_contract(file).source_digest] * 2
     opinion = teacher_labels([file], faces, split.train, 1.0, tmp_path)
     assert opinion.min() >= SMALLEST_OPINION * 0.9

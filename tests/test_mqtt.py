@@ -8,7 +8,7 @@ import time
 import pytest
 from live import labelled
 
-from fer_edge.edge_runtime.mqtt import Mqtt
+from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 
 paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed: pip install 'fer-edge[mqtt]'")
 PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -63,7 +63,7 @@ def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
         listener = Listener(port)
         mqtt = Mqtt(f"127.0.0.1:{port}", "Living Room")
         wait_for(mqtt._client.is_connected)
-        mqtt.write(labelled(1, captured_s=5.0))
+        mqtt.write(labelled(1, capture_time_s=5.0))
         wait_for(lambda: "fer_edge/Living_Room/state" in listener.messages)
         state = json.loads(listener.messages["fer_edge/Living_Room/state"])
         assert (state["label"], state["faces"], state["probability"]) == ("happy", 1, 0.9)

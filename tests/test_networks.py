@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_edge.convert.converter import convert_keras
+from fer_edge.artifacts.contract import read_contract
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.recipes import RECIPES
-from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.train.faces import grey_batch
+from fer_edge.convert.quantization_recipes import RECIPES
+from fer_edge.convert.tf_converter import convert_keras
+from fer_edge.train.dataset import to_gray_batch
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
 from fer_edge.train.run_folder import read_run_file, source_digest
-from fer_edge.train.weights import grey_stem, load_weights, parse_weights
+from fer_edge.train.weights import gray_stem_weights, load_weights, parse_weights
 
 THREE = ("angry", "happy", "sad")
 NO_FACES = np.empty((0, 32, 32, 1), np.uint8)  # only a .tflite file asks for some
@@ -65,14 +65,14 @@ def test_the_grey_stem_equals_the_scaled_rgb_stem_away_from_the_border(scaling):
     rgb = np.stack([(grey - mean) / std for mean, std in zip(scaling.mean, scaling.std, strict=True)], axis=-1)
     fed = rgb[:, :, ::-1] if scaling.bgr else rgb
     expected = np.einsum("hwc,hwcf->f", fed, kernel)
-    new, offset = grey_stem(kernel, scaling)
+    new, offset = gray_stem_weights(kernel, scaling)
     assert np.einsum("hw,hwf->f", grey / 255, new[:, :, 0]) + offset == pytest.approx(expected, abs=1e-3)
 
 
 def test_offsets_of_1_tame_the_gradients_of_inception_v3(faces):
     keras.utils.set_random_seed(0)
     model = build_network("inception_v3", 75, len(faces.labels))
-    images = np.repeat(grey_batch(faces, 75, faces.resolution_px), 3, axis=-1).astype(np.float32)
+    images = np.repeat(to_gray_batch(faces, 75, faces.resolution_px), 3, axis=-1).astype(np.float32)
     kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
 
     def growth():
@@ -100,7 +100,7 @@ def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_
     backbone.save_weights(tmp_path / "dense.weights.h5")
     model = build_network("densenet121", 64, 3)
     loaded = load_weights(model, "densenet121", str(tmp_path / "dense.weights.h5"), THREE, NO_FACES)
-    assert loaded.fresh_layers == ("probabilities",)
+    assert loaded.reinitialized_layers == ("probabilities",)
     # A face of one tone: only the zero-padded border differs, so compare the first convolution's middle.
     grey = np.full((1, 64, 64, 3), 90.0, np.float32)
     scaled = (grey - TORCH.mean) / TORCH.std
@@ -135,7 +135,7 @@ def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_
     model = build_network("cnn", 32, 3)
     random = model.get_layer("probabilities").get_weights()[0]
     loaded = load_weights(model, "cnn", str(run_folder), labels, NO_FACES)
-    assert loaded.fresh_layers == ("probabilities",)
+    assert loaded.reinitialized_layers == ("probabilities",)
     assert np.array_equal(model.get_layer("fc").get_weights()[0], donor.get_layer("fc").get_weights()[0])
     happy, angry = faces.labels.index("happy"), faces.labels.index("angry")
     given, given_bias = model.get_layer("probabilities").get_weights()
@@ -144,9 +144,9 @@ def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_
     whole = build_network("cnn", 32, len(faces.labels))
     loaded = load_weights(whole, "cnn", str(run_folder), faces.labels, NO_FACES)
     digest = read_run_file(run_folder)["model_digest"]
-    assert (loaded.fresh_layers, source_digest(str(run_folder))) == ((), digest)
+    assert (loaded.reinitialized_layers, source_digest(str(run_folder))) == ((), digest)
     copy = shutil.copy(run_folder / "model.keras", tmp_path / "mine.keras")
-    assert load_weights(whole, "cnn", str(copy), faces.labels, NO_FACES).fresh_layers == ()
+    assert load_weights(whole, "cnn", str(copy), faces.labels, NO_FACES).reinitialized_layers == ()
     assert source_digest(str(copy)) == digest
     assert np.array_equal(whole.get_layer("probabilities").get_weights()[0], kernel)
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.train.feed import whole_batches
+from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
+from fer_edge.train.device_dataset import pad_to_full_batches
 from fer_edge.train.fit import MODEL_FILE, make_plan, train_run
 from fer_edge.train.networks import NETWORKS, OUTPUT_LAYER, build_network
-from fer_edge.train.norms import fold_norms, with_norms
 from fer_edge.train.recipes import find_recipe
 from fer_edge.train.splits import make_split
 
@@ -34,7 +34,7 @@ def answer(model, grey):
 
 
 def test_norms_begun_on_faces_leave_the_answer_as_it_was_and_measure_their_inputs(plain, grey):
-    trained = with_norms(plain, 0.9, grey)
+    trained = insert_batch_norm(plain, 0.9, grey)
     assert len(norms_of(trained)) == 13
     assert {norm.momentum for norm in norms_of(trained)} == {0.9}
     assert answer(trained, grey) == pytest.approx(answer(plain, grey), abs=1e-5)
@@ -47,25 +47,25 @@ def test_norms_begun_on_faces_leave_the_answer_as_it_was_and_measure_their_input
 
 
 def test_norms_begun_without_faces_change_the_answer_and_begin_with_1_and_0(plain, grey):
-    trained = with_norms(plain, 0.9, None)
+    trained = insert_batch_norm(plain, 0.9, None)
     assert np.abs(answer(trained, grey) - answer(plain, grey)).max() > 1e-3
     assert all(np.all(norm.gamma == 1) and np.all(norm.beta == 0) for norm in norms_of(trained))
 
 
 def test_folded_norms_leave_the_answer_of_training(plain, grey):
-    trained = with_norms(plain, 0.9, grey)
+    trained = insert_batch_norm(plain, 0.9, grey)
     rng = np.random.default_rng(1)
     for norm in norms_of(trained):
         norm.set_weights([values * rng.uniform(0.8, 1.2, values.shape) for values in norm.get_weights()])
     folded = build_network("vgg16", SIDE, 7)
-    fold_norms(trained, folded)
+    fold_batch_norm(trained, folded)
     assert answer(folded, grey) == pytest.approx(answer(trained, grey), abs=1e-5)
     assert np.abs(answer(folded, grey) - answer(plain, grey)).max() > 1e-3
 
 
 def test_a_network_that_has_norms_keeps_them():
     network = build_network("cnn_nano", SIDE, 7)
-    assert with_norms(network, 0.9, None) is network
+    assert insert_batch_norm(network, 0.9, None) is network
 
 
 def test_a_network_learns_with_norms_ships_without_and_learns_on(tmp_path, monkeypatch, faces):
@@ -91,9 +91,9 @@ def test_a_network_learns_with_norms_ships_without_and_learns_on(tmp_path, monke
 
 def test_batches_are_whole_under_jax_where_there_is_more_than_one(monkeypatch):
     numbers = np.arange(10, dtype=np.int32)
-    assert whole_batches(numbers, 4, seed=0) is numbers
+    assert pad_to_full_batches(numbers, 4, seed=0) is numbers
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    filled = whole_batches(numbers, 4, seed=0)
+    filled = pad_to_full_batches(numbers, 4, seed=0)
     assert (len(filled), filled[:10].tolist(), len(set(filled[10:].tolist()))) == (12, list(range(10)), 2)
-    assert len(whole_batches(numbers, 5, seed=0)) == 10
-    assert whole_batches(numbers, 16, seed=0) is numbers
+    assert len(pad_to_full_batches(numbers, 5, seed=0)) == 10
+    assert pad_to_full_batches(numbers, 16, seed=0) is numbers

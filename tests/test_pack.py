@@ -9,7 +9,7 @@ import pytest
 
 from fer_edge.convert.run_folder import read_run
 from fer_edge.train import pack
-from fer_edge.train.models import evaluate_model
+from fer_edge.train.evaluate_model import evaluate_model
 from fer_edge.train.pack import pack_runs, unpack_runs
 from fer_edge.train.synthetic import synthetic_faces
 

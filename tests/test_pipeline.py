@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 from live import FakeClassifier, FakeDetector, FakeSource, frame, picture, prediction, textured
 
-from fer_edge.edge_runtime.contract import CropConvention
-from fer_edge.edge_runtime.crop import crop_face, tilt_degrees
-from fer_edge.edge_runtime.detect import Detection, open_detector
-from fer_edge.edge_runtime.find_faces import MOST_FRAMES, Cadence, FaceFinder
-from fer_edge.edge_runtime.frame import Frame
-from fer_edge.edge_runtime.handover import Ended, Handover
-from fer_edge.edge_runtime.parts import PartsInTurn, all_parts, around, overlap
-from fer_edge.edge_runtime.pipeline import Pipeline, PipelineSettings
-from fer_edge.edge_runtime.smooth import RAW, UNSURE, Smoother, Smoothing
-from fer_edge.edge_runtime.stats import KEPT_SAMPLES, Stats
-from fer_edge.edge_runtime.track import Tracker
+from fer_edge.artifacts.contract import CropConvention
+from fer_edge.edge_runtime.cameras.frame import Frame
+from fer_edge.edge_runtime.crop import crop_face, roll_degrees
+from fer_edge.edge_runtime.detectors.detector import Detection, open_detector
+from fer_edge.edge_runtime.detectors.tiling import TileScheduler, around, overlap, tiles
+from fer_edge.edge_runtime.live.detect_and_track import MOST_FRAMES, DetectAndTrack, DetectionInterval
+from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
+from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
+from fer_edge.edge_runtime.live.smoothing import RAW, UNSURE, Smoother, Smoothing
+from fer_edge.edge_runtime.live.stats import KEPT_SAMPLES, PipelineStats
+from fer_edge.edge_runtime.live.tracker import Tracker
 
 
 def run(frames, live=False, detector=None, classifier=None, **settings):
@@ -36,7 +36,7 @@ def test_of_a_live_source_only_the_newest_frame_counts():
 
     def frames():
         for number in range(50):
-            yield frame(number, captured_s=time.monotonic())
+            yield frame(number, capture_time_s=time.monotonic())
             if number == 0:
                 taken.wait(5)  # the first one is being classified while the others arrive
         time.sleep(0.2)
@@ -56,7 +56,7 @@ def test_of_a_live_source_only_the_newest_frame_counts():
 
 
 def test_every_frame_of_a_live_source_can_be_had():
-    done, pipeline = run([frame(k, captured_s=float(k)) for k in range(20)], live=True, every_frame=True)
+    done, pipeline = run([frame(k, capture_time_s=float(k)) for k in range(20)], live=True, every_frame=True)
     assert len(done) == 20
     assert pipeline.stats.dropped == 0
 
@@ -164,7 +164,7 @@ def test_the_detector_is_asked_every_n_frames():
 
 
 def test_detection_becomes_rarer_while_frames_are_dropped_and_more_frequent_when_there_is_time():
-    cadence = Cadence(every=1, fixed=False)
+    cadence = DetectionInterval(every=1, fixed=False)
     for _ in range(20):
         cadence.adapt(dropped=3, idle_share=0.0)
     assert cadence.every == MOST_FRAMES
@@ -173,13 +173,15 @@ def test_detection_becomes_rarer_while_frames_are_dropped_and_more_frequent_when
     for _ in range(20):
         cadence.adapt(dropped=0, idle_share=0.8)
     assert cadence.every == 1
-    fixed = Cadence(every=4)
+    fixed = DetectionInterval(every=4)
     fixed.adapt(dropped=9, idle_share=0.0)
     assert fixed.every == 4
 
 
 def test_the_finder_tells_the_cadence_what_was_dropped_since_the_last_detection():
-    finder = FaceFinder(FakeDetector((40, 30, 40, 40)), Cadence(1, fixed=False), None, 4, stats := Stats())
+    finder = DetectAndTrack(
+        FakeDetector((40, 30, 40, 40)), DetectionInterval(1, fixed=False), None, 4, stats := PipelineStats()
+    )
     pixels = Frame("x", 1, textured())
     for dropped in (0, 2, 4, 4, 4):
         finder.find(pixels, dropped)
@@ -228,20 +230,20 @@ def test_overlap_is_intersection_over_union():
 
 
 def test_every_small_face_stands_whole_in_one_of_the_parts():
-    parts = all_parts(640, 480, 60)
+    parts = tiles(640, 480, 60)
     assert parts[0] == (0, 0, 640, 480)
     for x in range(0, 640 - 60, 20):
         for y in range(0, 480 - 60, 20):
             assert any(
                 px <= x and py <= y and x + 60 <= px + w and y + 60 <= py + h and 0.19 * w <= 60 for px, py, w, h in parts[1:]
             ), (x, y)
-    assert all_parts(640, 480, 128) == [(0, 0, 640, 480)]
-    assert len(all_parts(7680, 4320, 1)) < 40
+    assert tiles(640, 480, 128) == [(0, 0, 640, 480)]
+    assert len(tiles(7680, 4320, 1)) < 40
 
 
 def test_parts_are_looked_at_in_turn_and_known_faces_every_time():
-    turns = PartsInTurn()
-    parts = all_parts(640, 480, 60)
+    turns = TileScheduler()
+    parts = tiles(640, 480, 60)
     assert turns.choose(640, 480, 60, None) == parts
     known = (100, 100, 60, 60)
     whole, *squares = parts
@@ -289,9 +291,9 @@ def test_a_clock_that_goes_back_changes_nothing(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
     from live import FakeCamera
 
-    from fer_edge.edge_runtime.sources import LiveSource
+    from fer_edge.edge_runtime.cameras.source import LiveSource
 
-    camera = FakeCamera([picture(200)] * 20, reopens=False)
+    camera = FakeCamera([picture(200)] * 20, reconnects=False)
     pipeline = Pipeline(LiveSource(camera), FakeDetector(), FakeClassifier(), PipelineSettings(every_frame=True))
     done = list(pipeline)
     assert [labelled.faces[0].label for labelled in done] == ["happy"] * 20
@@ -318,7 +320,7 @@ def test_smoothing_out_of_range_is_refused(bad):
 
 
 def test_a_handover_keeps_the_newest_and_counts_what_it_dropped():
-    handover = Handover(keep_all=False)
+    handover = Mailbox(block_when_full=False)
     for number in range(5):
         handover.put(number)
     assert handover.take() == 4
@@ -326,14 +328,14 @@ def test_a_handover_keeps_the_newest_and_counts_what_it_dropped():
     handover.put(5)
     handover.end()
     assert handover.take() == 5
-    with pytest.raises(Ended):
+    with pytest.raises(Closed):
         handover.take()
-    with pytest.raises(Ended):
+    with pytest.raises(Closed):
         handover.put(6)
 
 
 def test_times_of_a_stage_stay_bounded():
-    stats = Stats()
+    stats = PipelineStats()
     for _ in range(3 * KEPT_SAMPLES):
         with stats.timed("detect"):
             pass
@@ -354,7 +356,7 @@ def test_a_tilted_face_is_cut_upright(angle):
     turn = cv2.getRotationMatrix2D((99.5, 99.5), -angle, 1)
     tilted = cv2.warpAffine(scene, turn, (200, 200))
     eyes = tuple((float(x), float(y)) for x, y in (turn @ np.array([[90, 110], [90, 90], [1, 1]])).T)
-    assert tilt_degrees(eyes) == pytest.approx(angle)
+    assert roll_degrees(eyes) == pytest.approx(angle)
     crop = CropConvention()
     upright = crop_face(scene, (80, 80, 40, 40), "haar", crop)
     turned = crop_face(tilted, (80, 80, 40, 40), "haar", crop, eyes)

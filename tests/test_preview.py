@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from live import labelled
 
-from fer_edge.benchmarks.scenes import read_face, write_clip
-from fer_edge.edge_runtime import serve, stream
-from fer_edge.edge_runtime.pictures import import_cv2, write_picture
-from fer_edge.edge_runtime.serve import MOST_CONNECTIONS, Preview, is_loopback, parse_address
-from fer_edge.edge_runtime.sources import open_source
-from fer_edge.edge_runtime.stats import Stats
+from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
+from fer_edge.edge_runtime import stream
+from fer_edge.edge_runtime.cameras.source import open_source
+from fer_edge.edge_runtime.images import import_cv2, write_image
+from fer_edge.edge_runtime.live.stats import PipelineStats
+from fer_edge.edge_runtime.outputs import preview as serve
+from fer_edge.edge_runtime.outputs.preview import MOST_CONNECTIONS, PreviewServer, is_loopback, parse_address
 from fer_edge.train.synthetic import synthetic_picture
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
@@ -25,7 +26,7 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fe
 
 @pytest.fixture
 def preview():
-    made = Preview("127.0.0.1:0", Stats())
+    made = PreviewServer("127.0.0.1:0", PipelineStats())
     made.write(labelled(1))
     yield made
     made.close(True)
@@ -33,7 +34,7 @@ def preview():
 
 @pytest.fixture
 def guarded():
-    made = Preview("127.0.0.1:0", Stats(), token="right")
+    made = PreviewServer("127.0.0.1:0", PipelineStats(), token="right")
     made.write(labelled(1))
     yield made
     made.close(True)
@@ -78,7 +79,7 @@ def test_only_loopback_addresses_need_no_token():
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "192.168.1.5", "pi.local")] == [
         True, True, True, False, False, False,
     ]  # fmt: skip
-    made = Preview("0.0.0.0:0", Stats())
+    made = PreviewServer("0.0.0.0:0", PipelineStats())
     try:
         port = made.url.split(":")[2].split("/")[0]
         assert "?token=" in made.url
@@ -125,7 +126,7 @@ def test_the_address_that_is_shown_is_one_that_a_browser_can_open(monkeypatch, h
 
 
 def test_another_loopback_address_answers_to_its_own_name():
-    made = Preview("127.0.0.2:0", Stats())
+    made = PreviewServer("127.0.0.2:0", PipelineStats())
     try:
         assert get(made.url)[0] == 200
         assert get(made.url, Host="evil.example")[0] == 403
@@ -193,7 +194,7 @@ def test_a_port_that_is_taken_is_told():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(OSError, match="Choose another --serve"):
-            Preview(f"127.0.0.1:{taken.getsockname()[1]}", Stats())
+            PreviewServer(f"127.0.0.1:{taken.getsockname()[1]}", PipelineStats())
 
 
 def open_stream(preview):
@@ -245,7 +246,7 @@ def test_there_is_a_most_of_connections_and_those_who_leave_make_room(preview):
 
 def test_closing_leaves_no_thread_and_no_file_handle():
     threads, handles = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-    made = Preview("127.0.0.1:0", Stats())
+    made = PreviewServer("127.0.0.1:0", PipelineStats())
     made.write(labelled(1))
     client = open_stream(made)
     client.recv(1000)
@@ -327,7 +328,7 @@ def test_the_last_picture_comes_twice_so_that_it_shows_and_no_more_so_that_the_l
 def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chromium, models, tmp_path, width, height):
     write_clip(tmp_path / "clip.mp4", read_face_of(tmp_path), 45)
     pipeline = stream(tmp_path / "clip.mp4", models["int8"], detector="haar", threads=1)
-    preview = Preview("127.0.0.1:0", pipeline.stats)
+    preview = PreviewServer("127.0.0.1:0", pipeline.stats)
     try:
         page = open_page(chromium, preview.url, width, height)
         for labelled_frame in pipeline:
@@ -348,7 +349,7 @@ def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chrom
 
 
 def read_face_of(folder):
-    write_picture(folder / "face.png", synthetic_picture("happy", seed=0))
+    write_image(folder / "face.png", synthetic_picture("happy", seed=0))
     return read_face(folder / "face.png")
 
 

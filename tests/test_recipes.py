@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from conftest import make_faces
 
-from fer_edge.benchmarks.accuracy import summarise
-from fer_edge.benchmarks.estimate import estimate
+from fer_edge.artifacts.mean_ci import estimate
+from fer_edge.benchmarks.experiment_log import summarise
 from fer_edge.train.cross_validate import make_splits
-from fer_edge.train.faces import DataError
-from fer_edge.train.recipes import RECIPES, find_recipe, recipe_options, with_settings
+from fer_edge.train.dataset import DataError
+from fer_edge.train.recipes import RECIPES, find_recipe, override, to_cli_args
 
 
 def test_a_network_s_own_settings_change_its_recipe_and_no_other():
@@ -22,21 +22,21 @@ def test_a_network_s_own_settings_change_its_recipe_and_no_other():
 
 
 def test_settings_change_a_recipe_and_its_name():
-    changed = with_settings(RECIPES["edge"], ["batch_size=256", "mixup=0.5", "flip=false", "schedule=constant"])
+    changed = override(RECIPES["edge"], ["batch_size=256", "mixup=0.5", "flip=false", "schedule=constant"])
     assert (changed.batch_size, changed.augmentation.mixup, changed.augmentation.flip) == (256, 0.5, False)
     assert (changed.schedule, changed.name) == ("constant", "edge-changed")
-    assert with_settings(RECIPES["edge"], ["learning_rate=1"]).learning_rate == 1.0
-    assert with_settings(RECIPES["edge"], []) is RECIPES["edge"]
+    assert override(RECIPES["edge"], ["learning_rate=1"]).learning_rate == 1.0
+    assert override(RECIPES["edge"], []) is RECIPES["edge"]
 
 
 @pytest.mark.parametrize("pair", ["batch_size=0.5", "batch_size=x", "batch_size", "flip=1"])
 def test_settings_of_another_kind_are_refused(pair):
     with pytest.raises(ValueError, match=rf"NAME=VALUE.*Received: '{pair}'"):
-        with_settings(RECIPES["edge"], [pair])
+        override(RECIPES["edge"], [pair])
     with pytest.raises(
         ValueError, match="unknown setting 'epochs'; choose one of: balance, batch_norm, batch_size, bn_momentum, brightness"
     ):
-        with_settings(RECIPES["edge"], ["epochs=3"])
+        override(RECIPES["edge"], ["epochs=3"])
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,19 @@ def test_settings_of_another_kind_are_refused(pair):
 )
 def test_settings_out_of_their_bounds_are_refused(pairs, told):
     with pytest.raises(ValueError, match=re.escape(told)):
-        with_settings(RECIPES["edge"], pairs)
+        override(RECIPES["edge"], pairs)
 
 
 def test_a_recipe_s_options_make_it_again():
     settings = ["learning_rate=0.002", "schedule=constant", "calibrate=false", "flip=false", "mixup=0.3"]
     for network in ("cnn", "cnn_nano"):
-        changed = with_settings(find_recipe("edge", network), settings)
-        options = recipe_options(network, json.loads(json.dumps(asdict(changed))))
+        changed = override(find_recipe("edge", network), settings)
+        options = to_cli_args(network, json.loads(json.dumps(asdict(changed))))
         assert options[:2] == ["--recipe", "edge"]
         assert set(options[2::2]) == {"--set"}
         assert set(options[3::2]) == set(settings)
-        assert with_settings(find_recipe(options[1], network), options[3::2]) == changed
-    assert recipe_options("cnn_nano", asdict(find_recipe("edge", "cnn_nano"))) == ["--recipe", "edge"]
+        assert override(find_recipe(options[1], network), options[3::2]) == changed
+    assert to_cli_args("cnn_nano", asdict(find_recipe("edge", "cnn_nano"))) == ["--recipe", "edge"]
 
 
 def test_folds_without_a_fold_are_all_folds_of_every_seed():

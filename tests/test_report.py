@@ -10,27 +10,27 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge.benchmarks.accuracy import (
+from fer_edge.artifacts.contract import read_contract
+from fer_edge.benchmarks.experiment_log import (
     append_evaluations,
     append_trainings,
-    last_of_each,
+    deduplicate,
     part_title,
     read_evaluations,
     read_trainings,
     split_title,
     training_record,
 )
-from fer_edge.benchmarks.card import _lineage, _teachers, commands, model_card
-from fer_edge.benchmarks.comparison import comparison
-from fer_edge.benchmarks.published import PUBLISHED
+from fer_edge.benchmarks.model_card import _lineage, _teachers, commands, model_card
+from fer_edge.benchmarks.paper.paper_results import PUBLISHED
+from fer_edge.benchmarks.paper.paper_tables import comparison
 from fer_edge.commands import convert, train
 from fer_edge.convert.fine_tune import plan_fine_tuning
-from fer_edge.convert.recipes import find_recipe as convert_recipe
-from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.edge_runtime.find_model import shipped_models
+from fer_edge.convert.quantization_recipes import find_recipe as convert_recipe
+from fer_edge.edge_runtime.find_model import bundled_models
+from fer_edge.train.evaluate_model import evaluate_ensemble, evaluate_model
 from fer_edge.train.fit import make_plan
-from fer_edge.train.models import evaluate_ensemble, evaluate_model
-from fer_edge.train.recipes import CHANGED, find_recipe, recipe_options, with_settings
+from fer_edge.train.recipes import CHANGED_SUFFIX, find_recipe, override, to_cli_args
 from fer_edge.train.run_folder import run_name
 from fer_edge.train.splits import leakage_warning, make_split
 from fer_edge.train.synthetic import synthetic_faces
@@ -44,7 +44,7 @@ HEAD = {
 def training(split, accuracy, seed=0, **changes):
     """A training record whose figures are all told by one."""
     named = {**HEAD, **changes}
-    recipe = asdict(find_recipe(named["recipe"].removesuffix(CHANGED), named["network"]))
+    recipe = asdict(find_recipe(named["recipe"].removesuffix(CHANGED_SUFFIX), named["network"]))
     scores = {"precision": accuracy, "recall": accuracy, "f1": accuracy - 0.1}
     figures = {"accuracy": accuracy, "loss": 1 - accuracy, "weighted": scores, "macro": scores}
     return {
@@ -58,7 +58,7 @@ def training(split, accuracy, seed=0, **changes):
 
 
 def tables(runs):
-    return comparison(runs, [], recipe_options)
+    return comparison(runs, [], to_cli_args)
 
 
 def rows_of(text, title):
@@ -101,7 +101,7 @@ def test_the_figures_of_int8_files_stand_below_those_of_their_runs():
     flattered = {**own, "digest": "fold 0", "split": "subject 0/3", "warning": leaky, "loss": 0.2}
     narrow = training("subject", 0.9, network="cnn_nano", digest="a network that is not compared")
     narrow["split"] |= {"fold": 1, "folds": 3}
-    text = comparison([*runs, narrow], [*others, own, flattered], recipe_options)
+    text = comparison([*runs, narrow], [*others, own, flattered], to_cli_args)
     loss = rows_of(text, "Loss (published table 6)")[1]
     assert (loss[0], loss[5], loss[6].split(" (")[0]) == ("CNN, int8", "not measured", "0.3000 ± 0.1414")
     scores = rows_of(text, "Precision, recall and F1 (published table 7)")[1]
@@ -153,7 +153,7 @@ def test_runs_of_another_recipe_or_data_have_tables_of_their_own():
 def test_runs_of_other_settings_are_other_rows():
     runs = [training("official", accuracy, data="fer2013", recipe="edge-changed") for accuracy in (0.5, 0.6, 0.7, 0.8, 0.9)]
     for seed, (run, mixup) in enumerate(zip(runs, (0.2, 0.2, 0.3, 0.2, 0.2), strict=True)):
-        run["plan"]["recipe"] = asdict(with_settings(find_recipe("edge", "cnn"), [f"mixup={mixup}"]))
+        run["plan"]["recipe"] = asdict(override(find_recipe("edge", "cnn"), [f"mixup={mixup}"]))
         run["seed"] = seed
     del runs[0]["plan"]["recipe"]["cycles"]  # as in records of before there were any: the same as 1
     runs[3]["plan"]["image_size"] = 64
@@ -175,7 +175,7 @@ def test_a_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run_fol
     assert append_trainings(results, [folder]) == 0
     shutil.copy(models["int8"], folder)
     assert append_trainings(results, [folder]) == 1  # converted since, which takes the earlier record's place
-    (record,) = last_of_each(read_trainings(results))
+    (record,) = deduplicate(read_trainings(results))
     assert record["converted"]["int8"]["file_bytes"] == models["int8"].stat().st_size
     assert record["metrics"]["test"]["count"] > 0
     assert str(tmp_path) not in results.read_text()
@@ -265,7 +265,7 @@ def words_after(text, command):
 
 
 def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
-    recipe = with_settings(find_recipe("edge", "cnn_nano"), ["schedule=constant", "flip=false", "mixup=0.2"])
+    recipe = override(find_recipe("edge", "cnn_nano"), ["schedule=constant", "flip=false", "mixup=0.2"])
     plan = make_plan(
         "cnn_nano", recipe, epochs=7, seed=3, weights="donor-s0", precision="float32", ferplus="new.csv",
         teachers=["big one", "mobilenet_v2", "models/cnn_nano_fer2013_int8.tflite", "big one/cnn_fer2013_int8.tflite"],
@@ -275,9 +275,9 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
     contract = read_contract(models["int8"])
     tuned = convert_recipe("int8", "ai-edge", ["block1/conv a"], plan_fine_tuning(True, None, None, 2).as_data())
     contract = replace(contract, precision=tuned.precision, quantization={**contract.quantization, **tuned.as_data()})
-    text = commands([record], contract, recipe_options)
+    text = commands([record], contract, to_cli_args)
     got = train.command.make_context("train", words_after(text, "train")).params
-    assert with_settings(find_recipe(got["recipe_name"], "cnn_nano"), got["settings"]) == recipe
+    assert override(find_recipe(got["recipe_name"], "cnn_nano"), got["settings"]) == recipe
     wanted = {
         "networks": ("cnn_nano",), "data": "fer2013.csv", "split_name": "subject", "folds": 5, "fold": 1, "epochs": 7,
         "seeds": "3", "image_size": plan.image_size, "weights": ("runs/donor-s0",),
@@ -294,7 +294,7 @@ def test_the_commands_of_a_card_make_the_run_and_the_file_again(models):
         **contract.quantization,
         **convert_recipe("float16", None, (), plan_fine_tuning(False, 50, None, 4).as_data()).as_data(),
     }
-    text = commands([record], replace(contract, precision=pruned["precision"], quantization=pruned), recipe_options)
+    text = commands([record], replace(contract, precision=pruned["precision"], quantization=pruned), to_cli_args)
     got = convert.command.make_context("convert", words_after(text, "convert")).params
     assert (got["precisions"], got["prune"], got["qat"], got["epochs"]) == (("float16",), 50, False, 4)
 
@@ -343,7 +343,7 @@ def test_the_commands_of_a_shipped_card_are_commands_of_today(card):
     text = how_it_was_made(card.read_text())
     *_, own = made_in(text, "train")
     assert own["networks"] == (contract.architecture,)
-    recipe = with_settings(find_recipe(own["recipe_name"], contract.architecture), own["settings"])
+    recipe = override(find_recipe(own["recipe_name"], contract.architecture), own["settings"])
     assert recipe.name == contract.recipe
     *_, conversion = made_in(text, "convert")
     assert (conversion["precisions"], conversion["quantizer"]) == (("int8",), contract.quantization["quantizer"])
@@ -387,7 +387,7 @@ def test_a_card_tells_of_all_runs_that_its_own_goes_back_to(run_folder, models, 
     second = begun_from(first, name, split=facts)
     third = begun_from(second, name, digest=whole["digest"])
     append_evaluations(tmp_path / "r.jsonl", [evaluate_model(models["int8"], faces).figures])
-    card = model_card(models["int8"], [third, second, first], read_evaluations(tmp_path / "r.jsonl"), recipe_options)
+    card = model_card(models["int8"], [third, second, first], read_evaluations(tmp_path / "r.jsonl"), to_cli_args)
     text = how_it_was_made(card)
     oldest, middle, own = made_in(text, "train")
     assert (oldest["out"], oldest["weights"], oldest["fold"]) == (Path("runs/before1"), ("auto",), 2)
@@ -410,7 +410,7 @@ def test_a_card_tells_of_all_runs_that_its_own_goes_back_to(run_folder, models, 
 def test_a_card_tells_of_the_run_behind_an_ordinary_file(run_folder, models, weights, changes, precision, file):
     first = {**training_record(run_folder), **changes}
     lineage = _lineage(begun_from(first, weights), [first])
-    text = commands(lineage, read_contract(models["int8"]), recipe_options)
+    text = commands(lineage, read_contract(models["int8"]), to_cli_args)
     *_, own = made_in(text, "train")
     conversions = made_in(text, "convert")
     if file is None:
@@ -427,12 +427,12 @@ def test_a_card_tells_where_sources_are_from_and_how_its_file_got_its_name(run_f
     plan = {**record["plan"], "weights": "imagenet_notop.weights.h5", "teachers": ["a"]}
     student = {**record, "plan": plan, "teacher_digests": ["of a"]}
     contract = read_contract(models["int8"])
-    text = commands([student], contract, recipe_options, "mine.tflite", [{**record, "digest": "of a"}])
+    text = commands([student], contract, to_cli_args, "mine.tflite", [{**record, "digest": "of a"}])
     accuracy = record["metrics"]["test"]["accuracy"]
     assert f"    # its teachers: a (accuracy {accuracy:.4f} in Keras)\n" in text
     assert "    # imagenet_notop.weights.h5: keras.applications weights in a file" in text
     assert text.splitlines()[-1] == "    mv runs/cnn-synthetic-paper-subject-s1/cnn_synthetic_int8.tflite mine.tflite"
-    assert "mv " not in commands([student], contract, recipe_options, "cnn_synthetic_int8.tflite")
+    assert "mv " not in commands([student], contract, to_cli_args, "cnn_synthetic_int8.tflite")
 
 
 def test_records_that_name_each_other_as_beginning_end_a_card(run_folder):
@@ -447,11 +447,11 @@ def test_a_card_s_classes_are_compared_on_the_faces_of_its_own_test_part_alone(r
     other = evaluate_model(path, replace(faces, name="elsewhere"), part="validation").figures
     own = evaluate_model(path, faces).figures
     append_evaluations(results, [other])
-    alone = model_card(path, read_trainings(results), read_evaluations(results), recipe_options)
+    alone = model_card(path, read_trainings(results), read_evaluations(results), to_cli_args)
     assert "Per class, elsewhere subject validation:" in alone
     assert "recall before" not in alone
     append_evaluations(results, [own])
-    both = model_card(path, read_trainings(results), read_evaluations(results), recipe_options)
+    both = model_card(path, read_trainings(results), read_evaluations(results), to_cli_args)
     assert "Per class, synthetic subject test; the last column" in both
 
 
@@ -480,7 +480,7 @@ def test_a_card_tells_which_model_a_teacher_was(run_folder):
     accuracy = record["metrics"]["test"]["accuracy"]
     earlier = f"cnn_nano (accuracy {accuracy:.4f} in Keras; an earlier model than today's of that name)"
     assert _teachers(student, [teacher, student]) == [earlier, "b"]
-    today = read_contract(shipped_models()["cnn_nano"]).source_digest
+    today = read_contract(bundled_models()["cnn_nano"]).source_digest
     file = {**student, "plan": {**plan, "teachers": ["models/cnn_nano_fer2013_int8.tflite"]}, "teacher_digests": ["?"]}
     assert _teachers(file, []) == ["models/cnn_nano_fer2013_int8.tflite (an earlier model than today's of that name)"]
     assert _teachers({**student, "teacher_digests": [today, None]}, [teacher]) == ["cnn_nano", "b"]

@@ -9,11 +9,11 @@ from conftest import make_faces
 from fer_edge.train.distill import check_teachers, teacher_labels
 from fer_edge.train.fit import make_plan, train_run
 from fer_edge.train.recipes import RECIPES
-from fer_edge.train.run_folder import check_run, read_run_file, start_run
+from fer_edge.train.run_folder import check_resumable, read_run_file, start_run
 from fer_edge.train.soft_labels import ferplus_labels, training_labels
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
-from fer_edge.train.weights import check_donor
+from fer_edge.train.weights import check_no_leakage
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
 
@@ -71,10 +71,10 @@ def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_f
     other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
     for source in (run_folder, run_folder / "model.keras"):
         with pytest.raises(ValueError, match=r"of --weights was trained on \d+ faces that are validation or test here. Take"):
-            check_donor(str(source), faces, other)
-        check_donor(str(source), faces, same)
+            check_no_leakage(str(source), faces, other)
+        check_no_leakage(str(source), faces, same)
     for source in ("auto", "none", str(tmp_path / "imagenet.h5")):
-        check_donor(source, faces, other)
+        check_no_leakage(source, faces, other)
     plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=1, weights=str(run_folder))
     with pytest.raises(ValueError, match="faces that are validation or test here"):
         train_run(plan, faces, other, tmp_path / "run")
@@ -93,14 +93,14 @@ def test_a_run_does_not_go_on_when_its_teacher_has_become_another_model(run_fold
     first = plan()
     assert first.source_digests == (None, read_run_file(run_folder)["model_digest"])
     start_run(tmp_path / "run", first, faces, split)
-    assert check_run(tmp_path / "run", plan(), faces, resume=True) is None
+    assert check_resumable(tmp_path / "run", plan(), faces, resume=True) is None
     (folder / "model.keras").write_bytes(b"another model")
     with pytest.raises(ValueError, match=r"other settings \('.*teacher' was another model\)"):
-        check_run(tmp_path / "run", plan(), faces, resume=True)
+        check_resumable(tmp_path / "run", plan(), faces, resume=True)
     run = read_run_file(tmp_path / "run")
     del run["plan"]["source_digests"]  # as a run of an earlier version
     (tmp_path / "run" / "run.json").write_text(json.dumps(run))
-    assert check_run(tmp_path / "run", plan(), faces, resume=True) is None
+    assert check_resumable(tmp_path / "run", plan(), faces, resume=True) is None
 
 
 def test_a_student_is_trained_and_its_run_names_its_teacher_and_its_temperature(run_folder, faces, tmp_path):

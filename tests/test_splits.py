@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import make_faces
 
-from fer_edge.train.faces import DataError
-from fer_edge.train.selection import TrainedOn, select_faces
+from fer_edge.train.dataset import DataError
+from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
 from fer_edge.train.splits import leakage, leakage_warning, make_split
 
 CKPLUS_COUNTS = {"angry": 135, "contempt": 54, "disgust": 177, "fear": 75, "happy": 207, "sad": 84, "surprise": 249}
@@ -101,7 +101,7 @@ def test_a_class_absent_from_training_is_refused():
 
 
 def trained_on(faces, split):
-    return TrainedOn(faces.labels, faces.name, faces.fingerprint, split.summary(faces))
+    return TrainingProvenance(faces.labels, faces.name, faces.fingerprint, split.summary(faces))
 
 
 def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_about(faces):
@@ -124,16 +124,16 @@ def test_validation_faces_are_those_a_model_was_chosen_by_or_may_have_been_train
 def test_the_ids_in_a_run_decide_what_its_test_part_is(faces):
     split = make_split(faces, "subject", seed=5)
     stored = {**split.summary(faces), "ids": {**split.ids(faces), "test": split.ids(faces)["test"][:3]}}
-    chosen = select_faces(faces, TrainedOn(faces.labels, faces.name, faces.fingerprint, stored))
+    chosen = select_faces(faces, TrainingProvenance(faces.labels, faces.name, faces.fingerprint, stored))
     assert list(chosen.faces.ids) == split.ids(faces)["test"][:3]
 
 
 def test_other_data_is_not_called_leaky_unless_it_bears_the_name_of_the_training_data(faces):
-    trained = TrainedOn(faces.labels, "elsewhere", "0" * 64, make_split(faces, "paper").summary(faces))
+    trained = TrainingProvenance(faces.labels, "elsewhere", "0" * 64, make_split(faces, "paper").summary(faces))
     chosen = select_faces(faces, trained, "paper")
     assert chosen.warning is None
     assert chosen.distinct is None
-    namesake = TrainedOn(faces.labels, faces.name, "0" * 64, make_split(faces, "paper").summary(faces))
+    namesake = TrainingProvenance(faces.labels, faces.name, "0" * 64, make_split(faces, "paper").summary(faces))
     assert "may have seen some of these faces" in select_faces(faces, namesake, "all").warning
 
 
@@ -148,7 +148,7 @@ def test_the_private_test_part_belongs_to_the_official_split():
 
 def test_faces_of_labels_the_model_does_not_know_are_dropped_and_counted(faces):
     small = faces.with_labels(("happy", "sad"))
-    trained = TrainedOn(("sad", "happy"), "other", "0" * 64, make_split(small, "paper").summary(small))
+    trained = TrainingProvenance(("sad", "happy"), "other", "0" * 64, make_split(small, "paper").summary(small))
     chosen = select_faces(faces, trained)
     assert chosen.dropped == len(faces) - len(small)
     assert {name.split("/")[0] for name, target in zip(chosen.faces.ids, chosen.faces.targets, strict=True) if target == 0} == {

@@ -1,7 +1,7 @@
 import pytest
 
-from fer_edge.edge_runtime import threads
-from fer_edge.edge_runtime.threads import open_classifier
+from fer_edge.edge_runtime.live import thread_tuning as threads
+from fer_edge.edge_runtime.live.thread_tuning import load_classifier
 
 
 @pytest.fixture
@@ -34,17 +34,17 @@ def cores(monkeypatch):
 )
 def test_more_threads_only_where_they_were_measured_to_be_faster(models, cores, count, times_ms, chosen, measured):
     seen = cores(count, times_ms)
-    assert open_classifier(models["int8"]).num_threads == chosen
+    assert load_classifier(models["int8"]).num_threads == chosen
     assert seen == measured
 
 
 def test_a_number_that_was_asked_for_is_not_measured(models, cores):
     seen = cores(4, {})
-    assert open_classifier(models["int8"], threads=3).num_threads == 3
+    assert load_classifier(models["int8"], threads=3).num_threads == 3
     assert seen == []
     with pytest.raises(ValueError, match="num_threads"):
-        open_classifier(models["int8"], threads=0)
+        load_classifier(models["int8"], threads=0)
 
 
 def test_the_time_of_an_inference_is_measured(models):
-    assert 0 < threads._median_ms(open_classifier(models["int8"], threads=1)) < 1000
+    assert 0 < threads._median_ms(load_classifier(models["int8"], threads=1)) < 1000

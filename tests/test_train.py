@@ -11,7 +11,7 @@ from fer_edge.train.evaluate import measure
 from fer_edge.train.fit import CHECKPOINT_FILE, StoppedError, _optimizer, make_plan, train_run
 from fer_edge.train.networks import NETWORKS, build_network
 from fer_edge.train.precision import choose_precision
-from fer_edge.train.recipes import RECIPES, with_settings
+from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.run_folder import choose_calibration
 from fer_edge.train.splits import make_split
 
@@ -59,7 +59,7 @@ def with_last_weights(checkpoint, times):
 
 
 def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
-    recipe = with_settings(RECIPES["paper"], ["batch_size=8"])  # enough steps for an average of the weights
+    recipe = override(RECIPES["paper"], ["batch_size=8"])  # enough steps for an average of the weights
     plan = make_plan("cnn", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
 
@@ -102,7 +102,7 @@ def test_a_run_that_was_begun_before_a_setting_was_there_goes_on(tmp_path, faces
     assert state.pop("ends") == 0
     with (tmp_path / CHECKPOINT_FILE).open("wb") as file:
         np.savez(file, *arrays, np.array(json.dumps(state)))
-    other = make_plan("cnn", with_settings(RECIPES["paper"], ["erase=0.5"]), image_size=32, epochs=2)
+    other = make_plan("cnn", override(RECIPES["paper"], ["erase=0.5"]), image_size=32, epochs=2)
     with pytest.raises(ValueError, match=r"other settings \(name paper, not paper-changed; erase 0\.0, not 0\.5\)"):
         train_run(other, faces, split, tmp_path, resume=True)
     assert train_run(plan, faces, split, tmp_path, resume=True)["finished"]
@@ -113,7 +113,7 @@ def test_the_average_of_the_weights_forgets_the_initial_ones(steps, momentum):
     optimizer = _optimizer(RECIPES["edge"], steps)
     assert (optimizer.ema_momentum if optimizer.use_ema else 0) == pytest.approx(momentum)
     assert momentum**steps < 1e-4  # what is left of them
-    assert not _optimizer(with_settings(RECIPES["edge"], ["ema_momentum=0"]), steps).use_ema
+    assert not _optimizer(override(RECIPES["edge"], ["ema_momentum=0"]), steps).use_ema
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, faces):
@@ -224,7 +224,7 @@ def test_mixing_is_off_unless_asked_for():
 
 
 def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_goes_on(tmp_path, faces):
-    recipe = with_settings(RECIPES["edge"], ["mixup=0.3", "cutmix=0.3"])
+    recipe = override(RECIPES["edge"], ["mixup=0.3", "cutmix=0.3"])
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
     with pytest.raises(StoppedError, match=r"stopped after epoch 1 of 3. Go on: --resume"):

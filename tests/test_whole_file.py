@@ -2,17 +2,17 @@ import resource
 
 import pytest
 
-from fer_edge.edge_runtime.whole_file import whole_file, write_whole
+from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path):
     target = tmp_path / "model.bin"
-    write_whole(target, b"old")
+    atomic_write(target, b"old")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_whole(target, b"x" * 100_000)
+            atomic_write(target, b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert target.read_bytes() == b"old"
@@ -20,15 +20,15 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path):
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="half way"), whole_file(tmp_path / "new" / "file.txt") as temporary:
+    with pytest.raises(RuntimeError, match="half way"), atomic_path(tmp_path / "new" / "file.txt") as temporary:
         temporary.write_text("half")
         raise RuntimeError("half way")
     assert not list((tmp_path / "new").iterdir())
 
 
 def test_the_temporary_name_keeps_the_suffix_and_text_is_utf8(tmp_path):
-    with whole_file(tmp_path / "a.png") as temporary:
+    with atomic_path(tmp_path / "a.png") as temporary:
         assert temporary.suffix == ".png"
         temporary.write_bytes(b"1")
-    write_whole(tmp_path / "b.txt", "ä")
+    atomic_write(tmp_path / "b.txt", "ä")
     assert (tmp_path / "b.txt").read_bytes() == b"\xc3\xa4"

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fer_edge.edge_runtime import yunet
-from fer_edge.edge_runtime.detect import open_detector
-from fer_edge.edge_runtime.yunet import yunet_model
+from fer_edge.edge_runtime.detectors import yunet
+from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.detectors.yunet import yunet_model
 
 
 class FakeNetwork:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from fer_edge.train.faces import DataError, Faces
+from fer_edge.train.dataset import DataError, FaceDataset
 from fer_edge.train.splits import AUTO, Split, make_split
 
 
-def make_splits(faces: Faces, name: str, seeds: Sequence[int], folds: int | None, fold: int | None) -> list[tuple[int, Split]]:
+def make_splits(
+    faces: FaceDataset, name: str, seeds: Sequence[int], folds: int | None, fold: int | None
+) -> list[tuple[int, Split]]:
     """Return the seed and the split of each run of a series: every seed, and with ``folds`` but no ``fold`` every fold.
 
     Raises:

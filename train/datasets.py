@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_edge.edge_runtime.contract import CANONICAL_LABELS
-from fer_edge.edge_runtime.detect import largest_box, open_detector
-from fer_edge.edge_runtime.pictures import PICTURE_SUFFIXES, Picture, decode_picture, import_cv2
-from fer_edge.train.faces import DataError, Faces
+from fer_edge.artifacts.contract import CANONICAL_LABELS
+from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
+from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, Image, decode_image, import_cv2
+from fer_edge.train.dataset import DataError, FaceDataset
 from fer_edge.train.synthetic import synthetic_faces
 
 SYNONYMS = {
@@ -57,14 +57,14 @@ class _Rows:
     """What a reader gathers, one entry a picture."""
 
     ids: list[str] = field(default_factory=list)
-    images: list[Picture] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     subjects: list[str | None] = field(default_factory=list)
     parts: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # damaged: more than a few are an error
     without_face: list[str] = field(default_factory=list)  # the detector's misses, no fault of the data
 
-    def add(self, name: str, image: Picture, label: str, subject: str | None, part: str | None) -> None:
+    def add(self, name: str, image: Image, label: str, subject: str | None, part: str | None) -> None:
         self.ids.append(name)
         self.images.append(image)
         self.labels.append(label)
@@ -107,7 +107,7 @@ class _Store:
             self._zip.close()
 
 
-def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress: Progress | None = None) -> Faces:
+def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress: Progress | None = None) -> FaceDataset:
     """Load a dataset.
 
     Args:
@@ -210,7 +210,7 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES)
 
 
-def _grey_if_equal(picture: Picture) -> Picture:
+def _grey_if_equal(picture: Image) -> Image:
     """Return one channel where all three are equal, as in a grey picture."""
     first = picture[:, :, 0]
     if np.array_equal(first, picture[:, :, 1]) and np.array_equal(first, picture[:, :, 2]):
@@ -218,11 +218,11 @@ def _grey_if_equal(picture: Picture) -> Picture:
     return picture
 
 
-def _decoded(store: _Store, names: Sequence[str], rows: _Rows, progress: Progress | None) -> Iterator[tuple[str, Picture]]:
+def _decoded(store: _Store, names: Sequence[str], rows: _Rows, progress: Progress | None) -> Iterator[tuple[str, Image]]:
     """Yield the pictures that can be decoded; note the others as skipped."""
     for done, name in enumerate(names, start=1):
         try:
-            picture = decode_picture(store.read(name), name)
+            picture = decode_image(store.read(name), name)
         except ValueError as error:
             rows.skipped.append(str(error))
         else:
@@ -341,7 +341,7 @@ def _read_ckplus(store: _Store, label_of: Callable[[str], str | None], progress:
     return rows
 
 
-def _finish(path: Path, rows: _Rows) -> Faces:
+def _finish(path: Path, rows: _Rows) -> FaceDataset:
     total = len(rows.ids) + len(rows.skipped)
     if not rows.ids:
         why = f"; {len(rows.skipped)} could not be used, first: {rows.skipped[0]}" if rows.skipped else ""
@@ -352,7 +352,7 @@ def _finish(path: Path, rows: _Rows) -> Faces:
             f"First: {'; '.join(rows.skipped[:3])}"
         )
     labels = tuple(label for label in CANONICAL_LABELS if label in set(rows.labels))
-    return Faces(
+    return FaceDataset(
         name=re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "data",
         labels=labels,
         ids=tuple(rows.ids),

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.contract import read_contract
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.edge_runtime.find_model import shipped_models, shipped_or_path
-from fer_edge.edge_runtime.whole_file import whole_file
+from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
+from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.evaluate import Probabilities, keras_probabilities, tflite_probabilities
-from fer_edge.train.faces import Faces
 from fer_edge.train.run_folder import (
     MODEL_FILE,
-    check_unseen,
-    check_unseen_by_file,
+    check_no_leakage_from_run,
+    check_no_leakage_from_tflite,
     file_digest,
     is_model_file,
     read_run_file,
@@ -32,7 +32,7 @@ SMALLEST_OPINION = 1 / 1024
 Floats = npt.NDArray[np.float32]
 
 
-def find_teacher(teacher: str) -> Path:
+def resolve_teacher(teacher: str) -> Path:
     """Return where a teacher lies.
 
     Args:
@@ -41,16 +41,16 @@ def find_teacher(teacher: str) -> Path:
     Raises:
         FileNotFoundError: If it is not there.
     """
-    path = shipped_or_path(teacher)
+    path = resolve_model(teacher)
     if not path.exists():
         raise FileNotFoundError(
             f"no teacher '{teacher}'. Give a run folder, a .tflite file, or a model that comes with fer-edge: "
-            f"{', '.join(shipped_models())}"
+            f"{', '.join(bundled_models())}"
         )
     return path
 
 
-def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
+def check_teachers(teachers: Sequence[str], faces: FaceDataset, split: Split) -> None:
     """Check that models can teach: finished, of the same labels, and without a look at the faces that will be reported.
 
     Args:
@@ -64,17 +64,17 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
         ValueError: If one has other labels, or was trained on validation or test faces of this split.
     """
     for teacher in teachers:
-        told, path = f"the teacher '{teacher}'", find_teacher(teacher)
+        told, path = f"the teacher '{teacher}'", resolve_teacher(teacher)
         if is_model_file(path):
             contract = read_contract(path)
             labels = contract.labels
-            check_unseen_by_file(contract, told, faces, split)
+            check_no_leakage_from_tflite(contract, told, faces, split)
         else:
             run = read_run_file(path)
             if not run["finished"]:
                 raise FileNotFoundError(f"{told} is not finished. Finish it: fer-edge train ... --resume")
             labels = tuple(run["labels"])
-            check_unseen(run, told, faces, split)
+            check_no_leakage_from_run(run, told, faces, split)
         if labels != faces.labels:
             apart = [
                 f"{who} {', '.join(sorted(more))}"
@@ -91,7 +91,7 @@ def check_teachers(teachers: Sequence[str], faces: Faces, split: Split) -> None:
 
 
 def teacher_labels(
-    teachers: Sequence[str], faces: Faces, chosen: npt.NDArray[np.intp], temperature: float, cache: Path
+    teachers: Sequence[str], faces: FaceDataset, chosen: npt.NDArray[np.intp], temperature: float, cache: Path
 ) -> Floats:
     """Return the teachers' mean probabilities, softened.
 
@@ -106,12 +106,12 @@ def teacher_labels(
         float32 array (len(chosen), classes).
     """
     opinions: list[Floats] = [
-        with_temperature(_opinion(shipped_or_path(teacher), faces, cache)[chosen], temperature) for teacher in teachers
+        with_temperature(_opinion(resolve_model(teacher), faces, cache)[chosen], temperature) for teacher in teachers
     ]
     return np.asarray(np.stack(opinions).mean(axis=0), np.float32)
 
 
-def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
+def _opinion(teacher: Path, faces: FaceDataset, cache: Path) -> Floats:
     """Return a teacher's probabilities for every face of a dataset, the mean over the face and its mirror image."""
     path = cache / CACHE_FOLDER / f"{_model_digest(teacher)[:16]}-{_order(faces)}.npy"
     if path.is_file():
@@ -121,7 +121,7 @@ def _opinion(teacher: Path, faces: Faces, cache: Path) -> Floats:
     opinion = judge(faces) + judge(mirrored)
     opinion /= 2
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, opinion)
     return opinion
 
@@ -132,7 +132,7 @@ def _model_digest(teacher: Path) -> str:
     return str(read_run_file(teacher)["model_digest"])
 
 
-def _judge(teacher: Path) -> Callable[[Faces], Probabilities]:
+def _judge(teacher: Path) -> Callable[[FaceDataset], Probabilities]:
     """Return what gives a teacher's probabilities of faces."""
     if is_model_file(teacher):
         classifier = Classifier(teacher)
@@ -147,6 +147,6 @@ def _judge(teacher: Path) -> Callable[[Faces], Probabilities]:
     return partial(keras_probabilities, model, training_resolution_px=resolution)
 
 
-def _order(faces: Faces) -> str:
+def _order(faces: FaceDataset) -> str:
     """Return a digest of the pictures in their order, which the fingerprint leaves out."""
     return hashlib.sha256("".join(faces.digests).encode()).hexdigest()[:16]

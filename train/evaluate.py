@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.calibration_error import calibration_error
+from fer_edge.artifacts.metrics import expected_calibration_error
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.crop import prepare_face, to_rgb
-from fer_edge.train.faces import Faces
+from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
+from fer_edge.train.dataset import FaceDataset
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 
 def keras_probabilities(
-    model: "keras.Model", faces: Faces, training_resolution_px: int, progress: Progress | None = None
+    model: "keras.Model", faces: FaceDataset, training_resolution_px: int, progress: Progress | None = None
 ) -> Probabilities:
     """Classify faces with a Keras model.
 
@@ -39,7 +39,7 @@ def keras_probabilities(
     results = []
     for start in range(0, len(faces), BATCH):
         images = faces.images[start : start + BATCH]
-        batch = np.stack([to_rgb(prepare_face(image, size, training_resolution_px)) for image in images])
+        batch = np.stack([to_rgb(preprocess_face(image, size, training_resolution_px)) for image in images])
         # The last batch is filled up, so that the backend compiles one shape only.
         filled = np.concatenate([batch, np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)])
         results.append(np.asarray(model.predict_on_batch(filled.astype(np.float32)))[: len(batch)])
@@ -48,7 +48,7 @@ def keras_probabilities(
     return np.concatenate(results).astype(np.float32)
 
 
-def tflite_probabilities(classifier: Classifier, faces: Faces, progress: Progress | None = None) -> Probabilities:
+def tflite_probabilities(classifier: Classifier, faces: FaceDataset, progress: Progress | None = None) -> Probabilities:
     """Classify faces with a converted model, one by one, as at the edge.
 
     Returns:
@@ -93,7 +93,7 @@ def measure(probabilities: Probabilities, targets: npt.NDArray[np.int64], labels
         "count": len(targets),
         "accuracy": float((predicted == targets).mean()),
         "loss": float(-np.log(np.maximum(own, SMALLEST_PROBABILITY)).mean()),
-        "ece": calibration_error(probabilities, targets),
+        "ece": expected_calibration_error(probabilities, targets),
     }
     # Macro averages are over the classes that occur: a class without a single face has no recall.
     present = np.unique(targets)

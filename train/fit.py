@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.whole_file import whole_file
-from fer_edge.train.average import average_ends
+from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
+from fer_edge.train.dataset import FaceDataset, to_gray_batch
+from fer_edge.train.device_dataset import class_balanced_weights, face_source, pad_to_full_batches
 from fer_edge.train.evaluate import keras_probabilities, measure
-from fer_edge.train.faces import Faces, grey_batch
-from fer_edge.train.feed import face_source, face_weights, whole_batches
 from fer_edge.train.networks import build_network, check_image_size, count_parameters
-from fer_edge.train.norms import fold_norms, with_norms
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import Recipe
-from fer_edge.train.run_folder import MODEL_FILE, check_run, finish_run, source_digest, start_run
+from fer_edge.train.run_folder import MODEL_FILE, check_resumable, finish_run, source_digest, start_run
 from fer_edge.train.soft_labels import training_labels
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature
-from fer_edge.train.weights import LoadedWeights, check_donor, load_weights
+from fer_edge.train.weight_averaging import average_snapshots
+from fer_edge.train.weights import LoadedWeights, check_no_leakage, load_weights
 
 if TYPE_CHECKING:
     import keras
@@ -104,7 +104,7 @@ def make_plan(
 
 def train_run(
     plan: Plan,
-    faces: Faces,
+    faces: FaceDataset,
     split: Split,
     folder: Path,
     resume: bool = False,
@@ -139,13 +139,13 @@ def train_run(
     """
     import keras
 
-    finished = check_run(folder, plan, faces, resume)
+    finished = check_resumable(folder, plan, faces, resume)
     if finished:
         return finished
     started = time.monotonic()
     if stop_at is not None and started >= stop_at:
         raise StoppedError(f"time is up: {plan.network} was not begun. Go on: --resume")
-    check_donor(plan.weights, faces, split)
+    check_no_leakage(plan.weights, faces, split)
     labels = training_labels(plan, faces, split, folder.parent)
     keras.utils.set_random_seed(plan.seed)
     precision = choose_precision(plan.network, plan.precision)
@@ -161,12 +161,12 @@ def train_run(
     finally:
         keras.config.set_dtype_policy("float32")
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    trained = with_norms(model, plan.recipe.bn_momentum, None) if plan.recipe.batch_norm else model
-    averaged = average_ends(trained, ends, faces, split)
+    trained = insert_batch_norm(model, plan.recipe.bn_momentum, None) if plan.recipe.batch_norm else model
+    averaged = average_snapshots(trained, ends, faces, split)
     if trained is not model:
-        fold_norms(trained, model)
+        fold_batch_norm(trained, model)
     temperature = _calibrate(model, plan.recipe, faces, split)
-    with whole_file(folder / MODEL_FILE) as temporary:
+    with atomic_path(folder / MODEL_FILE) as temporary:
         model.save(temporary)
     results = {
         "history": checkpoint.history,
@@ -185,7 +185,7 @@ def train_run(
     return run
 
 
-def _calibrate(model: "keras.Model", recipe: Recipe, faces: Faces, split: Split) -> float | None:
+def _calibrate(model: "keras.Model", recipe: Recipe, faces: FaceDataset, split: Split) -> float | None:
     """Fit a temperature on validation and put it into the weights; return it, None where the recipe wants none."""
     if not recipe.calibrate:
         return None
@@ -195,7 +195,7 @@ def _calibrate(model: "keras.Model", recipe: Recipe, faces: Faces, split: Split)
     return temperature
 
 
-def measure_parts(model: "keras.Model", faces: Faces, split: Split) -> dict[str, dict[str, Any]]:
+def measure_parts(model: "keras.Model", faces: FaceDataset, split: Split) -> dict[str, dict[str, Any]]:
     """Return the figures of ``measure`` for train, validation and test."""
     metrics = {}
     for part, indices in (("train", split.train), ("validation", split.validation), ("test", split.test)):
@@ -205,18 +205,18 @@ def measure_parts(model: "keras.Model", faces: Faces, split: Split) -> dict[str,
 
 
 def _build(
-    plan: Plan, faces: Faces, split: Split, labels: npt.NDArray[np.float32]
+    plan: Plan, faces: FaceDataset, split: Split, labels: npt.NDArray[np.float32]
 ) -> tuple["keras.Model", "keras.Model", LoadedWeights]:
     """Return the trainer, from numbers of faces to probabilities with the labels beside them, and the network in it."""
     import keras
 
     network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     used = faces.take(np.concatenate([split.train, split.validation]))
-    images = grey_batch(used, plan.image_size, faces.resolution_px)
+    images = to_gray_batch(used, plan.image_size, faces.resolution_px)
     seen = images[: len(split.train)]
     loaded = load_weights(network, plan.network, plan.weights, faces.labels, seen)
     if plan.recipe.batch_norm:
-        network = with_norms(network, plan.recipe.bn_momentum, None if loaded.source == "none" else seen)
+        network = insert_batch_norm(network, plan.recipe.bn_momentum, None if loaded.source == "none" else seen)
     known = np.concatenate([labels, _one_hot(faces, split.validation)])
     number = keras.Input((), dtype="int32", name="number")
     grey, answer = face_source(images, known, plan.recipe.augmentation, plan.seed)(number)
@@ -237,7 +237,7 @@ def _build(
     return trainer, network, loaded
 
 
-def _one_hot(faces: Faces, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+def _one_hot(faces: FaceDataset, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
     return np.eye(len(faces.labels), dtype=np.float32)[faces.targets[indices]]
 
 
@@ -288,7 +288,7 @@ def _repeated(
 def _fit(
     trainer: "keras.Model",
     plan: Plan,
-    faces: Faces,
+    faces: FaceDataset,
     split: Split,
     checkpoint: "_Checkpoint",
     on_epoch: Callable[[int, dict[str, float]], None] | None,
@@ -321,8 +321,8 @@ def _fit(
         callback.async_safe = True  # otherwise every step waits for the device
     if checkpoint.epoch < plan.epochs:
         numbers = np.arange(len(split.train) + len(split.validation), dtype=np.int32)
-        weights = face_weights(faces.targets[split.train], plan.recipe.balance)
-        train = whole_batches(numbers[: len(split.train)], plan.recipe.batch_size, plan.seed)
+        weights = class_balanced_weights(faces.targets[split.train], plan.recipe.balance)
+        train = pad_to_full_batches(numbers[: len(split.train)], plan.recipe.batch_size, plan.seed)
         validation = numbers[len(split.train) :]
         trainer.fit(
             train,
@@ -376,7 +376,7 @@ class _Checkpoint:
         }
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables]
         arrays += [weights for end in self.ends for weights in end]
-        with whole_file(self._path) as temporary, temporary.open("wb") as file:
+        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
             np.savez(file, *arrays, np.array(json.dumps(state)))
 
     def restore(self) -> None:

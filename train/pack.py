@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.edge_runtime.whole_file import write_whole
-from fer_edge.train.faces import Faces
+from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.fit import Plan, measure_parts
 from fer_edge.train.networks import build_network, count_parameters
 from fer_edge.train.recipes import recipe_from_data
@@ -59,11 +59,11 @@ def pack_runs(folders: Sequence[Path], out: Path, part_bytes: int = PART_BYTES) 
     parts = []
     for number, start in enumerate(range(0, len(whole), part_bytes)):
         parts.append(out / f"runs.tar.{number:02d}")
-        write_whole(parts[-1], whole[start : start + part_bytes])
+        atomic_write(parts[-1], whole[start : start + part_bytes])
     return parts
 
 
-def unpack_runs(packed: Path, faces: Faces, out: Path) -> list[Path]:
+def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
     """Make whole run folders of packed runs, measured anew with their rounded weights.
 
     Args:
@@ -99,7 +99,7 @@ def unpack_runs(packed: Path, faces: Faces, out: Path) -> list[Path]:
     return made
 
 
-def _unpack_run(run: dict[str, Any], weights: bytes, faces: Faces, folder: Path) -> None:
+def _unpack_run(run: dict[str, Any], weights: bytes, faces: FaceDataset, folder: Path) -> None:
     if run["data"]["fingerprint"] != faces.fingerprint:
         maps = f" and, behind RUNS, its map: {' '.join(run['data']['map'])}" if run["data"]["map"] else ""
         raise ValueError(

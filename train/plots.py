@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_edge.edge_runtime.whole_file import whole_file
+from fer_edge.artifacts.atomic_write import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,5 +58,5 @@ def plot_confusion(confusion: list[list[int]], labels: tuple[str, ...], path: Pa
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    with whole_file(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

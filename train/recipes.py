@@ -10,8 +10,8 @@ from fer_edge.train.augment import Augmentation
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
-CHANGED = "-changed"  # ends the name of a recipe with other settings
-NOT_SET = ("name", "epochs", "augmentation")  # have options of their own, or none
+CHANGED_SUFFIX = "-changed"  # ends the name of a recipe with other settings
+NOT_OVERRIDABLE = ("name", "epochs", "augmentation")  # have options of their own, or none
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ RECIPES: dict[str, Recipe] = {
 # What a network wants otherwise than the rest of its recipe. VGG16 has no batch normalisation of its own, and learns with it
 # (FER2013, validation: 0.6727 after 30 epochs on a GPU; without it 0.6382 after 9 and 0.6202 after 14 of other settings). A
 # narrow network underfits: it learns faster, and is shown tamer faces.
-CHANGES: dict[tuple[str, str], dict[str, Any]] = {
+PER_NETWORK_OVERRIDES: dict[tuple[str, str], dict[str, Any]] = {
     ("edge", "vgg16"): {"batch_norm": True},
     ("edge", "cnn_nano"): {
         "learning_rate": 0.003,
@@ -144,10 +144,10 @@ def find_recipe(name: str, network: str | None = None) -> Recipe:
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe '{name}'; choose one of: {', '.join(RECIPES)}")
-    return replace(RECIPES[name], **CHANGES.get((name, network or ""), {}))
+    return replace(RECIPES[name], **PER_NETWORK_OVERRIDES.get((name, network or ""), {}))
 
 
-def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Return a recipe with other settings, and a name that says that it is another.
 
     Args:
@@ -159,7 +159,7 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """
     if not settings:
         return recipe
-    own = {field.name: field.type for field in fields(Recipe) if field.name not in NOT_SET}
+    own = {field.name: field.type for field in fields(Recipe) if field.name not in NOT_OVERRIDABLE}
     augmenting = {field.name: field.type for field in fields(Augmentation)}
     changed: dict[str, Any] = {}
     augmentation: dict[str, Any] = {}
@@ -171,7 +171,9 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             changed[name] = _read_value(own[name], text, pair)
         else:
             raise ValueError(f"unknown setting '{name}'; choose one of: {', '.join(sorted([*own, *augmenting]))}")
-    return replace(recipe, name=recipe.name + CHANGED, augmentation=replace(recipe.augmentation, **augmentation), **changed)
+    return replace(
+        recipe, name=recipe.name + CHANGED_SUFFIX, augmentation=replace(recipe.augmentation, **augmentation), **changed
+    )
 
 
 def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
@@ -179,7 +181,7 @@ def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**data, "augmentation": Augmentation(**data["augmentation"])})
 
 
-def recipe_options(network: str, data: Mapping[str, Any]) -> list[str]:
+def to_cli_args(network: str, data: Mapping[str, Any]) -> list[str]:
     """Return the options of ``fer-edge train`` that make a recipe again.
 
     Args:
@@ -193,12 +195,12 @@ def recipe_options(network: str, data: Mapping[str, Any]) -> list[str]:
         ValueError: If there is no such recipe any more.
     """
     recipe = recipe_from_data(data)
-    base = find_recipe(recipe.name.removesuffix(CHANGED), network)
+    base = find_recipe(recipe.name.removesuffix(CHANGED_SUFFIX), network)
     options = ["--recipe", base.name]
     for one, other in ((base, recipe), (base.augmentation, recipe.augmentation)):
         for field in fields(one):
             value = getattr(other, field.name)
-            if field.name not in NOT_SET and value != getattr(one, field.name):
+            if field.name not in NOT_OVERRIDABLE and value != getattr(one, field.name):
                 options += ["--set", f"{field.name}={value if isinstance(value, str) else json.dumps(value)}"]
     return options
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import Contract, read_contract
-from fer_edge.edge_runtime.find_model import shipped_or_path
-from fer_edge.edge_runtime.whole_file import whole_file, write_whole
-from fer_edge.train.faces import Faces
+from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
+from fer_edge.artifacts.contract import Contract, read_contract
+from fer_edge.edge_runtime.find_model import resolve_model
+from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.recipes import recipe_from_data
 from fer_edge.train.splits import Split, ids_digest
 
@@ -58,7 +58,7 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     return run
 
 
-def check_unseen(run: dict[str, Any], told: str, faces: Faces, split: Split) -> None:
+def check_no_leakage_from_run(run: dict[str, Any], told: str, faces: FaceDataset, split: Split) -> None:
     """Check that a run from which another one learns has not seen the faces that this one will be judged by.
 
     Args:
@@ -98,7 +98,7 @@ def source_digest(source: str) -> str | None:
     Raises:
         ModelError: If it is a .tflite file, but not of fer-edge.
     """
-    path = shipped_or_path(source)
+    path = resolve_model(source)
     if is_model_file(path):
         return read_contract(path).source_digest if path.is_file() else None
     model = path / MODEL_FILE if path.is_dir() else path
@@ -110,8 +110,8 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_unseen_by_file(contract: Contract, told: str, faces: Faces, split: Split) -> None:
-    """Check what check_unseen does, for a .tflite file: it tells the digest of its training faces, not their ids.
+def check_no_leakage_from_tflite(contract: Contract, told: str, faces: FaceDataset, split: Split) -> None:
+    """Check what check_no_leakage_from_run does, for a .tflite file: it tells the digest of its training faces, not their ids.
 
     Args:
         contract: What the file says of itself.
@@ -132,7 +132,7 @@ def check_unseen_by_file(contract: Contract, told: str, faces: Faces, split: Spl
         )
 
 
-def check_run(folder: Path, plan: "Plan", faces: Faces, resume: bool) -> dict[str, Any] | None:
+def check_resumable(folder: Path, plan: "Plan", faces: FaceDataset, resume: bool) -> dict[str, Any] | None:
     """Check that a run can be made, or gone on with, in a folder.
 
     Returns:
@@ -173,12 +173,12 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {**own, **recipe, **augmentation}
 
 
-def start_run(folder: Path, plan: "Plan", faces: Faces, split: Split) -> None:
+def start_run(folder: Path, plan: "Plan", faces: FaceDataset, split: Split) -> None:
     """Write the run.json of a run that begins."""
     _write_run(folder, plan, faces, split, {})
 
 
-def finish_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: dict[str, Any]) -> dict[str, Any]:
+def finish_run(folder: Path, plan: "Plan", faces: FaceDataset, split: Split, results: dict[str, Any]) -> dict[str, Any]:
     """Write calibration and held-out faces, plots and the finished run.json.
 
     Args:
@@ -206,7 +206,7 @@ def finish_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
     return _write_run(folder, plan, faces, split, {"finished": True, "model_digest": digest, **results})
 
 
-def choose_calibration(faces: Faces, split: Split, seed: int) -> npt.NDArray[np.intp]:
+def choose_calibration(faces: FaceDataset, split: Split, seed: int) -> npt.NDArray[np.intp]:
     """Choose distinct training faces for quantisation, evenly over the classes.
 
     Returns:
@@ -229,14 +229,14 @@ def choose_calibration(faces: Faces, split: Split, seed: int) -> npt.NDArray[np.
     return np.sort(np.array(chosen[:CALIBRATION_FACES], np.intp))
 
 
-def _write_faces(path: Path, faces: Faces) -> None:
+def _write_faces(path: Path, faces: FaceDataset) -> None:
     """Write faces at their own resolution: one array where all have one shape, else one array each."""
     content: dict[str, Any] = {"targets": faces.targets}
     if len({image.shape for image in faces.images}) == 1:
         content["images"] = np.stack(faces.images)
     else:
         content |= {f"image_{number:05d}": image for number, image in enumerate(faces.images)}
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
 
 
@@ -245,7 +245,7 @@ def _plan_as_data(plan: "Plan") -> dict[str, Any]:
     return data
 
 
-def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: dict[str, Any]) -> dict[str, Any]:
+def _write_run(folder: Path, plan: "Plan", faces: FaceDataset, split: Split, results: dict[str, Any]) -> dict[str, Any]:
     run = {
         "run_version": RUN_VERSION,
         "finished": False,
@@ -269,7 +269,7 @@ def _write_run(folder: Path, plan: "Plan", faces: Faces, split: Split, results: 
         **results,
     }
     text = json.dumps(run, indent=1)
-    write_whole(folder / RUN_FILE, text)
+    atomic_write(folder / RUN_FILE, text)
     written: dict[str, Any] = json.loads(text)
     return written
 

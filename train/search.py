@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_edge.train.faces import Faces
+from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.fit import make_plan, train_run
-from fer_edge.train.recipes import find_recipe, with_settings
+from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, make_split
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ STARTUP_TRIES = 4  # a try is compared with others only when there are some
 
 
 def suggest(trial: "optuna.Trial") -> list[str]:
-    """Return the settings of one try, as with_settings takes them."""
+    """Return the settings of one try, as override takes them."""
     values = {
         "learning_rate": trial.suggest_float("learning_rate", 3e-4, 6e-3, log=True),
         "weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.1, log=True),
@@ -47,7 +47,7 @@ def suggest(trial: "optuna.Trial") -> list[str]:
 
 
 def search(
-    network: str, faces: Faces, out: Path, tries: int, epochs: int | None = None, image_size: int | None = None
+    network: str, faces: FaceDataset, out: Path, tries: int, epochs: int | None = None, image_size: int | None = None
 ) -> dict[str, Any]:
     """Try settings of the ``edge`` recipe; a search that was stopped goes on where it was.
 
@@ -84,7 +84,7 @@ def search(
 
     def attempt(trial: "optuna.Trial") -> float:
         settings = suggest(trial)
-        plan = make_plan(network, with_settings(find_recipe("edge", network), settings), image_size, epochs, weights="none")
+        plan = make_plan(network, override(find_recipe("edge", network), settings), image_size, epochs, weights="none")
         reached: list[float] = []
 
         def judge(epoch: int, figures: dict[str, float]) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.train.dataset import DataError, FaceDataset
 from fer_edge.train.datasets import SYNONYMS
 from fer_edge.train.distill import check_teachers, teacher_labels
-from fer_edge.train.faces import DataError, Faces
 from fer_edge.train.splits import Split
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CSV_ROW = re.compile(r"row_(\d+)")
 Floats = npt.NDArray[np.float32]
 
 
-def training_labels(plan: "Plan", faces: Faces, split: Split, cache: Path) -> Floats:
+def training_labels(plan: "Plan", faces: FaceDataset, split: Split, cache: Path) -> Floats:
     """Return the label distribution of each training face.
 
     Args:
@@ -50,7 +50,7 @@ def training_labels(plan: "Plan", faces: Faces, split: Split, cache: Path) -> Fl
     return labels
 
 
-def ferplus_labels(path: Path, faces: Faces) -> Floats:
+def ferplus_labels(path: Path, faces: FaceDataset) -> Floats:
     """Return the votes of ten people for each face of FER2013.
 
     Args:

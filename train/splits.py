@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.train.faces import DataError, Faces
+from fer_edge.train.dataset import DataError, FaceDataset
 
 SPLITS = ("paper", "subject", "official")
 AUTO = "auto"
@@ -45,7 +45,7 @@ class Split:
         """Short name for tables: ``paper`` or ``subject 3/10``."""
         return self.name if self.fold is None else f"{self.name} {self.fold}/{self.folds}"
 
-    def ids(self, faces: Faces) -> dict[str, list[str]]:
+    def ids(self, faces: FaceDataset) -> dict[str, list[str]]:
         """Return the picture ids of each part."""
         return {
             "train": [faces.ids[i] for i in self.train],
@@ -53,7 +53,7 @@ class Split:
             "test": [faces.ids[i] for i in self.test],
         }
 
-    def summary(self, faces: Faces) -> dict[str, Any]:
+    def summary(self, faces: FaceDataset) -> dict[str, Any]:
         """Return what a contract says of the split: its name, sizes, digest and leakage, without the ids."""
         return {
             "name": self.name,
@@ -85,7 +85,7 @@ def check_split_options(name: str, fold: int | None, folds: int | None) -> None:
         raise ValueError(f"fold must be from 0 to folds-1, and folds be given. Received: fold={fold}, folds={folds}")
 
 
-def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, folds: int | None = None) -> Split:
+def make_split(faces: FaceDataset, name: str, seed: int = 0, fold: int | None = None, folds: int | None = None) -> Split:
     """Divide a dataset into train, validation and test.
 
     Args:
@@ -118,7 +118,7 @@ def make_split(faces: Faces, name: str, seed: int = 0, fold: int | None = None, 
     return Split(name, seed, fold, folds, train, validation, test)
 
 
-def _check_own_pictures(faces: Faces, train: Indices, held_out: set[str]) -> None:
+def _check_own_pictures(faces: FaceDataset, train: Indices, held_out: set[str]) -> None:
     """Refuse a training part of which every picture is held out too, by its digest."""
     if all(faces.digests[i] in held_out for i in train):
         raise DataError(
@@ -126,13 +126,13 @@ def _check_own_pictures(faces: Faces, train: Indices, held_out: set[str]) -> Non
         )
 
 
-def _most_honest(faces: Faces) -> str:
+def _most_honest(faces: FaceDataset) -> str:
     if {"train", "test"} <= set(faces.parts):
         return "official"
     return "paper" if any(subject is None for subject in faces.subjects) else "subject"
 
 
-def _paper(faces: Faces, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
+def _paper(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
     # The paper's counts (27 of 135, 36 of 177, 42 of 207) are 20 % of each class rounded up.
     del fold, folds
     rng = np.random.default_rng(seed)
@@ -154,7 +154,7 @@ def _share_per_class(
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(taken))
 
 
-def _subject(faces: Faces, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
+def _subject(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
     if any(subject is None for subject in faces.subjects):
         raise DataError(f"{faces.name} names no subjects, so a subject split is not possible. Use --split paper or official")
     everyone = np.arange(len(faces))
@@ -164,7 +164,7 @@ def _subject(faces: Faces, seed: int, fold: int | None, folds: int | None) -> tu
     return train, validation, test
 
 
-def _groups_apart(faces: Faces, indices: Indices, folds: int, seed: int, fold: int) -> tuple[Indices, Indices]:
+def _groups_apart(faces: FaceDataset, indices: Indices, folds: int, seed: int, fold: int) -> tuple[Indices, Indices]:
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = np.array([faces.subjects[i] for i in indices])
@@ -175,7 +175,7 @@ def _groups_apart(faces: Faces, indices: Indices, folds: int, seed: int, fold: i
     return indices[rest], indices[taken]
 
 
-def _official(faces: Faces, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
+def _official(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
     del fold, folds
     train, validation, test = (
         np.flatnonzero([part == wanted for part in faces.parts]) for wanted in ("train", "validation", "test")
@@ -193,7 +193,7 @@ def _official(faces: Faces, seed: int, fold: int | None, folds: int | None) -> t
     return train, validation, test
 
 
-def leakage(faces: Faces, split: Split) -> dict[str, Any]:
+def leakage(faces: FaceDataset, split: Split) -> dict[str, Any]:
     """Measure what the test set shares with what was trained on (validation chose the epoch, so it counts too).
 
     Returns:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import CANONICAL_LABELS
-from fer_edge.edge_runtime.pictures import Picture, import_cv2, write_picture
-from fer_edge.train.faces import Faces
+from fer_edge.artifacts.contract import CANONICAL_LABELS
+from fer_edge.edge_runtime.images import Image, import_cv2, write_image
+from fer_edge.train.dataset import FaceDataset
 
 FACE_SIDE = 48
 CANVAS_SIDE = 192  # drawn large, then averaged down: the edges come out smooth
@@ -94,7 +94,7 @@ def random_identity(rng: np.random.Generator) -> Identity:
     )
 
 
-def draw_face(person: Identity, units: ActionUnits, rng: np.random.Generator, side: int = FACE_SIDE) -> Picture:
+def draw_face(person: Identity, units: ActionUnits, rng: np.random.Generator, side: int = FACE_SIDE) -> Image:
     """Draw one face with random pose, light and noise.
 
     Args:
@@ -289,7 +289,7 @@ def _light(canvas: Canvas, rng: np.random.Generator) -> Canvas:
     return np.asarray((canvas * gain) * rng.uniform(0.75, 1.15) + rng.uniform(-10, 15), np.float32)
 
 
-def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] | None = None) -> Faces:
+def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] | None = None) -> FaceDataset:
     """Draw a dataset: every person with every expression, in several poses. The same every time.
 
     Args:
@@ -314,7 +314,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
                 subjects.append(f"P{number:03d}")
                 if progress:
                     progress(len(ids), total)
-    return Faces(
+    return FaceDataset(
         name="synthetic",
         labels=CANONICAL_LABELS,
         ids=tuple(ids),
@@ -325,7 +325,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
     )
 
 
-def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Picture:
+def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Image:
     """Draw a whole picture with one face in it, for demos and tests of detection.
 
     Args:
@@ -358,4 +358,4 @@ if __name__ == "__main__":
     # python -m fer_edge.train.synthetic LABEL FILE.png draws a picture to try things on.
     if len(sys.argv) != 3 or sys.argv[1] not in EXPRESSIONS:
         sys.exit(f"python -m fer_edge.train.synthetic LABEL FILE.png; LABEL is one of: {', '.join(EXPRESSIONS)}")
-    write_picture(sys.argv[2], synthetic_picture(sys.argv[1]))
+    write_image(sys.argv[2], synthetic_picture(sys.argv[1]))

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.edge_runtime.contract import read_contract
-from fer_edge.edge_runtime.find_model import shipped_models, shipped_or_path
-from fer_edge.train.faces import Faces
-from fer_edge.train.model_file import check_network, load_model_file
+from fer_edge.artifacts.contract import read_contract
+from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
+from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling, copy_head
 from fer_edge.train.run_folder import (
     MODEL_FILE,
     RUN_FILE,
-    check_unseen,
-    check_unseen_by_file,
+    check_no_leakage_from_run,
+    check_no_leakage_from_tflite,
     is_model_file,
     read_run_file,
 )
 from fer_edge.train.splits import Split
+from fer_edge.train.tflite_weights import check_network, load_tflite_weights
 
 if TYPE_CHECKING:
     import keras
 
-WORDS = ("auto", "imagenet", "none")
+KEYWORDS = ("auto", "imagenet", "none")
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class LoadedWeights:
 
     Attributes:
         source: ``imagenet``, ``none`` or the path.
-        fresh_layers: Layers that start from random weights nevertheless.
+        reinitialized_layers: Layers that start from random weights nevertheless.
         note: Why something else was taken than asked for, None where nothing was.
     """
 
     source: str
-    fresh_layers: tuple[str, ...] = ()
+    reinitialized_layers: tuple[str, ...] = ()
     note: str | None = None
 
 
@@ -77,7 +77,7 @@ def check_source(name: str, source: str) -> None:
         if application is None:
             raise ValueError(f"there are no ImageNet weights for '{name}'. Use --weights {name}=none")
         return
-    path = shipped_or_path(source)
+    path = resolve_model(source)
     if not path.exists():
         raise FileNotFoundError(f"no weights at '{source}'. Give {_sources()}")
     if is_model_file(path):
@@ -89,11 +89,11 @@ def check_source(name: str, source: str) -> None:
 def _sources() -> str:
     return (
         "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, a run folder, or a model "
-        f"that comes with fer-edge ({', '.join(shipped_models())})"
+        f"that comes with fer-edge ({', '.join(bundled_models())})"
     )
 
 
-def check_donor(source: str, faces: Faces, split: Split) -> None:
+def check_no_leakage(source: str, faces: FaceDataset, split: Split) -> None:
     """Check that initial weights are not those of a run that has seen the faces which this one will be judged by.
 
     Args:
@@ -106,14 +106,14 @@ def check_donor(source: str, faces: Faces, split: Split) -> None:
         ModelError: If it is a .tflite file, but not of fer-edge.
         ValueError: If the run was trained on validation or test faces of this split, or the .tflite file may have been.
     """
-    path = shipped_or_path(source)
+    path = resolve_model(source)
     if is_model_file(path):
-        check_unseen_by_file(read_contract(path), f"'{path}' of --weights", faces, split)
+        check_no_leakage_from_tflite(read_contract(path), f"'{path}' of --weights", faces, split)
         return
     folder = path if path.is_dir() else path.parent
-    if source in WORDS or not (path.is_dir() or (path.name == MODEL_FILE and (folder / RUN_FILE).is_file())):
+    if source in KEYWORDS or not (path.is_dir() or (path.name == MODEL_FILE and (folder / RUN_FILE).is_file())):
         return
-    check_unseen(read_run_file(folder), f"the run '{folder}' of --weights", faces, split)
+    check_no_leakage_from_run(read_run_file(folder), f"the run '{folder}' of --weights", faces, split)
 
 
 def load_weights(
@@ -126,7 +126,7 @@ def load_weights(
         name: Its name in NETWORKS.
         source: ``auto`` (ImageNet where it can be had, else none), ``imagenet`` (keras downloads it), ``none``, or a path.
         labels: The network's labels, in output order.
-        faces: uint8 array (n, size, size, 1), grey: training faces; a .tflite file asks for them, see load_model_file.
+        faces: uint8 array (n, size, size, 1), grey: training faces; a .tflite file asks for them, see load_tflite_weights.
 
     Returns:
         What was loaded.
@@ -141,9 +141,9 @@ def load_weights(
         return LoadedWeights("none")
     if source in ("auto", "imagenet"):
         return _load_imagenet(model, name, required=source == "imagenet")
-    path = shipped_or_path(source)
+    path = resolve_model(source)
     if is_model_file(path):
-        return LoadedWeights(source, load_model_file(model, path, labels, faces))
+        return LoadedWeights(source, load_tflite_weights(model, path, labels, faces))
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / MODEL_FILE if path.is_dir() else path, labels)
     return _load_application(model, name, path)
@@ -225,7 +225,7 @@ def _copy_backbone(model: "keras.Model", backbone: "keras.Model", scaling: Image
     ours = [layer for layer in _weighted(model) if layer.name not in (GREY_LAYER, OUTPUT_LAYER)]
     theirs = _weighted(backbone)
     stem, rest = ours[0], ours[1:]
-    grey_kernel, offset = grey_stem(theirs[0].get_weights()[0], scaling)
+    grey_kernel, offset = gray_stem_weights(theirs[0].get_weights()[0], scaling)
     biases = theirs[0].get_weights()[1:]
     stem.set_weights([grey_kernel, *(bias + offset for bias in biases)])
     for mine, other in zip(rest, theirs[1:], strict=True):
@@ -236,7 +236,7 @@ def _copy_backbone(model: "keras.Model", backbone: "keras.Model", scaling: Image
         normalisation.moving_mean.assign(normalisation.moving_mean - offset)
 
 
-def grey_stem(
+def gray_stem_weights(
     kernel: npt.NDArray[np.float32], scaling: ImageNetScaling
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Turn a first convolution over scaled RGB into one over grey 0..1.

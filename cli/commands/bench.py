@@ -45,10 +45,8 @@ def command(
 
     A name, as mobilenet_v2, is a model that comes with fer-edge.
     """
-    from fer_edge.benchmarks.measure import measure_model
-    from fer_edge.benchmarks.protocol import Protocol
-    from fer_edge.benchmarks.record import Record, append_records, derive_row, read_records
-    from fer_edge.benchmarks.report import (
+    from fer_edge.benchmarks.latency_records import Record, append_records, derive_row, read_records
+    from fer_edge.benchmarks.latency_tables import (
         CONVERSION_HEADER,
         HEADER,
         as_csv,
@@ -58,6 +56,8 @@ def command(
         conversion_cells,
         plot_rows,
     )
+    from fer_edge.benchmarks.measure import measure_model
+    from fer_edge.benchmarks.protocol import Protocol
 
     if stored and record:
         raise ValueError("--from measures nothing, so there is nothing to --record")
@@ -125,7 +125,7 @@ def _accuracies(
     files: list[Path], data: str, maps: tuple[str, ...], split_name: str | None, part: str
 ) -> dict[Path, dict[str, object]]:
     from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.models import evaluate_model
+    from fer_edge.train.evaluate_model import evaluate_model
 
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)

@@ -10,9 +10,9 @@ import click
 from fer_edge.console import friendly_errors, gate_options, note, progress_bar, start_keras, warn
 
 if TYPE_CHECKING:
-    from fer_edge.convert.convert_run import Converted
+    from fer_edge.convert.convert_run import ConversionResult
     from fer_edge.convert.run_folder import Run
-    from fer_edge.edge_runtime.pictures import Picture
+    from fer_edge.edge_runtime.images import Image
 
 MOST_LAYERS = 10
 
@@ -73,15 +73,15 @@ def command(
 
     A file that costs more than the gate allows is kept under a name that ends in .rejected, and the exit code is 1.
     """
-    from fer_edge.convert.convert_run import check_conversion, convert_run, face_batch, open_source
+    from fer_edge.convert.calibration_faces import collect_calibration_faces
+    from fer_edge.convert.convert_run import check_conversion, convert_run, face_batch, prepare_run
     from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
-    from fer_edge.convert.gate import Bounds
-    from fer_edge.convert.own_faces import own_faces
-    from fer_edge.convert.recipes import ALL_PRECISIONS, find_recipe
+    from fer_edge.convert.gate import Thresholds
+    from fer_edge.convert.quantization_recipes import ALL_PRECISIONS, find_recipe
     from fer_edge.convert.run_folder import newest_run, read_run
     from fer_edge.convert.sensitivity import check_layers, find_keep_float
 
-    bounds = Bounds(max_accuracy_drop, max_recall_drop, min_agreement)
+    bounds = Thresholds(max_accuracy_drop, max_recall_drop, min_agreement)
     plan = plan_fine_tuning(qat, prune, cluster, epochs)
     if plan is not None and data is None:
         raise ValueError(f"fine-tuning ({plan.kind}) needs the training data: --data DATA")
@@ -103,8 +103,8 @@ def command(
     own = None
     if calibrate_from is not None:
         with progress_bar("finding faces") as progress:
-            own = own_faces(calibrate_from, opened, progress=progress)
-    source = open_source(opened, out, own, calibrate_from.name if calibrate_from else "")
+            own = collect_calibration_faces(calibrate_from, opened, progress=progress)
+    source = prepare_run(opened, out, own, calibrate_from.name if calibrate_from else "")
     check_layers(source.folded, named)
     check_conversion(source, recipes)
     if plan is not None and data is not None:
@@ -135,7 +135,7 @@ def _introduce(run: "Run") -> None:
     )
 
 
-def _training_faces(run: "Run", data: str) -> "Sequence[Picture]":
+def _training_faces(run: "Run", data: str) -> "Sequence[Image]":
     """Return the faces that the run was trained on; refuse other data, which may hold its test faces."""
     from fer_edge.train.datasets import load_faces
 
@@ -162,7 +162,7 @@ def _tell_sensitivity(layers: "Sequence[str]", damages: "Mapping[str, float]") -
         click.echo(f"  and {len(layers) - MOST_LAYERS} more")
 
 
-def _tell(file: "Converted") -> None:
+def _tell(file: "ConversionResult") -> None:
     metrics = file.contract.metrics
     size, compressed = (count / 1e6 for count in (file.inspection.file_bytes, file.inspection.compressed_bytes))
     accuracy = f"{metrics['accuracy_before']:.4f} -> {metrics['accuracy_after']:.4f}"
@@ -171,8 +171,8 @@ def _tell(file: "Converted") -> None:
         f"agreement {metrics['agreement']:.4f}  {file.path}"
     )
     for problem in file.notes:
-        note(f"{problem.cause}; {problem.advice}")
+        note(f"{problem.cause}; {problem.remedy}")
     for problem in file.problems:
         warn(f"refused: {problem.cause}")
-    for advice in dict.fromkeys(problem.advice for problem in file.problems):
-        note(advice)
+    for remedy in dict.fromkeys(problem.remedy for problem in file.problems):
+        note(remedy)

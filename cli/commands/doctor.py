@@ -14,7 +14,7 @@ def command(as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from fer_edge.checkup import examine
+    from fer_edge.doctor_checks import examine
 
     checks = examine()
     if as_json:

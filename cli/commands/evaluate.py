@@ -11,7 +11,7 @@ from fer_edge.console import friendly_errors, progress_bar, start_keras, tell_se
 from fer_edge.table import text_table
 
 if TYPE_CHECKING:
-    from fer_edge.train.models import Evaluation
+    from fer_edge.train.evaluate_model import Evaluation
 
 
 @click.command()
@@ -43,10 +43,10 @@ def command(
     record: Path | None,
 ) -> None:
     """Measure models on the test faces of a dataset."""
-    from fer_edge.benchmarks.accuracy import append_evaluations
-    from fer_edge.edge_runtime.whole_file import write_whole
+    from fer_edge.artifacts.atomic_write import atomic_write
+    from fer_edge.benchmarks.experiment_log import append_evaluations
     from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.models import evaluate_ensemble, evaluate_model, is_keras
+    from fer_edge.train.evaluate_model import evaluate_ensemble, evaluate_model, is_keras
 
     if any(is_keras(path) for path in models):
         start_keras()
@@ -61,7 +61,7 @@ def command(
     if ensemble:
         measured.append(evaluate_ensemble(measured))
     if predictions:
-        write_whole(predictions, "".join(line for one in measured for line in _prediction_lines(one)))
+        atomic_write(predictions, "".join(line for one in measured for line in _prediction_lines(one)))
     results = [one.figures for one in measured]
     if record:
         append_evaluations(record, results)
@@ -76,7 +76,7 @@ def _prediction_lines(measured: "Evaluation") -> Iterator[str]:
 
 
 def _tables(results: list[dict[str, Any]]) -> str:
-    from fer_edge.benchmarks.accuracy import part_title
+    from fer_edge.benchmarks.experiment_log import part_title
 
     header = (
         "model",

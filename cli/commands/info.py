@@ -17,7 +17,7 @@ def command(model: Path, as_json: bool) -> None:
 
     MODEL is a .tflite file, a folder (its newest int8 model), or the name of a model that comes with fer-edge.
     """
-    from fer_edge.edge_runtime.contract import read_contract
+    from fer_edge.artifacts.contract import read_contract
     from fer_edge.edge_runtime.find_model import find_model
 
     model = find_model(model)

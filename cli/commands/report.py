@@ -24,24 +24,24 @@ def command(runs: tuple[Path, ...], results: Path, out: Path, cards: tuple[Path,
 
     Each RUN, or each finished run in a folder of runs, is added to the records first.
     """
-    from fer_edge.benchmarks.accuracy import append_trainings, read_evaluations, read_trainings
-    from fer_edge.benchmarks.card import model_card
-    from fer_edge.benchmarks.comparison import comparison, plot_comparison
-    from fer_edge.edge_runtime.whole_file import write_whole
-    from fer_edge.train.recipes import recipe_options
+    from fer_edge.artifacts.atomic_write import atomic_write
+    from fer_edge.benchmarks.experiment_log import append_trainings, read_evaluations, read_trainings
+    from fer_edge.benchmarks.model_card import model_card
+    from fer_edge.benchmarks.paper.paper_tables import comparison, plot_comparison
+    from fer_edge.train.recipes import to_cli_args
 
     if runs:
         note(f"{append_trainings(results, _run_folders(runs))} records added to {results}")
     trainings, evaluations = read_trainings(results), read_evaluations(results)
     if not trainings and not evaluations:
         raise FileNotFoundError(f"no records in '{results}'. Add runs: fer-edge report RUN...")
-    texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations, recipe_options) for model in cards}
+    texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations, to_cli_args) for model in cards}
     picture = out.with_suffix(".png")
-    text = comparison(trainings, evaluations, recipe_options)
-    plot_comparison(trainings, picture, recipe_options)
-    write_whole(out, f"{text}\n![Test accuracy, published and ours]({picture.name})\n")
+    text = comparison(trainings, evaluations, to_cli_args)
+    plot_comparison(trainings, picture, to_cli_args)
+    atomic_write(out, f"{text}\n![Test accuracy, published and ours]({picture.name})\n")
     for path, card in texts.items():
-        write_whole(path, card)
+        atomic_write(path, card)
     for path in (out, picture, *texts):
         click.echo(path)
 

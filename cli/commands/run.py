@@ -123,6 +123,6 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
 
 
 def _origin(model: Path) -> str:
-    from fer_edge.edge_runtime.find_model import shipped_models
+    from fer_edge.edge_runtime.find_model import bundled_models
 
-    return "which comes with fer-edge" if model in shipped_models().values() else f"the newest under {model.parent}"
+    return "which comes with fer-edge" if model in bundled_models().values() else f"the newest under {model.parent}"

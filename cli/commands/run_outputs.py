@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from fer_edge.console import note, warn
-from fer_edge.edge_runtime.lines import CsvLines, Lines, LiveLine, LogFile
-from fer_edge.edge_runtime.mqtt import Mqtt
-from fer_edge.edge_runtime.outputs import Output, as_json_line, as_text_line
-from fer_edge.edge_runtime.pipeline import Pipeline
-from fer_edge.edge_runtime.record import AnnotatedCopies, Recording
-from fer_edge.edge_runtime.serve import Preview
-from fer_edge.edge_runtime.stats import Stats
+from fer_edge.edge_runtime.live.pipeline import Pipeline
+from fer_edge.edge_runtime.live.stats import PipelineStats
+from fer_edge.edge_runtime.outputs.mqtt import Mqtt
+from fer_edge.edge_runtime.outputs.output import Output, as_json_line, as_text_line
+from fer_edge.edge_runtime.outputs.preview import PreviewServer
+from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
+from fer_edge.edge_runtime.outputs.video import AnnotatedFileWriter, VideoRecorder
 from fer_edge.table import text_table
 
 
@@ -41,13 +41,13 @@ def open_outputs(
         add(_printed(pipeline, options["form"]))
         if options["log"]:
             add(LogFile(options["log"], pipeline.labels, warn))
-        copies = AnnotatedCopies(options["save"], name) if options["save"] else None
+        copies = AnnotatedFileWriter(options["save"], name) if options["save"] else None
         if copies:
             add(copies)
         if options["record"]:
-            add(Recording(options["record"], warn))
+            add(VideoRecorder(options["record"], warn))
         if options["serve"]:
-            preview = Preview(options["serve"], pipeline.stats, options["token"])
+            preview = PreviewServer(options["serve"], pipeline.stats, options["token"])
             add(preview)
             note(f"preview: {preview.url}")
         if options["mqtt"]:
@@ -60,10 +60,10 @@ def open_outputs(
 
 def _printed(pipeline: Pipeline, form: str | None) -> Output:
     if form == "csv":
-        return Lines(CsvLines(pipeline.labels), sys.stdout)
+        return LineWriter(CsvFormatter(pipeline.labels), sys.stdout)
     if form == "json":
-        return Lines(as_json_line, sys.stdout)
-    return LiveLine(sys.stdout, pipeline.stats) if pipeline.live else Lines(as_text_line, sys.stdout)
+        return LineWriter(as_json_line, sys.stdout)
+    return StatusLine(sys.stdout, pipeline.stats) if pipeline.live else LineWriter(as_text_line, sys.stdout)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def stopped_by_signals(pipeline: Pipeline) -> Iterator[threading.Event]:
             signal.signal(caught, handler)
 
 
-def profile_table(stats: Stats) -> str:
+def profile_table(stats: PipelineStats) -> str:
     """Return the times of the stages and the counters as text."""
     rows = [
         (stage, str(times.runs), f"{times.mean_ms:.2f}", f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.cpu_ms:.2f}")

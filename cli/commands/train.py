@@ -64,7 +64,7 @@ def command(
 
     NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five of the comparison).
     """
-    from fer_edge.benchmarks.accuracy import summarise
+    from fer_edge.benchmarks.experiment_log import summarise
     from fer_edge.train.datasets import load_faces, parse_label_map
     from fer_edge.train.fit import train_run
     from fer_edge.train.splits import check_split_options
@@ -115,7 +115,7 @@ def _plans(
     """Return a plan per network and seed."""
     from fer_edge.train.fit import make_plan
     from fer_edge.train.networks import NETWORKS, find_network
-    from fer_edge.train.recipes import find_recipe, with_settings
+    from fer_edge.train.recipes import find_recipe, override
     from fer_edge.train.weights import parse_weights
 
     five = [name for name, network in NETWORKS.items() if network.compared]
@@ -123,7 +123,7 @@ def _plans(
     for name in names:
         find_network(name)
     sources = parse_weights(weights, names)
-    recipes = {name: with_settings(find_recipe(recipe_name, name), settings) for name in names}
+    recipes = {name: override(find_recipe(recipe_name, name), settings) for name in names}
     return [
         make_plan(name, recipes[name], seed=seed, weights=sources[name], **options)
         for name in names
@@ -143,7 +143,7 @@ def _numbers(text: str) -> list[int]:
 
 def _check_plans(plans: list[Any]) -> None:
     """Refuse weights, precisions and teachers that cannot be, before the faces are read."""
-    from fer_edge.train.distill import find_teacher
+    from fer_edge.train.distill import resolve_teacher
     from fer_edge.train.precision import choose_precision
     from fer_edge.train.weights import check_source
 
@@ -151,7 +151,7 @@ def _check_plans(plans: list[Any]) -> None:
         check_source(plan.network, plan.weights)
         choose_precision(plan.network, plan.precision)
         for teacher in plan.teachers:
-            find_teacher(teacher)
+            resolve_teacher(teacher)
 
 
 def _check_series(
@@ -160,9 +160,9 @@ def _check_series(
     """Return plan, split and folder of each run; refuse now what would be refused hours later."""
     from fer_edge.train.cross_validate import make_splits
     from fer_edge.train.distill import check_teachers
-    from fer_edge.train.run_folder import check_run, run_name
+    from fer_edge.train.run_folder import check_resumable, run_name
     from fer_edge.train.splits import leakage, leakage_warning
-    from fer_edge.train.weights import check_donor
+    from fer_edge.train.weights import check_no_leakage
 
     splits = make_splits(faces, split_name, list(dict.fromkeys(plan.seed for plan in plans)), folds, fold)
     for _, split in splits:
@@ -180,7 +180,7 @@ def _check_series(
         if seed == plan.seed
     ]
     for plan, split, folder in series:
-        check_run(folder, plan, faces, resume)
-        check_donor(plan.weights, faces, split)
+        check_resumable(folder, plan, faces, resume)
+        check_no_leakage(plan.weights, faces, split)
         check_teachers(plan.teachers, faces, split)
     return series

@@ -37,13 +37,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure MODEL and the Keras model of a run on the same faces; exit code 1 where the gate refuses it."""
-    from fer_edge.convert.gate import Bounds
+    from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
+    from fer_edge.convert.gate import Thresholds
     from fer_edge.convert.run_folder import read_run
-    from fer_edge.convert.sheet import sheet_path, write_sheet
     from fer_edge.convert.verify import verify
     from fer_edge.edge_runtime.find_model import find_model
 
-    bounds = Bounds(max_accuracy_drop, max_recall_drop, min_agreement)
+    bounds = Thresholds(max_accuracy_drop, max_recall_drop, min_agreement)
     if data is None and (maps or split_name):
         raise ValueError("--map and --split are for other data than the run's test faces: add --data DATA, or leave them out")
     model = find_model(model)
@@ -51,11 +51,13 @@ def command(
     images, targets = run.held_out.images, run.held_out.targets
     if data is not None:
         from fer_edge.train.datasets import load_faces, parse_label_map
-        from fer_edge.train.selection import TrainedOn, select_faces
+        from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
 
         faces = load_faces(data, parse_label_map(maps) or run.facts["data"].get("map") or {})
         tell_skipped(faces.skipped, len(faces))
-        trained = TrainedOn(run.labels, run.facts["data"]["name"], run.facts["data"]["fingerprint"], run.facts["split"])
+        trained = TrainingProvenance(
+            run.labels, run.facts["data"]["name"], run.facts["data"]["fingerprint"], run.facts["split"]
+        )
         selection = select_faces(faces, trained, split_name)
         images, targets = selection.faces.images, selection.faces.targets
         if selection.warning:
@@ -76,9 +78,9 @@ def command(
             f"operators: {', '.join(f'{count} {name}' for name, count in inspection.operators.items())}"
         )
     for problem in (*found.notes, *found.problems):
-        note(f"{problem.cause}; {problem.advice}")
-    path = sheet or sheet_path(model)
-    others = write_sheet(path, images, targets, found.before, found.after, run.labels)
+        note(f"{problem.cause}; {problem.remedy}")
+    path = sheet or disagreement_grid_path(model)
+    others = write_disagreement_grid(path, images, targets, found.before, found.after, run.labels)
     if others:
         note(f"{others} faces got another label than Keras gives; the worst are in {path}")
     if found.problems:

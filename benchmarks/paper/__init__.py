@@ -1,0 +1,1 @@
+"""The tables of the published comparison, made again from stored records."""

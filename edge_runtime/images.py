@@ -1,0 +1,94 @@
+"""Pictures as RGB arrays, from files and back."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.artifacts.atomic_write import atomic_write
+
+Image = npt.NDArray[np.uint8]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
+MOST_FRAMES_A_SECOND = 240.0
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """Decode the bytes of a picture file.
+
+    Args:
+        data: Content of a PNG, JPEG, BMP, TIFF, WebP or PGM file.
+        name: What to call it in an error.
+
+    Returns:
+        uint8 array (height, width, 3), RGB. A grey picture has three equal channels.
+
+    Raises:
+        ValueError: If the bytes cannot be decoded.
+    """
+    cv2 = import_cv2()
+    picture = None
+    if data:
+        try:
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            picture = None
+    if picture is None:
+        raise ValueError(f"cannot decode the picture '{name}' ({len(data)} bytes): it is damaged or of an unknown format")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def reported_rate(capture: Any) -> float | None:
+    """Return the frames per second that an OpenCV capture reports, None where no camera or film could mean it.
+
+    Streams often report the ticks of their clock (90000) or not a number.
+    """
+    rate = float(capture.get(import_cv2().CAP_PROP_FPS))
+    return rate if 1 <= rate <= MOST_FRAMES_A_SECOND else None
+
+
+def read_image(path: str | Path) -> Image:
+    """Read a picture file as a uint8 array (height, width, 3), RGB.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it cannot be decoded.
+    """
+    return decode_image(Path(path).read_bytes(), str(path))
+
+
+def write_image(path: str | Path, picture: Image) -> None:
+    """Write an RGB picture; the suffix of ``path`` chooses the format.
+
+    Args:
+        path: File to write, with one of PICTURE_SUFFIXES.
+        picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+
+    Raises:
+        ValueError: If the suffix is unknown.
+        OSError: If the file cannot be written.
+    """
+    cv2 = import_cv2()
+    suffix = Path(path).suffix.lower()
+    if suffix not in PICTURE_SUFFIXES:
+        raise ValueError(f"cannot write a picture as '{suffix}'; choose one of: {', '.join(PICTURE_SUFFIXES)}")
+    pixels = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(suffix, pixels)
+    if not done:
+        raise ValueError(f"OpenCV could not encode a picture of shape {picture.shape} as {suffix}")
+    atomic_write(path, data.tobytes())
+
+
+def import_cv2() -> ModuleType:
+    """Import OpenCV where it is used.
+
+    Raises:
+        ImportError: If it is missing, saying how to get it.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(f"OpenCV cannot be imported ({error}). Install it: pip install 'fer-edge[edge]'") from error
+    return cv2

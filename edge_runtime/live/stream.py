@@ -1,0 +1,70 @@
+"""The live runtime in one call."""
+
+from pathlib import Path
+
+from fer_edge.edge_runtime.cameras.camera import Notice
+from fer_edge.edge_runtime.cameras.source import open_source
+from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
+from fer_edge.edge_runtime.live.smoothing import RAW, Smoothing
+from fer_edge.edge_runtime.live.thread_tuning import load_classifier
+
+
+def stream(
+    source: str | Path = "auto",
+    model: str | Path | None = None,
+    *,
+    detector: str = "auto",
+    detect_every: int | None = None,
+    min_face_px: int | None = None,
+    most_faces: int = 16,
+    raw: bool = False,
+    smoothing: Smoothing | None = None,
+    threads: int | None = None,
+    size: tuple[int, int] = (640, 480),
+    frames_per_second: float = 30.0,
+    pixels: str = "rgb",
+    every_frame: bool = False,
+    notice: Notice | None = None,
+) -> Pipeline:
+    """Label the faces of a camera, a stream, a video, a folder or a picture, frame by frame.
+
+        for frame in fer_edge.stream("/dev/video0", "mobilenet_v2_ck48_int8.tflite"):
+            for face in frame.faces:
+                print(face.label, face.probability, face.box_px)
+
+    Nothing is stored and nothing leaves the machine. Break out of the loop, or call ``close()``, to let go of the camera.
+
+    Args:
+        source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, an
+            address (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
+        model: A .tflite file; a folder: its newest int8 model; a network that comes with fer-edge, such as ``cnn_nano``; None
+            for the newest int8 model of the folder ``runs``, else the default that comes with fer-edge.
+        detector: auto, blazeface, yunet, haar, a YuNet .onnx file, or none: each frame is one face.
+        detect_every: Frames from one detection to the next; None adapts to the load.
+        min_face_px: Smallest face to look for, pixels of the frame.
+        most_faces: Faces a frame at most; the largest stay.
+        raw: The model's own word for each frame: no smoothing, no hysteresis, never "unsure".
+        smoothing: How labels are steadied; the usual where None.
+        threads: Threads of the classifier; None measures a few and takes the fastest.
+        size: Width and height to ask a camera for, or of the frames on standard input, pixels.
+        frames_per_second: Rate to ask a camera for.
+        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420 or yuyv.
+        every_frame: Label every frame of a camera too, however late.
+        notice: Called with a line when a camera is lost or back, or a file is left out.
+
+    Returns:
+        An iterable of labelled frames: ``frame.faces``, ``frame.picture``, ``frame.number``; its ``stats`` count and time.
+
+    Raises:
+        FileNotFoundError: If there is no such source or model.
+        ValueError: If a setting, the source or the model cannot be used.
+        ImportError: If the interpreter, OpenCV or the detector's model is missing.
+        OSError: If no camera is found; while iterating, if it is busy, missing or denied.
+    """
+    if raw and smoothing:
+        raise ValueError("raw=True switches smoothing off: give one of the two")
+    settings = PipelineSettings(detect_every, min_face_px, most_faces, RAW if raw else smoothing or Smoothing(), every_frame)
+    opened = open_source(source, size, frames_per_second, pixels)
+    classifier = load_classifier(model, threads)
+    return Pipeline(opened, open_detector(detector), classifier, settings, notice)

@@ -1,0 +1,1 @@
+"""Where labeled frames go: text, video files, MQTT and the preview page."""
