@@ -1,31 +1,33 @@
-"""The contract: what a .tflite file says about itself, carried inside the file as fer_edge.json."""
+"""The contract: what a .tflite file says about itself, stored inside the file as fer_edge.json."""
 
-import dataclasses
 import json
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from fer_edge.artifacts.conversion import ConversionMetrics, QuantizationSummary
+from fer_edge.artifacts.training_data import SplitSummary, check_name
+from fer_edge.artifacts.typed_json import from_data, to_data
 
 CANONICAL_LABELS = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 CONTRACT_FILE = "fer_edge.json"
 LABELS_FILE = "labels.txt"
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every TFLite flatbuffer
 
 
 class ModelError(ValueError):
-    """A model file that cannot be used: truncated, of another maker, or of another contract."""
+    """A model file that cannot be used: truncated, made by another tool, or with another contract."""
 
 
 @dataclass(frozen=True)
 class BoxTransform:
-    """Where the training crop lies relative to a detector's box.
+    """Where the training crop is, relative to a detector's box.
 
     Attributes:
-        scale: Side of the crop as a multiple of the longer side of the detector's box.
-        shift_x: Shift of the crop's centre to the right, in box widths.
-        shift_y: Shift of the crop's centre downwards, in box heights.
+        scale: Side of the crop as a multiple of the longer side of the box.
+        shift_x: Shift of the crop's center to the right, in box widths.
+        shift_y: Shift of the crop's center downwards, in box heights.
     """
 
     scale: float = 1.0
@@ -33,11 +35,11 @@ class BoxTransform:
     shift_y: float = 0.0
 
 
-# For contracts of faces that no detector was run on. FER2013 and CK+48 faces were cut by OpenCV's Haar box, so that box is
-# the crop; BlazeFace draws a tighter and lower one. Measured with box_transform.py on 800 FER2013 training faces (seed 0;
-# benchmarks/results/live.jsonl): BlazeFace found 693, median scale 1.151 (quartiles 0.20 apart), shift_y -0.102 (0.074);
-# YuNet 686, 0.976 (0.17) and -0.042 (0.049). Data sets differ: on 256 CK+48 faces BlazeFace's is 1.143 and -0.155, and with
-# the wrong one of the two, 3 points of accuracy were lost.
+# Used when no detector was run on the training faces. FER2013 and CK+48 faces were cropped with OpenCV's Haar box, so that box
+# is the crop; BlazeFace draws a tighter and lower box. Measured with detectors/box_transform.py on 800 FER2013 training faces
+# (seed 0; benchmarks/results/live.jsonl): BlazeFace found 693, median scale 1.151 (interquartile range 0.20), shift_y -0.102
+# (0.074); YuNet found 686, 0.976 (0.17) and -0.042 (0.049). Datasets differ: on 256 CK+48 faces BlazeFace's values are 1.143
+# and -0.155, and the wrong pair of the two cost 3 points of accuracy.
 BOX_TRANSFORMS = {
     "haar": BoxTransform(),
     "blazeface": BoxTransform(scale=1.151, shift_y=-0.102),
@@ -47,11 +49,11 @@ BOX_TRANSFORMS = {
 
 @dataclass(frozen=True)
 class CropConvention:
-    """How a face is cut and brought to size, so that the edge sees what training saw.
+    """How a face is cropped and resized, so that the edge sees what training saw.
 
     Attributes:
-        convention: Name of the box the training faces were cut by.
-        training_resolution_px: Side of the training faces. A larger crop is first brought down to it, because the
+        convention: Name of the detector whose box cropped the training faces.
+        training_resolution_px: Side of the training faces, pixels. A larger crop is first downscaled to it, because the
             network never saw sharper faces.
         box_transforms: Box transform per detector name.
     """
@@ -66,22 +68,26 @@ class Contract:
     """What every stage after conversion needs to know about a model file.
 
     Attributes:
-        architecture: Network name.
+        architecture: Name of the network.
         labels: Label names in output order.
         image_size: Side of the square input, pixels.
         crop: Crop convention.
-        precision: float32, float16, dynamic or int8.
-        quantization: The quantisation recipe as plain data.
+        precision: float32, float16, dynamic or int8, with a suffix for variants.
+        quantization: How the file was quantized.
         parameters: Number of weights of the network.
         data: Name of the training data.
-        data_fingerprint: sha256 over labels and content of the training data's pictures.
-        split: Name, seed, fold, folds, number of images per part, digest of the training ids, leakage.
+        data_fingerprint: sha256 over labels and pixels of the training data.
+        split: How the data was divided.
         recipe: Name of the training recipe.
-        metrics: Accuracy, per-class recall and expected calibration error before and after conversion, agreement.
-        versions: Versions of what made the file.
+        metrics: What conversion cost; None in a file that was not measured yet.
+        versions: Versions of the programs that made the file.
         source_digest: sha256 of the Keras model that the file was made from.
-        temperature: By what training divided the logits, so that a probability is the share of right answers; it is in
-            the weights already. None where the probabilities are not calibrated.
+        temperature: Temperature that training divided the logits by, so that a probability matches the accuracy. The weights
+            contain it already. None where the probabilities are not calibrated.
+        command: The command that made the file; empty where a program made it.
+
+    Raises:
+        ValueError: If a name cannot be part of a file name.
     """
 
     architecture: str
@@ -89,52 +95,55 @@ class Contract:
     image_size: int
     crop: CropConvention
     precision: str
-    quantization: dict[str, Any]
+    quantization: QuantizationSummary
     parameters: int
     data: str
     data_fingerprint: str
-    split: dict[str, Any]
+    split: SplitSummary
     recipe: str
-    metrics: dict[str, Any]
+    metrics: ConversionMetrics | None
     versions: dict[str, str]
     source_digest: str
     temperature: float | None = None
+    command: tuple[str, ...] = ()
     contract_version: int = CONTRACT_VERSION
+
+    def __post_init__(self) -> None:
+        check_name("the network of a contract", self.architecture)
+        check_name("the data of a contract", self.data)
 
     def to_json(self) -> str:
         """Return the contract as indented JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+        return json.dumps(to_data(self), indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Contract":
         """Read a contract from JSON text.
 
         Raises:
-            ModelError: If the text is no contract of this version.
+            ModelError: If the text is not a contract of this version.
         """
         try:
             values = json.loads(text)
-            if values["contract_version"] != CONTRACT_VERSION:
+            version = values.get("contract_version") if isinstance(values, dict) else None
+            if version != CONTRACT_VERSION:
                 raise ModelError(
-                    f"contract version {values['contract_version']} is not {CONTRACT_VERSION}, the one this fer-edge "
-                    "reads. Convert the model again, or install the fer-edge that made it"
+                    f"the model has contract version {version}, this fer-edge reads {CONTRACT_VERSION}. Convert the model "
+                    "again, or install the fer-edge that made it"
                 )
-            crop = values["crop"]
-            transforms = {name: BoxTransform(**numbers) for name, numbers in crop["box_transforms"].items()}
-            values["crop"] = CropConvention(**{**crop, "box_transforms": transforms})
-            values["labels"] = tuple(values["labels"])
-            contract = cls(**values)
-        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"the contract inside the model is damaged ({error!r}). Convert the model again") from error
-        return contract
+            return from_data(cls, values)
+        except ModelError:
+            raise
+        except ValueError as error:
+            raise ModelError(f"the contract inside the model is damaged ({error}). Convert the model again") from error
 
 
 def check_tflite(path: str | Path) -> Path:
-    """Check that ``path`` is a file that begins as a TFLite flatbuffer does.
+    """Check that ``path`` is a TFLite flatbuffer, by its first bytes.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ModelError: If it is something else than a .tflite file.
+        ModelError: If it is not a .tflite file.
     """
     model = Path(path)
     if not model.is_file():
@@ -154,7 +163,7 @@ def read_contract(path: str | Path) -> Contract:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ModelError: If the file is no .tflite, is truncated, or holds no contract.
+        ModelError: If the file is not a .tflite file, is truncated, or has no contract.
     """
     model = check_tflite(path)
     try:

@@ -1,4 +1,4 @@
-"""A mean over runs and how far it can be trusted."""
+"""The mean of a figure over runs, with its confidence interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanCI:
     """A mean over runs.
 
     Attributes:
         mean: Mean.
-        low: Lower end of its interval; the mean itself of a single run.
+        low: Lower end of its 95 % interval; the mean itself for a single run.
         high: Upper end.
-        deviation: Standard deviation between runs; 0 of a single one.
+        deviation: Standard deviation between runs; 0 for a single run.
         runs: Number of runs.
     """
 
@@ -32,15 +32,15 @@ class Estimate:
         return f"{self.mean:.4f} ± {self.deviation:.4f} ({self.low:.4f} to {self.high:.4f}, {self.runs} runs)"
 
 
-def estimate(values: Sequence[float], highest: float = 1.0) -> Estimate:
-    """Return the mean of one figure over runs with Student's 95 % confidence interval.
+def mean_ci(values: Sequence[float], upper_bound: float = 1.0) -> MeanCI:
+    """Return the mean of one figure over runs with its 95 % confidence interval (Student's t).
 
-    Folds share most of their training faces, and several seeds of folds test each face several times, so of both the interval
-    is somewhat too narrow.
+    The interval is slightly too narrow over folds, which share most of their training faces, and over several seeds of the
+    same folds, which test each face several times.
 
     Args:
-        values: The figure of each run, none below 0.
-        highest: What it cannot exceed: 1 for a share, infinity for a loss. The interval ends there, and at 0.
+        values: The figure of each run, at least 0.
+        upper_bound: Largest possible value: 1 for a fraction, infinity for a loss. The interval is clipped to 0..upper_bound.
 
     Raises:
         ValueError: If there are no values.
@@ -48,10 +48,10 @@ def estimate(values: Sequence[float], highest: float = 1.0) -> Estimate:
     from scipy.stats import t
 
     if not len(values):
-        raise ValueError("there are no runs to summarise")
+        raise ValueError("no runs to summarize")
     mean, count = float(np.mean(values)), len(values)
     if count == 1:
-        return Estimate(mean, mean, mean, 0.0, 1)
+        return MeanCI(mean, mean, mean, 0.0, 1)
     deviation = float(np.std(values, ddof=1))
     reach = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
-    return Estimate(mean, max(0.0, mean - reach), min(highest, mean + reach), deviation, count)
+    return MeanCI(mean, max(0.0, mean - reach), min(upper_bound, mean + reach), deviation, count)

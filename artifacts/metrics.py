@@ -1,29 +1,116 @@
-"""How far probabilities are from the shares of right answers; training and conversion both measure it."""
+"""Classification metrics, computed once for training, conversion and reports."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-BINS = 15
+ECE_BINS = 15
+MIN_PROBABILITY = 1e-7  # a quantized probability can be exactly 0, whose logarithm is not finite
+
+FloatArray = npt.NDArray[np.float32]
+Targets = npt.NDArray[np.int64]
 
 
-def expected_calibration_error(
-    probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], bins: int = BINS
-) -> float:
+@dataclass(frozen=True)
+class Averages:
+    """Precision, recall and F1 averaged over classes, 0..1 each."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """Precision, recall and F1 of one class, 0..1 each, and its number of faces."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    """The metrics of one evaluation.
+
+    Attributes:
+        count: Number of faces.
+        accuracy: Fraction of faces with the right label, 0..1.
+        loss: Mean cross-entropy, nats.
+        ece: Expected calibration error, 0..1.
+        macro: Averages over the classes that occur: a class without faces has no recall.
+        weighted: Averages weighted by the faces of each class.
+        per_class: Metrics per label, in output order.
+        confusion: Counts; rows are true classes, columns are predictions.
+    """
+
+    count: int
+    accuracy: float
+    loss: float
+    ece: float
+    macro: Averages
+    weighted: Averages
+    per_class: dict[str, ClassMetrics]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def classification_metrics(probabilities: FloatArray, targets: Targets, labels: tuple[str, ...]) -> ClassificationMetrics:
+    """Compute the metrics of one evaluation.
+
+    Args:
+        probabilities: float32 array (n, classes), 0..1.
+        targets: int64 array (n,), indices into ``labels``.
+        labels: Label names in output order.
+
+    Raises:
+        ValueError: If there are no faces.
+    """
+    if not len(targets):
+        raise ValueError("no faces to evaluate")
+    classes = len(labels)
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.bincount(targets * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    hits, support, guesses = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall = _ratio(hits, guesses), _ratio(hits, support)
+    scores = np.stack([precision, recall, _ratio(2 * hits, support + guesses)])
+    of_targets = probabilities[np.arange(len(targets)), targets]
+    return ClassificationMetrics(
+        count=len(targets),
+        accuracy=float((predicted == targets).mean()),
+        loss=float(-np.log(np.maximum(of_targets, MIN_PROBABILITY)).mean()),
+        ece=expected_calibration_error(probabilities, targets),
+        macro=Averages(*map(float, scores[:, support > 0].mean(axis=1))),
+        weighted=Averages(*map(float, scores @ support / support.sum())),
+        per_class={
+            label: ClassMetrics(*map(float, scores[:, index]), int(support[index])) for index, label in enumerate(labels)
+        },
+        confusion=tuple(tuple(map(int, row)) for row in confusion),
+    )
+
+
+def _ratio(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Divide; 0 where the denominator is 0."""
+    return np.where(denominator > 0, numerator / np.maximum(denominator, 1), 0.0)
+
+
+def expected_calibration_error(probabilities: FloatArray, targets: Targets, bins: int = ECE_BINS) -> float:
     """Compute the expected calibration error (ECE).
 
     Args:
-        probabilities: float32 array (n, classes).
-        targets: int64 array (n,).
-        bins: Number of equal bins of the highest probability.
+        probabilities: float32 array (n, classes), 0..1.
+        targets: int64 array (n,), class indices.
+        bins: Number of equal-width bins of the highest probability.
 
     Returns:
-        Mean distance between the highest probability and the accuracy, over bins, weighted by their faces; 0..1.
+        Mean distance between the highest probability and the accuracy over the bins, weighted by their faces; 0..1.
 
     Source: Guo et al., 2017, https://arxiv.org/abs/1706.04599.
     """
-    confidence = np.nan_to_num(probabilities.max(axis=1).astype(np.float64), nan=0.0)  # an answer of nan is none
-    right = probabilities.argmax(axis=1) == targets
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    counts = np.bincount(bin_of, minlength=bins)
-    gaps = np.bincount(bin_of, weights=confidence - right, minlength=bins)
+    confidence = np.nan_to_num(probabilities.max(axis=1).astype(np.float64), nan=0.0)
+    correct = probabilities.argmax(axis=1) == targets
+    bin_index = np.minimum((confidence * bins).astype(int), bins - 1)
+    counts = np.bincount(bin_index, minlength=bins)
+    gaps = np.bincount(bin_index, weights=confidence - correct, minlength=bins)
     return float(np.abs(gaps).sum() / counts.sum())

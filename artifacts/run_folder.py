@@ -1,0 +1,323 @@
+"""The run folder: what one training leaves for evaluation, conversion and reports. Its format is defined here only."""
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
+from fer_edge.artifacts.metrics import ClassificationMetrics
+from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_name
+from fer_edge.artifacts.training_plan import Plan
+from fer_edge.artifacts.typed_json import from_data, to_data
+
+MODEL_FILE = "model.keras"
+RUN_FILE = "run.json"
+CALIBRATION_FILE = "calibration.npz"
+HELD_OUT_FILE = "held_out.npz"
+RUN_VERSION = 2
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Where initial weights came from.
+
+    Attributes:
+        source: ``imagenet``, ``none`` or the path.
+        reinitialized_layers: Layers that start from random weights nevertheless.
+        note: Why another source was used than requested; None where it was not.
+    """
+
+    source: str
+    reinitialized_layers: tuple[str, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitMetrics:
+    """The metrics of each split."""
+
+    train: ClassificationMetrics
+    validation: ClassificationMetrics
+    test: ClassificationMetrics
+
+
+@dataclass(frozen=True)
+class TrainingResults:
+    """What a finished training produced.
+
+    Attributes:
+        model_digest: sha256 of model.keras.
+        history: Metrics per epoch.
+        metrics: Metrics per split.
+        weights: Where the initial weights came from.
+        temperature: Temperature fitted on validation; None without calibration.
+        precision: ``float32`` or ``mixed_bfloat16``.
+        ema_momentum: Momentum of the moving average of the weights; 0 without.
+        averaged_cycles: Number of cycles whose final weights were averaged; None without cycles.
+        backend: Keras backend.
+        parameters: Number of weights.
+        train_seconds: Wall time of training, seconds.
+        weights_rounded_to: Type that the weights were stored in for transport; None where they were not.
+        trained_with: Versions on the machine that trained it, where that was another one; None otherwise.
+    """
+
+    model_digest: str
+    history: dict[str, tuple[float, ...]]
+    metrics: SplitMetrics
+    weights: LoadedWeights
+    temperature: float | None
+    precision: str | None
+    ema_momentum: float | None
+    averaged_cycles: int | None
+    backend: str | None
+    parameters: int
+    train_seconds: float
+    weights_rounded_to: str | None = None
+    trained_with: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The content of run.json.
+
+    Attributes:
+        run_version: Version of this format.
+        labels: Label names in output order.
+        plan: What was to be trained.
+        recipe_changes: NAME=VALUE of each setting that differs from the named recipe.
+        data: The dataset.
+        split: How it was divided.
+        ids: The ids of the images in each split.
+        versions: Versions of Python and packages.
+        written: Time of writing, ISO 8601, UTC.
+        command: The command that started the training; empty where a program did.
+        results: None until training has finished.
+
+    Raises:
+        ValueError: If the name of the network or of the recipe cannot be part of a file name.
+    """
+
+    run_version: int
+    labels: tuple[str, ...]
+    plan: Plan
+    recipe_changes: tuple[str, ...]
+    data: DataSummary
+    split: SplitSummary
+    ids: SplitIds
+    versions: dict[str, str]
+    written: str
+    command: tuple[str, ...] = ()
+    results: TrainingResults | None = None
+
+    def __post_init__(self) -> None:
+        check_name("the network of a run", self.plan.network)
+        check_name("the recipe of a run", self.plan.recipe.name)
+
+
+@dataclass(frozen=True)
+class StoredFaces:
+    """Faces in a run folder.
+
+    Attributes:
+        images: uint8 arrays (height, width), gray, or (height, width, 3), RGB.
+        targets: int64 array (n,), indices into the labels of the run.
+    """
+
+    images: tuple[Image, ...]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        folder: The run folder.
+        record: The content of run.json.
+        results: The results in it.
+        calibration: Distinct training faces for quantization.
+        held_out: Test faces, to measure what conversion costs.
+    """
+
+    folder: Path
+    record: RunRecord
+    results: TrainingResults
+    calibration: StoredFaces
+    held_out: StoredFaces
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names in output order."""
+        return self.record.labels
+
+    @property
+    def model_path(self) -> Path:
+        """Path of the Keras model."""
+        return self.folder / MODEL_FILE
+
+
+def run_name(network: str, recipe: str, data: str, split: SplitSummary, seed: int) -> str:
+    """Return the folder name of a run, for example ``mobilenet_v2-ck48-paper-subject_f3of10-s0``.
+
+    Args:
+        network: Name of the network.
+        recipe: Name of the recipe.
+        data: Name of the dataset.
+        split: How the dataset is divided.
+        seed: Seed of the training.
+    """
+    fold = "" if split.fold is None else f"_f{split.fold}of{split.folds}"
+    return f"{network}-{data}-{recipe}-{split.protocol}{fold}-s{seed}"
+
+
+def is_run_folder(path: str | Path) -> bool:
+    """Return whether ``path`` is a folder with a run.json."""
+    return (Path(path) / RUN_FILE).is_file()
+
+
+def read_run_record(folder: str | Path) -> RunRecord:
+    """Read run.json, finished or not.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        FileNotFoundError: If there is no run.json.
+        ValueError: If it is damaged or was written by another version.
+    """
+    path = Path(folder) / RUN_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"'{folder}' is not a run folder: it has no {RUN_FILE}. Train one: fer-edge train")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        version = data.get("run_version") if isinstance(data, dict) else None
+        if version == RUN_VERSION:
+            return from_data(RunRecord, data)
+    except ValueError as error:  # also what json and utf-8 decoding raise
+        raise ValueError(f"{path} is damaged ({error}). Remove the folder and train again") from error
+    raise ValueError(f"{path} has version {version}, this fer-edge reads {RUN_VERSION}. Train again")
+
+
+def read_finished_run(folder: str | Path) -> tuple[RunRecord, TrainingResults]:
+    """Read run.json of a finished run and check that model.keras is the model it finished with.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The record and its results.
+
+    Raises:
+        FileNotFoundError: If it is not a run folder or the run has not finished.
+        ValueError: If run.json is damaged, or model.keras is damaged or was replaced.
+    """
+    record = read_run_record(folder)
+    model = Path(folder) / MODEL_FILE
+    if record.results is None or not model.is_file():
+        raise FileNotFoundError(f"the run in '{folder}' has not finished. Finish it: fer-edge train ... --resume")
+    if file_digest(model) != record.results.model_digest:
+        raise ValueError(f"{model} is not the model that this run finished with: it is damaged or was replaced. Train again")
+    return record, record.results
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a finished run and its faces, checked like read_finished_run.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        FileNotFoundError: If it is not a run folder, the run has not finished, or a file is missing.
+        ValueError: If a file is damaged or was replaced.
+    """
+    record, results = read_finished_run(folder)
+    path = Path(folder)
+    return Run(path, record, results, read_faces(path / CALIBRATION_FILE), read_faces(path / HELD_OUT_FILE))
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """Return the run folders inside ``folder`` that have a model, sorted by name."""
+    return sorted(path.parent for path in folder.glob(f"*/{RUN_FILE}") if (path.parent / MODEL_FILE).is_file())
+
+
+def newest_run(runs: Path) -> Path:
+    """Return the finished run in the folder ``runs`` that was written last.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    finished = finished_runs(runs)
+    if not finished:
+        raise FileNotFoundError(
+            f"no finished run in '{runs}'. Train one: fer-edge train cnn --data synthetic; or name one: fer-edge convert RUN"
+        )
+    return max(finished, key=lambda folder: ((folder / RUN_FILE).stat().st_mtime_ns, folder.name))
+
+
+def write_run_record(folder: Path, record: RunRecord) -> None:
+    """Write run.json as a whole.
+
+    Args:
+        folder: The run folder. It is created if it does not exist.
+        record: The content.
+    """
+    atomic_write(folder / RUN_FILE, json.dumps(to_data(record), indent=1))
+
+
+def write_faces(path: Path, images: Sequence[Image], targets: npt.NDArray[np.int64]) -> None:
+    """Write faces at their own resolution: one array where all have one shape, otherwise one array per face.
+
+    Args:
+        path: The .npz file.
+        images: uint8 arrays (height, width) or (height, width, 3).
+        targets: int64 array (n,), indices into the labels.
+    """
+    content: dict[str, Any] = {"targets": targets}
+    if len({image.shape for image in images}) == 1:
+        content["images"] = np.stack(images)
+    else:
+        content |= {f"image_{number:05d}": image for number, image in enumerate(images)}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **content)
+
+
+def read_faces(path: Path) -> StoredFaces:
+    """Read faces that write_faces wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    try:
+        with np.load(path) as content:
+            targets = content["targets"]
+            images = (
+                content["images"] if "images" in content.files else [content[f"image_{k:05d}"] for k in range(len(targets))]
+            )
+            return StoredFaces(tuple(images), targets)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the run folder lacks {path.name}. Train again, or copy the whole folder") from error
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({error}). Train again, or copy the run folder again") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def without_ids(record: RunRecord) -> RunRecord:
+    """Return a record without image ids and history, as reports keep it."""
+    results = record.results and dataclasses.replace(record.results, history={})
+    return dataclasses.replace(record, ids=SplitIds((), (), ()), results=results)

@@ -1,0 +1,124 @@
+"""What a model's training data was, and how its faces were divided."""
+
+import re
+from dataclasses import dataclass
+
+NAME = re.compile(r"[a-z0-9_-]+")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return a name that becomes part of file names, checked.
+
+    Args:
+        kind: What it names, for the error.
+        name: Lower-case letters, digits, ``_`` and ``-``.
+
+    Raises:
+        ValueError: If it has any other character, such as a path separator.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{kind} may contain only a-z, 0-9, _ and -. Received: {name!r}")
+    return name
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The dataset of a training run.
+
+    Attributes:
+        name: Short name, used in file names.
+        fingerprint: sha256 over the labels and pixels of all images.
+        images: Number of images.
+        resolution_px: Median of the shorter sides, pixels.
+        skipped: Images that could not be used, one line each with the reason.
+        label_map: Renamed classes, CLASS=LABEL each.
+
+    Raises:
+        ValueError: If the name cannot be part of a file name.
+    """
+
+    name: str
+    fingerprint: str
+    images: int
+    resolution_px: int
+    skipped: tuple[str, ...] = ()
+    label_map: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("the name of a dataset", self.name)
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What the test split shares with training and validation.
+
+    Attributes:
+        identical_images: Test images with a pixel-identical copy in training or validation.
+        shared_subjects: People in both; None where the data does not identify people.
+        test_images_of_shared_subjects: Test images of these people; None likewise.
+        leaky: Whether any of this inflates the reported figures.
+    """
+
+    identical_images: int
+    shared_subjects: int | None
+    test_images_of_shared_subjects: int | None
+    leaky: bool
+
+    def warning(self) -> str | None:
+        """Return one line for reports; None without leakage."""
+        if not self.leaky:
+            return None
+        reasons = []
+        if self.shared_subjects:
+            reasons.append(
+                f"{self.test_images_of_shared_subjects} test images show {self.shared_subjects} people seen in training"
+            )
+        if self.identical_images:
+            reasons.append(f"{self.identical_images} test images have pixel-identical copies in training")
+        return "leaky split: " + "; ".join(reasons)
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Number of images per split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """How a dataset was divided.
+
+    Attributes:
+        protocol: ``paper``, ``subject`` or ``official``.
+        seed: Seed of the random choices.
+        fold: Which fold is the test split; None for a single division.
+        folds: Number of folds; None for a single division.
+        counts: Number of images per split.
+        train_digest: sha256 over the sorted ids of the training images.
+        leakage: What test shares with training.
+    """
+
+    protocol: str
+    seed: int
+    fold: int | None
+    folds: int | None
+    counts: SplitCounts
+    train_digest: str
+    leakage: Leakage
+
+    @property
+    def title(self) -> str:
+        """Short name for tables: ``paper`` or ``subject 3/10``."""
+        return self.protocol if self.fold is None else f"{self.protocol} {self.fold}/{self.folds}"
+
+
+@dataclass(frozen=True)
+class SplitIds:
+    """The ids of the images in each split."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]

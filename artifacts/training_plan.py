@@ -1,0 +1,157 @@
+"""How a network is trained, as data: augmentation, recipe and plan of one training run."""
+
+import math
+from dataclasses import dataclass
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes to a face; 0 switches a change off.
+
+    Attributes:
+        rotation_degrees: Rotation in -r..r, degrees.
+        shift: Shift in each direction, fraction of the side.
+        shear: Horizontal shear, pixels per pixel of height.
+        zoom: Width and height are scaled independently by 1-z..1+z.
+        flip: Whether half of the faces are mirrored.
+        contrast: Contrast is multiplied by 1-c..1+c around the mean of the face.
+        brightness: Brightness is shifted by -b..b, fraction of the full range.
+        erase: Largest side of an erased rectangle, fraction of the side; half of the faces get one.
+        mixup: Fraction of the faces that are blended with another face, including the labels.
+        cutmix: Fraction of the faces that get a rectangle of another face, and of its label by area.
+
+    Raises:
+        ValueError: If a range is out of its bounds.
+    """
+
+    rotation_degrees: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+    flip: bool = False
+    contrast: float = 0.0
+    brightness: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_fractions(self, "shift", "zoom", "contrast", "brightness", "erase", "mixup", "cutmix")
+        if not 0 <= self.rotation_degrees <= 180:
+            raise ValueError(f"rotation_degrees must be between 0 and 180. Received: {self.rotation_degrees}")
+        if not 0 <= self.shear < math.inf:
+            raise ValueError(f"shear must not be negative. Received: {self.shear}")
+        if self.mixup + self.cutmix > 1:
+            raise ValueError(
+                "a face is mixed in one way only, so mixup and cutmix must not exceed 1 together. "
+                f"Received: {self.mixup} and {self.cutmix}"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        name: Name in run folders and tables.
+        optimizer: One of OPTIMIZERS.
+        learning_rate: Peak learning rate.
+        schedule: One of SCHEDULES; ``cosine`` decays to zero.
+        cycles: Number of times the learning rate rises and falls. Above 1, the average of the last cycles' final weights is
+            kept (see weight_averaging.py) instead of a moving average.
+        warmup_share: Fraction of the steps (of one cycle) in which the learning rate rises from zero.
+        weight_decay: Weight decay of adamw.
+        batch_size: Faces per step.
+        label_smoothing: 0..1.
+        class_weight_power: Power of the inverse class frequency that weights the loss; 0 weights all faces equally.
+        ema_momentum: Momentum of the exponential moving average of the weights that is kept; 0 keeps the weights of the last
+            step. Short runs lower it (see fit.MAX_AVERAGE_SHARE).
+        bn_momentum: Momentum of the batch normalization statistics.
+        batch_norm: Whether a network without batch normalization trains with it; it is folded into the weights at the end
+            (see batch_norm.py).
+        epochs: Epochs per network.
+        calibrate: Whether the logits are divided by a temperature fitted on the validation split (see temperature.py).
+        distillation_weight: Weight of the teachers' probabilities against the label, 0..1.
+        teacher_temperature: Temperature that softens these probabilities; 1 leaves them unchanged.
+        augmentation: Random changes to the faces.
+
+    Raises:
+        ValueError: If a name is unknown or a number is out of its bounds.
+    """
+
+    name: str
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    batch_size: int
+    epochs: dict[str, int]
+    augmentation: Augmentation
+    cycles: int = 1
+    warmup_share: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    class_weight_power: float = 0.0
+    ema_momentum: float = 0.0
+    bn_momentum: float = 0.9
+    batch_norm: bool = False
+    calibrate: bool = False
+    distillation_weight: float = 0.7
+    teacher_temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+            if name not in known:
+                raise ValueError(f"unknown {kind} '{name}'; choose one of: {', '.join(known)}")
+        for name in ("batch_size", "cycles"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.cycles > 1 and self.schedule == "constant":
+            raise ValueError(f"cycles need schedule=cosine. Received: schedule=constant, cycles={self.cycles}")
+        for name in ("learning_rate", "teacher_temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0. Received: {getattr(self, name)}")
+        for name in ("weight_decay", "class_weight_power"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative. Received: {getattr(self, name)}")
+        _check_fractions(self, "warmup_share", "label_smoothing", "distillation_weight")
+        for name in ("ema_momentum", "bn_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1. Received: {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training run, before it starts.
+
+    Attributes:
+        network: Name of the network.
+        recipe: The recipe.
+        image_size: Side of the input, pixels.
+        epochs: Number of epochs.
+        seed: Seed of weights, order, dropout and augmentation.
+        weights: Source of the initial weights: ``auto``, ``imagenet``, ``none``, a file, a run folder or a bundled model.
+        precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
+        teachers: Run folders, .tflite files or bundled models whose mean probabilities are learned together with the labels.
+        ferplus: FER+ table whose votes replace FER2013's labels in training, or None.
+        parent_digests: sha256 of the Keras model behind ``weights``, then of each teacher's; None where there is not one.
+    """
+
+    network: str
+    recipe: Recipe
+    image_size: int
+    epochs: int
+    seed: int = 0
+    weights: str = "auto"
+    precision: str = "auto"
+    teachers: tuple[str, ...] = ()
+    ferplus: str | None = None
+    parent_digests: tuple[str | None, ...] = (None,)
+
+
+def _check_fractions(settings: Augmentation | Recipe, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"{name} must be a fraction from 0 to 1. Received: {getattr(settings, name)}")
