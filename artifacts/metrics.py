@@ -84,7 +84,8 @@ def classification_metrics(probabilities: FloatArray, targets: Targets, labels: 
         macro=Averages(*map(float, scores[:, support > 0].mean(axis=1))),
         weighted=Averages(*map(float, scores @ support / support.sum())),
         per_class={
-            label: ClassMetrics(*map(float, scores[:, index]), int(support[index])) for index, label in enumerate(labels)
+            label: ClassMetrics(float(precision[index]), float(recall[index]), float(scores[2, index]), int(support[index]))
+            for index, label in enumerate(labels)
         },
         confusion=tuple(tuple(map(int, row)) for row in confusion),
     )

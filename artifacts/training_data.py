@@ -68,7 +68,7 @@ class Leakage:
         """Return one line for reports; None without leakage."""
         if not self.leaky:
             return None
-        reasons = []
+        reasons, people, images = [], self.shared_subjects, self.test_images_of_shared_subjects
         if self.shared_subjects:
             reasons.append(
                 f"{self.test_images_of_shared_subjects} test images show {self.shared_subjects} people seen in training"

@@ -116,7 +116,7 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     if origin is Literal and data in arguments:
         return data
     if kind in SCALARS and isinstance(data, SCALARS[kind]) and (kind is bool or not isinstance(data, bool)):
-        return float(data) if kind is float else data
+        return kind(data)  # an int is a valid float
     expected = getattr(kind, "__name__", str(kind)) if origin is None else str(kind).replace("typing.", "")
     raise ValueError(f"{where} must be {expected}. Received: {_short(data)}")
 
