@@ -7,7 +7,7 @@ from typing import Literal
 
 from fer_edge.artifacts.metrics import ClassificationMetrics
 from fer_edge.artifacts.run_folder import TrainingResults
-from fer_edge.artifacts.training_data import DataSummary, SplitSummary
+from fer_edge.artifacts.training_data import SplitSummary
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.artifacts.typed_json import from_data
 
@@ -45,7 +45,9 @@ class TrainingRecord:
         kind: ``training``.
         plan: What was trained.
         recipe_changes: NAME=VALUE of each setting that differs from the named recipe.
-        data: The dataset.
+        data: Name of the dataset.
+        data_fingerprint: sha256 over its labels and pixels.
+        label_map: Renamed classes, CLASS=LABEL each.
         split: How it was divided.
         versions: Versions of Python and packages.
         command: The command that started it; empty where a program did.
@@ -56,7 +58,9 @@ class TrainingRecord:
     kind: Literal["training"]
     plan: Plan
     recipe_changes: tuple[str, ...]
-    data: DataSummary
+    data: str
+    data_fingerprint: str
+    label_map: tuple[str, ...]
     split: SplitSummary
     versions: dict[str, str]
     command: tuple[str, ...]

@@ -68,11 +68,9 @@ class Leakage:
         """Return one line for reports; None without leakage."""
         if not self.leaky:
             return None
-        reasons, people, images = [], self.shared_subjects, self.test_images_of_shared_subjects
-        if self.shared_subjects:
-            reasons.append(
-                f"{self.test_images_of_shared_subjects} test images show {self.shared_subjects} people seen in training"
-            )
+        reasons, people = [], self.shared_subjects
+        if people:
+            reasons.append(f"{self.test_images_of_shared_subjects} test images show {people} people seen in training")
         if self.identical_images:
             reasons.append(f"{self.identical_images} test images have pixel-identical copies in training")
         return "leaky split: " + "; ".join(reasons)
