@@ -6,9 +6,9 @@ if __name__ != "fer_edge":
     raise ImportError(f"import fer_edge, not {__name__}: install the project with pip install -e .")
 
 if TYPE_CHECKING:
-    from fer_edge.edge_runtime import Classifier, LabelledFrame, Prediction, Smoothing, stream
+    from fer_edge.edge_runtime import Classifier, LabeledFrame, Prediction, Smoothing, stream
 
-__all__ = ["Classifier", "LabelledFrame", "Prediction", "Smoothing", "stream"]
+__all__ = ["Classifier", "LabeledFrame", "Prediction", "Smoothing", "stream"]
 __version__ = "0.1.0"
 
 

@@ -89,7 +89,7 @@ class Classifier:
         """Classify one face crop.
 
         Args:
-            face: uint8 array (height, width, 3), RGB, or (height, width), grey, of any size.
+            face: uint8 array (height, width, 3), RGB, or (height, width), gray, of any size.
 
         Returns:
             float32 array (classes,), summing to 1 but for quantisation.
@@ -103,7 +103,7 @@ class Classifier:
         """Classify one face crop or several.
 
         Args:
-            faces: One uint8 array (height, width, 3), RGB, or (height, width), grey; a batch (n, height, width, 3); or
+            faces: One uint8 array (height, width, 3), RGB, or (height, width), gray; a batch (n, height, width, 3); or
                 a sequence of faces of any size.
 
         Returns:

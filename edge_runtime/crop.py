@@ -23,7 +23,7 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
     as soft as they were; then it is resized bilinearly to the input size.
 
     Args:
-        face: uint8 array (height, width), grey, or (height, width, 3), RGB.
+        face: uint8 array (height, width), gray, or (height, width, 3), RGB.
         image_size: Side of the network's input, pixels.
         training_resolution_px: Side of the training faces, pixels.
 
@@ -46,7 +46,7 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
 
 
 def to_rgb(face: Image) -> Image:
-    """Return a face as (height, width, 3): a grey one with three equal channels."""
+    """Return a face as (height, width, 3): a gray one with three equal channels."""
     return np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
 
 
@@ -56,7 +56,7 @@ def crop_face(picture: Image, box: Box, detector: str, crop: CropConvention, eye
     What lies outside the picture is filled with its border pixels.
 
     Args:
-        picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+        picture: uint8 array (height, width, 3), RGB, or (height, width), gray.
         box: The detector's box, pixels.
         detector: Name of the detector that found the box.
         crop: The contract's crop convention.

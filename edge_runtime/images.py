@@ -12,7 +12,7 @@ from fer_edge.artifacts.atomic_write import atomic_write
 Image = npt.NDArray[np.uint8]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
-MOST_FRAMES_A_SECOND = 240.0
+MOST_FRAMES_PER_SECOND = 240.0
 
 
 def decode_image(data: bytes, name: str) -> Image:
@@ -23,7 +23,7 @@ def decode_image(data: bytes, name: str) -> Image:
         name: What to call it in an error.
 
     Returns:
-        uint8 array (height, width, 3), RGB. A grey picture has three equal channels.
+        uint8 array (height, width, 3), RGB. A gray picture has three equal channels.
 
     Raises:
         ValueError: If the bytes cannot be decoded.
@@ -46,7 +46,7 @@ def reported_rate(capture: Any) -> float | None:
     Streams often report the ticks of their clock (90000) or not a number.
     """
     rate = float(capture.get(import_cv2().CAP_PROP_FPS))
-    return rate if 1 <= rate <= MOST_FRAMES_A_SECOND else None
+    return rate if 1 <= rate <= MOST_FRAMES_PER_SECOND else None
 
 
 def read_image(path: str | Path) -> Image:
@@ -64,7 +64,7 @@ def write_image(path: str | Path, picture: Image) -> None:
 
     Args:
         path: File to write, with one of PICTURE_SUFFIXES.
-        picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+        picture: uint8 array (height, width, 3), RGB, or (height, width), gray.
 
     Raises:
         ValueError: If the suffix is unknown.

@@ -11,7 +11,7 @@ from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Prediction
 from fer_edge.edge_runtime.detectors.detector import Detection
-from fer_edge.edge_runtime.live.pipeline import LabelledFace, LabelledFrame
+from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 
 LABELS = ("angry", "happy", "sad")
 
@@ -20,7 +20,7 @@ class FakeCamera:
     """Gives what its script says: an array is a frame, None a loss, an exception what the next open() raises."""
 
     name = "fake camera"
-    order = "rgb"
+    pixel_format = "rgb"
     frames_per_second = 30.0
 
     def __init__(self, script, reconnects=True):
@@ -85,7 +85,7 @@ class FakeSource:
         self.live = live
         self.list = frames
 
-    def frames(self, stop: threading.Event, notice=None):
+    def frames(self, stop: threading.Event, on_message=None):
         yield from self.list
 
 
@@ -95,7 +95,7 @@ def prediction(happy):
     return Prediction(LABELS[best], shares[best], shares, LABELS)
 
 
-def picture(value=128, width=64, height=64):
+def flat_image(value=128, width=64, height=64):
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -111,16 +111,16 @@ def frame(number=0, value=128, capture_time_s=None, width=64, height=64):
     return Frame(
         "fake",
         number,
-        picture(value, width, height),
+        flat_image(value, width, height),
         capture_time_s=capture_time_s,
         time=capture_time_s,
         frames_per_second=10.0,
     )
 
 
-def labelled(number=0, value=128, happy=0.9, capture_time_s=None, width=64, height=64):
-    face = LabelledFace((10, 10, 20, 20), prediction(happy), 1)
-    return LabelledFrame(frame(number, value, capture_time_s, width, height), (face,))
+def labeled(number=0, value=128, happy=0.9, capture_time_s=None, width=64, height=64):
+    face = LabeledFace((10, 10, 20, 20), prediction(happy), 1)
+    return LabeledFrame(frame(number, value, capture_time_s, width, height), (face,))
 
 
 def lost():

@@ -9,11 +9,11 @@ import types
 
 import numpy as np
 import pytest
-from live import FakeCamera, lost, picture
+from live import FakeCamera, flat_image, lost
 
 from fer_edge.edge_runtime.cameras import raspberry_pi, usb
 from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
-from fer_edge.edge_runtime.cameras.frame import Frame, frame_bytes, unpack
+from fer_edge.edge_runtime.cameras.frame import Frame, frame_bytes, from_buffer
 from fer_edge.edge_runtime.cameras.network import NetworkStream, RawInput
 from fer_edge.edge_runtime.cameras.raspberry_pi import PiCamera, RpicamVid, without_padding
 from fer_edge.edge_runtime.cameras.source import open_source, read_frames
@@ -34,7 +34,7 @@ class Stop(threading.Event):
 
 
 def test_a_camera_that_was_unplugged_is_reopened_with_growing_pauses_and_goes_on():
-    camera = FakeCamera([picture(1), None, lost(), lost(), lost(), picture(2), None, picture(3)])
+    camera = FakeCamera([flat_image(1), None, lost(), lost(), lost(), flat_image(2), None, flat_image(3)])
     stop, told = Stop(), []
     frames = list(frames_with_reconnect(camera, stop, told.append, pauses_s=(0.5, 1, 2)))
     assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [1, 2, 3]
@@ -46,7 +46,7 @@ def test_a_camera_that_was_unplugged_is_reopened_with_growing_pauses_and_goes_on
 
 
 def test_a_camera_that_opens_but_gives_nothing_is_not_asked_ever_faster():
-    camera = FakeCamera([picture(), None, None, None, picture()])
+    camera = FakeCamera([flat_image(), None, None, None, flat_image()])
     stop = Stop()
     assert len(list(frames_with_reconnect(camera, stop, pauses_s=(0.5, 1, 2)))) == 2
     assert stop.pauses == [0.5, 1, 2]
@@ -60,7 +60,7 @@ def test_a_camera_that_never_opened_raises_at_once():
 
 
 def test_stopping_while_a_camera_is_lost_ends_the_frames_and_lets_go_of_it():
-    camera, stop = FakeCamera([picture(), None, *[lost()] * 3, picture()]), Stop()
+    camera, stop = FakeCamera([flat_image(), None, *[lost()] * 3, flat_image()]), Stop()
     told = []
 
     def tell(text):
@@ -72,28 +72,28 @@ def test_stopping_while_a_camera_is_lost_ends_the_frames_and_lets_go_of_it():
     assert camera.closed >= 2
 
 
-@pytest.mark.parametrize("order", ["rgb", "bgr", "i420", "i420-full", "yuyv", "grey"])
-def test_a_frame_shows_the_same_colours_whatever_the_order_of_its_bytes(order):
+@pytest.mark.parametrize("pixel_format", ["rgb", "bgr", "i420", "i420-full", "yuyv", "gray"])
+def test_a_frame_shows_the_same_colors_whatever_its_pixel_format(pixel_format):
     import cv2
 
     red = np.full((4, 6, 3), (200, 40, 60), np.uint8)
-    codes = {"bgr": cv2.COLOR_RGB2BGR, "i420": cv2.COLOR_RGB2YUV_I420, "grey": cv2.COLOR_RGB2GRAY}
-    if order == "yuyv":
+    codes = {"bgr": cv2.COLOR_RGB2BGR, "i420": cv2.COLOR_RGB2YUV_I420, "gray": cv2.COLOR_RGB2GRAY}
+    if pixel_format == "yuyv":
         y, u, v = cv2.cvtColor(red, cv2.COLOR_RGB2YUV_I420).reshape(-1)[[0, 24, 30]]
         pixels = np.stack([np.full((4, 6), y), np.tile([u, v], (4, 3))], axis=2).astype(np.uint8)
-    elif order == "i420-full":
+    elif pixel_format == "i420-full":
         y, v, u = cv2.cvtColor(red, cv2.COLOR_RGB2YCrCb)[0, 0]
         pixels = np.repeat(np.uint8([y, u, v]), [24, 6, 6]).reshape(6, 6)
     else:
-        pixels = red if order == "rgb" else cv2.cvtColor(red, codes[order])
-    frame = Frame("x", 0, pixels, order)
+        pixels = red if pixel_format == "rgb" else cv2.cvtColor(red, codes[pixel_format])
+    frame = Frame("x", 0, pixels, pixel_format)
     assert (frame.width, frame.height) == (6, 4)
-    assert frame.picture.shape == (4, 6, 3)
-    if order != "grey":
-        assert np.abs(frame.picture.astype(int) - red).max() <= 6
-    assert frame.grey.shape == (4, 6)
-    assert len(pixels.tobytes()) == frame_bytes(6, 4, order)
-    assert np.array_equal(unpack(pixels.tobytes(), 6, 4, order), pixels)
+    assert frame.image.shape == (4, 6, 3)
+    if pixel_format != "gray":
+        assert np.abs(frame.image.astype(int) - red).max() <= 6
+    assert frame.gray.shape == (4, 6)
+    assert len(pixels.tobytes()) == frame_bytes(6, 4, pixel_format)
+    assert np.array_equal(from_buffer(pixels.tobytes(), 6, 4, pixel_format), pixels)
 
 
 def test_faces_are_cut_from_the_y_plane_as_it_is_where_a_source_gives_yuv():
@@ -163,7 +163,7 @@ class FakeCapture:
     def __init__(self, *arguments):
         self.arguments = arguments
         self.settings = {}
-        self.pictures = [picture(9), picture(8)]
+        self.pictures = [flat_image(9), flat_image(8)]
         self.released = False
         FakeCapture.made += (self,)
 
@@ -205,7 +205,7 @@ def test_frames_that_cannot_be_decoded_are_no_lost_camera(monkeypatch, tmp_path)
     import cv2
 
     camera = UsbCamera(tmp_path / "video0")
-    answers = [(False, None), cv2.error("no bytes"), (True, picture(7)), *[(False, None)] * 5]
+    answers = [(False, None), cv2.error("no bytes"), (True, flat_image(7)), *[(False, None)] * 5]
 
     def read():
         answer = answers.pop(0)
@@ -292,9 +292,9 @@ def test_the_pi_camera_gives_its_y_plane_without_padding(monkeypatch):
         open_source("picamera2", (8, 4), float("nan"))
     source = open_source("picamera2", (8, 4))
     first = next(source.frames(Stop()))
-    assert first.order == "i420-full"
-    assert first.grey.shape == (4, 8)
-    assert (first.grey == 77).all()
+    assert first.pixel_format == "i420-full"
+    assert first.gray.shape == (4, 8)
+    assert (first.gray == 77).all()
     camera = PiCamera((8, 4))
     camera.open()
     assert [camera.read() is None for _ in range(3)] == [False, False, True]  # a lost camera is None, not a traceback
@@ -443,7 +443,7 @@ def test_input_that_ends_within_its_first_frame_tells_both_sizes():
 
 
 def test_raw_input_needs_a_size_that_fits_its_order():
-    with pytest.raises(ValueError, match="unknown pixel order 'nv12'; choose one of: rgb, bgr, grey, i420, i420-full, yuyv"):
+    with pytest.raises(ValueError, match="unknown pixel format 'nv12'; choose one of: rgb, bgr, gray, i420, i420-full, yuyv"):
         RawInput((2, 2), "nv12")
     with pytest.raises(ValueError, match="even for YUV"):
         RawInput((3, 2), "i420")
@@ -504,7 +504,7 @@ def test_the_frames_of_a_video_with_an_impossible_rate_count_as_25_a_second(tmp_
     from fer_edge.edge_runtime.outputs.video import AtomicVideoWriter
 
     video = AtomicVideoWriter(tmp_path / "v.mp4", 1000, (64, 64))
-    video.write(picture())
+    video.write(flat_image())
     video.finish()
     (frame,) = read_frames(tmp_path / "v.mp4")
     assert frame.frames_per_second == 25

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from live import labelled
+from live import labeled
 
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 
@@ -63,7 +63,7 @@ def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
         listener = Listener(port)
         mqtt = Mqtt(f"127.0.0.1:{port}", "Living Room")
         wait_for(mqtt._client.is_connected)
-        mqtt.write(labelled(1, capture_time_s=5.0))
+        mqtt.write(labeled(1, capture_time_s=5.0))
         wait_for(lambda: "fer_edge/Living_Room/state" in listener.messages)
         state = json.loads(listener.messages["fer_edge/Living_Room/state"])
         assert (state["label"], state["faces"], state["probability"]) == ("happy", 1, 0.9)
@@ -93,13 +93,13 @@ def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_
     broker.wait()
     wait_for(lambda: any("is gone" in line for line in told))
     for number in range(1000):
-        mqtt.write(labelled(number, happy=number % 2))
+        mqtt.write(labeled(number, happy=number % 2))
     assert len(mqtt._client._out_messages) == 0  # nothing piles up
     broker = start_broker(port)
     listener = Listener(port)
     try:
         wait_for(mqtt._client.is_connected)
-        mqtt.write(labelled(1, happy=0.9))
+        mqtt.write(labeled(1, happy=0.9))
         wait_for(lambda: "fer_edge/board/state" in listener.messages)
         # The broker kept nothing: the board says all of it again.
         wait_for(lambda: listener.messages.get("fer_edge/board/availability") == b"online")
@@ -114,7 +114,7 @@ def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_
 def test_a_broker_that_was_never_there_is_told_and_costs_nothing(port):
     told = []
     mqtt = Mqtt(f"127.0.0.1:{port}", "board", told.append)
-    mqtt.write(labelled(1))
+    mqtt.write(labeled(1))
     wait_for(lambda: any(f"no MQTT broker at 127.0.0.1:{port}" in line for line in told))
     mqtt.close(True)
 
@@ -147,7 +147,7 @@ def test_messages_with_the_same_labels_come_once_a_second(port):
         sent = []
         mqtt._client.publish = lambda topic, *rest, **named: sent.append(topic)
         for number, happy in enumerate([0.9] * 50 + [0.1] * 50):
-            mqtt.write(labelled(number, happy=happy))
+            mqtt.write(labeled(number, happy=happy))
         assert len(sent) == 2
     finally:
         del mqtt._client.publish

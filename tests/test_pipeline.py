@@ -3,7 +3,7 @@ import time
 
 import numpy as np
 import pytest
-from live import FakeClassifier, FakeDetector, FakeSource, frame, picture, prediction, textured
+from live import FakeClassifier, FakeDetector, FakeSource, flat_image, frame, prediction, textured
 
 from fer_edge.artifacts.contract import CropConvention
 from fer_edge.edge_runtime.cameras.frame import Frame
@@ -27,7 +27,7 @@ def run(frames, live=False, detector=None, classifier=None, **settings):
 
 def test_files_are_labelled_frame_by_frame_in_order_however_slow_the_model():
     done, pipeline = run([frame(k, k) for k in range(30)], classifier=FakeClassifier(lambda: time.sleep(0.002)))
-    assert [labelled.number for labelled in done] == list(range(30))
+    assert [labeled.number for labeled in done] == list(range(30))
     assert (pipeline.stats.captured, pipeline.stats.processed, pipeline.stats.dropped) == (30, 30, 0)
 
 
@@ -44,9 +44,9 @@ def test_of_a_live_source_only_the_newest_frame_counts():
     classifier = FakeClassifier()
     pipeline = Pipeline(FakeSource(frames(), live=True), FakeDetector(), classifier)
     numbers = []
-    for labelled in pipeline:
-        numbers.append(labelled.number)
-        if labelled.number == 0:
+    for labeled in pipeline:
+        numbers.append(labeled.number)
+        if labeled.number == 0:
             taken.set()
             time.sleep(0.1)
     assert numbers[0] == 0
@@ -97,8 +97,8 @@ def test_leaving_the_loop_lets_go_of_the_source_and_leaves_no_thread():
 
     before = threading.active_count()
     pipeline = Pipeline(FakeSource(frames()), FakeDetector(), FakeClassifier())
-    for labelled in pipeline:
-        if labelled.number == 3:
+    for labeled in pipeline:
+        if labeled.number == 3:
             break
     pipeline.close()
     assert closed == [True]
@@ -109,32 +109,32 @@ def test_leaving_the_loop_lets_go_of_the_source_and_leaves_no_thread():
 
 def test_black_frames_frames_of_changing_size_and_of_8k_pass_through():
     sizes = [(64, 64), (7680, 4320), (1, 1), (64, 64), (640, 480)]
-    frames = [Frame("x", k, picture(0, *size)) for k, size in enumerate(sizes)]
+    frames = [Frame("x", k, flat_image(0, *size)) for k, size in enumerate(sizes)]
     for name in ("haar", "none"):
         done, _ = run(frames, detector=open_detector(name), detect_every=2)
-        assert [len(labelled.faces) for labelled in done] == [1 if name == "none" else 0] * 5
+        assert [len(labeled.faces) for labeled in done] == [1 if name == "none" else 0] * 5
     done, _ = run(frames, detect_every=3)  # a detector whose boxes reach out of the small ones
     assert len(done) == 5
 
 
 def test_single_pictures_have_nothing_to_do_with_each_other():
-    done, _ = run([Frame(f"{k}.png", None, picture(value)) for k, value in enumerate((255, 0))])
-    assert [labelled.faces[0].label for labelled in done] == ["happy", "angry"]  # not smoothed
-    assert [labelled.faces[0].number for labelled in done] == [None, None]
+    done, _ = run([Frame(f"{k}.png", None, flat_image(value)) for k, value in enumerate((255, 0))])
+    assert [labeled.faces[0].label for labeled in done] == ["happy", "angry"]  # not smoothed
+    assert [labeled.faces[0].number for labeled in done] == [None, None]
 
 
 def test_raw_labels_follow_each_frame_and_smooth_ones_the_average():
     frames = [frame(k, 255 if k % 2 else 60) for k in range(20)]
     raw, _ = run(frames, smoothing=RAW)
     smooth, _ = run(frames)
-    assert [labelled.faces[0].label for labelled in raw] == ["angry", "happy"] * 10
-    assert len({labelled.faces[0].label for labelled in smooth[4:]}) == 1
+    assert [labeled.faces[0].label for labeled in raw] == ["angry", "happy"] * 10
+    assert len({labeled.faces[0].label for labeled in smooth[4:]}) == 1
 
 
 def test_faces_keep_their_numbers_and_are_few():
     detector = FakeDetector((0, 0, 30, 30), (34, 34, 25, 25), (40, 0, 20, 20))
     done, _ = run([frame(k) for k in range(3)], detector=detector, most_faces=2)
-    assert [[face.number for face in labelled.faces] for labelled in done] == [[1, 2]] * 3
+    assert [[face.number for face in labeled.faces] for labeled in done] == [[1, 2]] * 3
 
 
 @pytest.mark.parametrize("bad", [{"detect_every": 0}, {"min_face_px": 0}, {"most_faces": 0}])
@@ -145,7 +145,7 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 def test_smaller_faces_are_looked_for_in_pictures_than_in_moving_ones():
     detector = FakeDetector()
-    run([Frame("p.png", None, picture(0, 640, 480))], detector=detector)
+    run([Frame("p.png", None, flat_image(0, 640, 480))], detector=detector)
     run([frame(0, width=640, height=480)], detector=detector)
     run([frame(0, width=640, height=480)], detector=detector, min_face_px=20)
     assert detector.sizes == [32, 60, 20]
@@ -159,7 +159,7 @@ def test_the_detector_is_asked_every_n_frames():
     pixels = textured()
     done, pipeline = run([Frame("x", k, pixels) for k in range(9)], detector=detector, detect_every=3)
     assert detector.calls == 3
-    assert {face.box_px for labelled in done for face in labelled.faces} == {(40, 30, 40, 40)}
+    assert {face.box_px for labeled in done for face in labeled.faces} == {(40, 30, 40, 40)}
     assert pipeline.stats.stages()["track"].runs == 6
 
 
@@ -191,10 +191,10 @@ def test_the_finder_tells_the_cadence_what_was_dropped_since_the_last_detection(
 def test_a_face_that_moves_is_followed_to_the_pixel_between_detections():
     scene = textured(seed=1, width=200, height=160)
     tracker = Tracker(4)
-    grey = scene[:, :, 0]
-    (seen,) = tracker.see([Detection((60, 50, 48, 48), ((70.0, 65.0), (95.0, 65.0)))], grey)
+    gray = scene[:, :, 0]
+    (seen,) = tracker.see([Detection((60, 50, 48, 48), ((70.0, 65.0), (95.0, 65.0)))], gray)
     for step in (3, 6, 9):
-        moved = np.roll(grey, (step, -2 * step), axis=(0, 1))
+        moved = np.roll(gray, (step, -2 * step), axis=(0, 1))
         (found,) = tracker.follow(moved)
         assert found.number == seen.number
         assert abs(found.box_px[0] - (60 - 2 * step)) <= 1
@@ -293,10 +293,10 @@ def test_a_clock_that_goes_back_changes_nothing(monkeypatch):
 
     from fer_edge.edge_runtime.cameras.source import LiveSource
 
-    camera = FakeCamera([picture(200)] * 20, reconnects=False)
+    camera = FakeCamera([flat_image(200)] * 20, reconnects=False)
     pipeline = Pipeline(LiveSource(camera), FakeDetector(), FakeClassifier(), PipelineSettings(every_frame=True))
     done = list(pipeline)
-    assert [labelled.faces[0].label for labelled in done] == ["happy"] * 20
+    assert [labeled.faces[0].label for labeled in done] == ["happy"] * 20
     assert pipeline.stats.latency_ms >= 0
     smoother = Smoother(Smoothing())
     smoother.update(1, prediction(1.0), 100.0)

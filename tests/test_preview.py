@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live import labelled
+from live import labeled
 
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime import stream
@@ -27,7 +27,7 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fe
 @pytest.fixture
 def preview():
     made = PreviewServer("127.0.0.1:0", PipelineStats())
-    made.write(labelled(1))
+    made.write(labeled(1))
     yield made
     made.close(True)
 
@@ -35,7 +35,7 @@ def preview():
 @pytest.fixture
 def guarded():
     made = PreviewServer("127.0.0.1:0", PipelineStats(), token="right")
-    made.write(labelled(1))
+    made.write(labeled(1))
     yield made
     made.close(True)
 
@@ -52,7 +52,7 @@ def feed(preview, stop, pause_s=0.02):
     number = 1
     while not stop.is_set():
         number += 1
-        preview.write(labelled(number, value=number % 200))
+        preview.write(labeled(number, value=number % 200))
         time.sleep(pause_s)
 
 
@@ -146,7 +146,7 @@ def test_the_page_and_the_state_are_served_and_kept_by_nobody(preview):
 
 
 def test_a_frame_of_8k_is_shown_in_the_page_s_size(preview):
-    preview.write(labelled(2, width=7680, height=4320))
+    preview.write(labeled(2, width=7680, height=4320))
     with urllib.request.urlopen(preview.url + "stream.mjpg", timeout=30) as answer:
         head = [answer.readline() for _ in range(4)]
         data = answer.read(int(head[2].split(b":")[1]))
@@ -239,7 +239,7 @@ def test_there_is_a_most_of_connections_and_those_who_leave_make_room(preview):
     for _ in range(100):
         if preview._connections == 0:
             break
-        preview.write(labelled(2))
+        preview.write(labeled(2))
         time.sleep(0.05)
     assert preview._connections == 0
 
@@ -247,7 +247,7 @@ def test_there_is_a_most_of_connections_and_those_who_leave_make_room(preview):
 def test_closing_leaves_no_thread_and_no_file_handle():
     threads, handles = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
     made = PreviewServer("127.0.0.1:0", PipelineStats())
-    made.write(labelled(1))
+    made.write(labeled(1))
     client = open_stream(made)
     client.recv(1000)
     made.close(True)
@@ -331,10 +331,10 @@ def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chrom
     preview = PreviewServer("127.0.0.1:0", pipeline.stats)
     try:
         page = open_page(chromium, preview.url, width, height)
-        for labelled_frame in pipeline:
-            preview.write(labelled_frame)
+        for labeled_frame in pipeline:
+            preview.write(labeled_frame)
             page.wait_for_timeout(20)
-        (face,) = labelled_frame.faces
+        (face,) = labeled_frame.faces
         wait_for(page, lambda: page.locator("section[data-label]").count() and shown(page) == (face.label, percents(face)))
         wait_for(page, lambda: page.evaluate("document.getElementById('picture').naturalWidth") == 640)
         assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
@@ -361,7 +361,7 @@ def test_the_page_says_since_when_there_is_no_picture_and_comes_back(chromium, p
     wait_for(page, lambda: "no picture for 6" in page.inner_text("#status"))
     assert page.inner_text("#faces") == "no picture from the camera"
     assert page.get_attribute("#picture", "class") == "stale"
-    preview.write(labelled(2))
+    preview.write(labeled(2))
     wait_for(page, lambda: page.locator("section[data-label=happy]").count())
     assert page.get_attribute("#picture", "class") == ""
     page.close()
@@ -372,7 +372,7 @@ def test_a_page_that_was_refused_says_why_and_goes_on_when_it_is_let_in(chromium
     page = open_page(chromium, guarded.url)
     wait_for(page, lambda: page.inner_text("#status") == "too many viewers, trying again")
     monkeypatch.setattr(serve, "MOST_CONNECTIONS", 2)
-    guarded.write(labelled(2))
+    guarded.write(labeled(2))
     wait_for(page, lambda: page.locator("section[data-label]").count() or "no picture" in page.inner_text("#status"))
     wait_for(page, lambda: page.evaluate("document.getElementById('picture').naturalWidth") == 64)
     page.close()

@@ -52,7 +52,7 @@ def test_yunet_s_boxes_and_eyes_are_in_pixels_of_the_frame(network):
     assert found.box_px == (15, 30, 45, 60)
     assert np.allclose(found.eyes_px, ((27.0, 46.5), (48.0, 45.0)))  # the one further left first
     assert made[0].colour == [30, 20, 10]  # it wants BGR
-    assert len(detector.detect(picture[:, :, 0], min_face_px=1)) == 2  # grey will do
+    assert len(detector.detect(picture[:, :, 0], min_face_px=1)) == 2  # gray will do
 
 
 def test_yunet_sees_large_frames_no_larger_than_it_was_trained_for(network):

@@ -50,7 +50,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
     show_default=True,
     help="Below this probability the label is 'unsure'.",
 )
-@click.option("--size", default="640x480", show_default=True, callback=_size, help="Of a camera's frames, or those of '-'.")
+@click.option("--frame-size", default="640x480", show_default=True, callback=_size, help="Frame size of a camera or of -.")
 @click.option(
     "--fps",
     type=FiniteRange(min=0, min_open=True),
@@ -58,7 +58,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str) -> tupl
     show_default=True,
     help="Rate to ask a camera for.",
 )
-@click.option("--pixels", default="rgb", show_default=True, help="Bytes of '-': rgb, bgr, grey, i420, i420-full or yuyv.")
+@click.option("--pixel-format", default="rgb", show_default=True, help="Bytes of '-': rgb, bgr, gray, i420, i420-full or yuyv.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame of a live source, however late they become.")
 @click.option("--frames", "most_frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--json", "form", flag_value="json", help="One line of JSON per picture or frame.")
@@ -98,19 +98,19 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
         raw=options["raw"],
         smoothing=None if options["raw"] else Smoothing(unsure_below=options["unsure"]),
         threads=options["threads"],
-        size=options["size"],
+        frame_size=options["frame_size"],
         frames_per_second=options["fps"],
-        pixels=options["pixels"],
+        pixel_format=options["pixel_format"],
         every_frame=options["every_frame"],
-        notice=warn,
+        on_message=warn,
     )
     if not options["model"]:
         note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}; --model takes another")
     with stopped_by_signals(pipeline) as interrupted, open_outputs(pipeline, name, options, interrupted) as outputs:
-        for number, labelled in enumerate(pipeline, 1):
+        for number, labeled in enumerate(pipeline, 1):
             with pipeline.stats.timed("output"):
                 for output in outputs:
-                    output.write(labelled)
+                    output.write(labeled)
             if number == options["most_frames"]:
                 break
         pipeline.close()
@@ -119,7 +119,7 @@ def command(source: str | None, named_source: str | None, **options: Any) -> Non
         click.echo(told, err=True)
     elif pipeline.live:
         stats = pipeline.stats
-        note(f"{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured")
+        note(f"{stats.processed} frames labeled, {stats.dropped} dropped, {stats.captured} captured")
 
 
 def _origin(model: Path) -> str:

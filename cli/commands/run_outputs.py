@@ -1,4 +1,4 @@
-"""Where fer-edge run sends its labelled frames."""
+"""Where fer-edge run sends its labeled frames."""
 
 import signal
 import sys
@@ -103,7 +103,7 @@ def profile_table(stats: PipelineStats) -> str:
     table = text_table(("stage", "runs", "mean ms", "p50 ms", "p90 ms", "CPU ms"), rows)
     latency = "" if stats.latency_ms is None else f", newest label {stats.latency_ms:.1f} ms after its capture"
     return (
-        f"{table}\n{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured; "
+        f"{table}\n{stats.processed} frames labeled, {stats.dropped} dropped, {stats.captured} captured; "
         f"{stats.frames_per_second:.1f} frames/s{latency}; detection every {stats.detect_every}, "
         f"{stats.threads} threads"
     )

@@ -11,7 +11,7 @@ from fer_edge.edge_runtime.images import Image
 
 RECONNECT_DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts to reopen; the last one repeats
 
-Notice = Callable[[str], None]
+OnMessage = Callable[[str], None]
 Reason = Literal["missing", "denied", "busy", "failed"]
 
 
@@ -32,13 +32,13 @@ class Camera(Protocol):
 
     Attributes:
         name: What to call it in lines and errors; holds no password.
-        order: Order of its bytes, one of frame.ORDERS.
+        pixel_format: Order of its bytes, one of frame.PIXEL_FORMATS.
         frames_per_second: What it was asked for or says of itself; None where unknown.
         reconnects: Whether it is worth trying again when it stops: no for a pipe that has ended.
     """
 
     name: str
-    order: str
+    pixel_format: str
     frames_per_second: float | None
     reconnects: bool
 
@@ -57,14 +57,14 @@ class Camera(Protocol):
 
 
 def frames_with_reconnect(
-    camera: Camera, stop: threading.Event, notice: Notice | None = None, pauses_s: tuple[float, ...] = RECONNECT_DELAYS_S
+    camera: Camera, stop: threading.Event, on_message: OnMessage | None = None, pauses_s: tuple[float, ...] = RECONNECT_DELAYS_S
 ) -> Generator[Frame, None, None]:
     """Yield a camera's frames; when it is lost, reopen it with growing pauses.
 
     Args:
         camera: The camera, not open yet.
         stop: Set from another thread to end.
-        notice: Called with a line when the camera is lost and when it is back.
+        on_message: Called with a line when the camera is lost and when it is back.
         pauses_s: Pauses between attempts, seconds; the last one repeats. A first frame starts them afresh.
 
     Yields:
@@ -73,7 +73,7 @@ def frames_with_reconnect(
     Raises:
         CameraError: If the camera cannot be opened the first time.
     """
-    tell = notice or (lambda text: None)
+    tell = on_message or (lambda text: None)
     numbers = itertools.count()
     attempt = 0
     try:
@@ -88,7 +88,7 @@ def frames_with_reconnect(
                     camera.name,
                     next(numbers),
                     pixels,
-                    camera.order,
+                    camera.pixel_format,
                     camera.frames_per_second,
                     time.monotonic(),
                     time.time(),
@@ -102,7 +102,7 @@ def frames_with_reconnect(
         camera.close()
 
 
-def _reopen(camera: Camera, stop: threading.Event, tell: Notice, pauses_s: tuple[float, ...], attempt: int) -> int:
+def _reopen(camera: Camera, stop: threading.Event, tell: OnMessage, pauses_s: tuple[float, ...], attempt: int) -> int:
     """Try until the camera opens or ``stop`` is set; return the number of attempts since the last frame."""
     why = "it gives no more pictures"
     while True:

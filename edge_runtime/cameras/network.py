@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fer_edge.edge_runtime.cameras.camera import CameraError
-from fer_edge.edge_runtime.cameras.frame import frame_bytes, unpack
+from fer_edge.edge_runtime.cameras.frame import frame_bytes, from_buffer
 from fer_edge.edge_runtime.images import Image, import_cv2, reported_rate
 
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
@@ -23,7 +23,7 @@ class NetworkStream:
         url: Its address; its user, password and query are never shown.
     """
 
-    order = "bgr"
+    pixel_format = "bgr"
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -67,12 +67,12 @@ class RawInput:
 
     Args:
         size: Width and height of the frames, pixels.
-        order: Order of their bytes, one of frame.ORDERS.
+        pixel_format: Order of their bytes, one of frame.PIXEL_FORMATS.
         frames_per_second: What to take the rate for.
         file: Where to read; standard input where None.
 
     Raises:
-        ValueError: If size and order do not fit each other.
+        ValueError: If size and pixel_format do not fit each other.
     """
 
     name = "standard input"
@@ -81,14 +81,14 @@ class RawInput:
     def __init__(
         self,
         size: tuple[int, int],
-        order: str = "rgb",
+        pixel_format: str = "rgb",
         frames_per_second: float | None = None,
         file: BinaryIO | None = None,
     ) -> None:
-        self.order = order
+        self.pixel_format = pixel_format
         self.frames_per_second = frames_per_second
         self._size = size
-        self._bytes = frame_bytes(*size, order)
+        self._bytes = frame_bytes(*size, pixel_format)
         self._file = file
         self._closed = False
         self._frames = 0
@@ -104,7 +104,7 @@ class RawInput:
             raise CameraError(
                 "missing",
                 "nothing is piped in. For example: ffmpeg -re -i clip.mp4 -f rawvideo -pix_fmt rgb24 - | "
-                "fer-edge run - --size 640x480. Frames that come too fast are dropped; --every-frame keeps all",
+                "fer-edge run - --frame-size 640x480. Frames that come too fast are dropped; --every-frame keeps all",
             )
 
     def read(self) -> Image | None:
@@ -124,15 +124,15 @@ class RawInput:
             data += part
         if len(data) < self._bytes:
             if data and not self._frames:
-                size = f"{self._size[0]}x{self._size[1]} {self.order}"
+                size = f"{self._size[0]}x{self._size[1]} {self.pixel_format}"
                 raise CameraError(
                     "failed",
                     f"standard input ended after {len(data)} bytes; one frame of {size} has {self._bytes}. "
-                    "Check --size and --pixels",
+                    "Check --frame-size and --pixel-format",
                 )
             return None
         self._frames += 1
-        return unpack(data, *self._size, self.order)
+        return from_buffer(data, *self._size, self.pixel_format)
 
     def close(self) -> None:
         """Stop waiting. Standard input itself stays open."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.edge_runtime.cameras.camera import CameraError
-from fer_edge.edge_runtime.cameras.frame import frame_bytes, unpack
+from fer_edge.edge_runtime.cameras.frame import frame_bytes, from_buffer
 from fer_edge.edge_runtime.images import Image
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the second is its name before Raspberry Pi OS Bookworm
@@ -75,11 +75,11 @@ class PiCamera:
     """
 
     name = "picamera2"
-    order = "i420-full"  # its "RGB888" would arrive as B, G, R; the Y plane needs no conversion at all
+    pixel_format = "i420-full"  # its "RGB888" would arrive as B, G, R; the Y plane needs no conversion at all
     reconnects = True
 
     def __init__(self, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0) -> None:
-        frame_bytes(*size, self.order)
+        frame_bytes(*size, self.pixel_format)
         self.frames_per_second: float | None = frames_per_second
         self._size = size
         self._camera: Any = None
@@ -158,7 +158,7 @@ class RpicamVid:
         ValueError: If the width is no multiple of 64.
     """
 
-    order = "i420-full"
+    pixel_format = "i420-full"
     reconnects = True
 
     def __init__(self, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0, program: str | None = None) -> None:
@@ -167,7 +167,7 @@ class RpicamVid:
         self.name = "rpicam-vid"
         self.frames_per_second: float | None = frames_per_second
         self._size = size
-        self._bytes = frame_bytes(*size, self.order)
+        self._bytes = frame_bytes(*size, self.pixel_format)
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=20)  # it writes a line for each frame, for weeks
@@ -227,7 +227,7 @@ class RpicamVid:
         if self._process is None or self._process.stdout is None:
             return None
         data = self._process.stdout.read(self._bytes)
-        return unpack(data, *self._size, self.order) if len(data) == self._bytes else None
+        return from_buffer(data, *self._size, self.pixel_format) if len(data) == self._bytes else None
 
 
 def _error_from_output(said: str, program: str) -> CameraError:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, Notice, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, OnMessage, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.network import SCHEMES, NetworkStream, RawInput
 from fer_edge.edge_runtime.cameras.raspberry_pi import (
@@ -38,12 +38,12 @@ class Source(Protocol):
     name: str
     live: bool
 
-    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
         """Yield frames until the source or the world ends.
 
         Args:
             stop: Set from another thread to end.
-            notice: Called with a line about anything the user should know: a file left out, a camera lost or back.
+            on_message: Called with a line about anything the user should know: a file left out, a camera lost or back.
 
         Raises:
             OSError: If there is nothing to open.
@@ -60,9 +60,9 @@ class LiveSource:
         self.camera = camera
         self.name = camera.name
 
-    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
         """Yield the camera's frames; a camera that is lost is reopened."""
-        return frames_with_reconnect(self.camera, stop, notice)
+        return frames_with_reconnect(self.camera, stop, on_message)
 
 
 class FileSource:
@@ -74,9 +74,9 @@ class FileSource:
         self.path = path
         self.name = str(path)
 
-    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
         """Yield the frames in order of their files' names."""
-        for frame in read_frames(self.path, on_skip=notice and (lambda reason: notice(f"skipped: {reason}"))):
+        for frame in read_frames(self.path, on_skip=on_message and (lambda reason: on_message(f"skipped: {reason}"))):
             if stop.is_set():
                 return
             yield frame
@@ -84,9 +84,9 @@ class FileSource:
 
 def open_source(
     name: str | Path = "auto",
-    size: tuple[int, int] = (640, 480),
+    frame_size: tuple[int, int] = (640, 480),
     frames_per_second: float = 30.0,
-    pixels: str = "rgb",
+    pixel_format: str = "rgb",
 ) -> Source:
     """Return the source that a name or path stands for. Cameras are opened when their first frame is asked for.
 
@@ -94,9 +94,9 @@ def open_source(
         name: ``auto`` (the Raspberry Pi camera, else the first USB camera); ``picamera2``; ``rpicam``; ``/dev/videoN`` or N;
             an address such as ``rtsp://...``; ``-`` for raw frames on standard input; or the path of a picture, a folder or
             a video.
-        size: Width and height to ask a camera for; of the frames on standard input, pixels.
+        frame_size: Width and height to ask a camera for; of the frames on standard input, pixels.
         frames_per_second: Rate to ask a camera for.
-        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420, i420-full or yuyv.
+        pixel_format: Order of the bytes on standard input: rgb, bgr, gray, i420, i420-full or yuyv.
 
     Raises:
         CameraError: If ``auto`` finds no camera.
@@ -107,19 +107,19 @@ def open_source(
         raise ValueError(f"frames_per_second must be above 0. Received: {frames_per_second}")
     text = str(name)
     if text == "auto":
-        return LiveSource(_first_camera(size, frames_per_second))
+        return LiveSource(_first_camera(frame_size, frames_per_second))
     if text == "picamera2":
-        return LiveSource(PiCamera(size, frames_per_second))
+        return LiveSource(PiCamera(frame_size, frames_per_second))
     if text == "rpicam":
-        return LiveSource(RpicamVid(size, frames_per_second))
+        return LiveSource(RpicamVid(frame_size, frames_per_second))
     if text == "-":
-        return LiveSource(RawInput(size, pixels, frames_per_second))
+        return LiveSource(RawInput(frame_size, pixel_format, frames_per_second))
     if text.lower().startswith(SCHEMES):
         return LiveSource(NetworkStream(text))
     if re.fullmatch(r"\d+|/dev/video\d+", text):
-        return LiveSource(UsbCamera(f"/dev/video{text}" if text.isdigit() else text, size, frames_per_second))
+        return LiveSource(UsbCamera(f"/dev/video{text}" if text.isdigit() else text, frame_size, frames_per_second))
     if Path(text).is_char_device():  # such as /dev/v4l/by-id/...
-        return LiveSource(UsbCamera(text, size, frames_per_second))
+        return LiveSource(UsbCamera(text, frame_size, frames_per_second))
     list_files(text)  # a wrong path is told now
     return FileSource(Path(text))
 

@@ -84,7 +84,7 @@ class UsbCamera:
         frames_per_second: Rate to ask for.
     """
 
-    order = "bgr"
+    pixel_format = "bgr"
     reconnects = True
 
     def __init__(self, device: str | Path, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0) -> None:
@@ -168,7 +168,7 @@ def diagnose_no_frames(device: Path, processes: Path = Path("/proc")) -> CameraE
         return CameraError("busy", f"{device} is in use {by}. Close that program and try again")
     return CameraError(
         "failed",
-        f"{device} gives no pictures: it may be the wrong one of a camera's devices, or want another --size. "
+        f"{device} gives no pictures: it may be the wrong one of a camera's devices, or want another --frame-size. "
         "fer-edge doctor lists the cameras",
     )
 

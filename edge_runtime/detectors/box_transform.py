@@ -38,7 +38,7 @@ class BoxFit:
 def derive_box_transform(faces: Sequence[Image], detector: Detector) -> BoxFit:
     """Run a detector on training faces and compare its boxes with the crops.
 
-    Each face stands enlarged in the middle of a grey picture.
+    Each face stands enlarged in the middle of a gray picture.
 
     Args:
         faces: uint8 arrays (side, side) or (side, side, 3), the crops as they are trained on.
@@ -87,9 +87,9 @@ def derive_box_transforms(faces: Sequence[Image]) -> dict[str, BoxTransform]:
 def _fit_one(face: Image, detector: Detector) -> tuple[float, float, float] | None:
     """Return scale, shift_x and shift_y of one face, None where it was not found."""
     cv2 = import_cv2()
-    grey = face if face.ndim == 2 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    gray = face if face.ndim == 2 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
     picture = np.full((PICTURE_PX, PICTURE_PX), 128, np.uint8)
-    picture[SIDE_PX:-SIDE_PX, SIDE_PX:-SIDE_PX] = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    picture[SIDE_PX:-SIDE_PX, SIDE_PX:-SIDE_PX] = cv2.resize(gray, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
     middle = PICTURE_PX / 2
     for detection in detector.detect(np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB), np.uint8), LOOKED_FOR_PX):
         x, y, w, h = detection.box_px

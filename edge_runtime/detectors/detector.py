@@ -41,7 +41,7 @@ class Detector(Protocol):
 
     Attributes:
         name: Name under which the contract keeps this detector's box transform.
-        needs_gray: Whether grey is all that it looks at.
+        needs_gray: Whether gray is all that it looks at.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Detector(Protocol):
         """Find the faces of a picture.
 
         Args:
-            picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+            picture: uint8 array (height, width, 3), RGB, or (height, width), gray.
             min_face_px: Faces with a smaller box are not looked for; the larger it is, the faster the search.
             known: Boxes of the frame before, where this one follows it: a detector may look there first, and for new faces
                 in one part of the picture after the other. None searches everything.
@@ -84,11 +84,11 @@ class HaarDetector:
         self._parts = TileScheduler()
 
     def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of an RGB or grey picture, largest first."""
-        grey = picture if picture.ndim == 2 else np.asarray(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY), np.uint8)
+        """Find the faces of an RGB or gray picture, largest first."""
+        gray = picture if picture.ndim == 2 else np.asarray(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY), np.uint8)
         if known is None:
-            return _largest_first([Detection(box) for box in self._look(grey, min_face_px)])
-        height, width = grey.shape
+            return _largest_first([Detection(box) for box in self._look(gray, min_face_px)])
+        height, width = gray.shape
         found: list[Box] = []
         parts = self._parts.choose(width, height, min_face_px, known)
         sizes = [KNOWN_SHRINKS * max(box[2:]) for box in known] if len(parts) > len(known) else []
@@ -96,20 +96,20 @@ class HaarDetector:
             again = number < len(sizes)
             smallest = max(min_face_px, round(sizes[number] if again else SMALLEST_SHARE * max(w, h)))
             seen_px = round(KNOWN_PX * KNOWN_SHRINKS) if again else HAAR_SMALLEST_PX
-            for x, y, side, _ in self._look(grey[top : top + h, left : left + w], smallest, seen_px):
+            for x, y, side, _ in self._look(gray[top : top + h, left : left + w], smallest, seen_px):
                 box = (x + left, y + top, side, side)
                 if all(overlap(box, other) < SAME_FACE_OVERLAP for other in found):
                     found.append(box)
         return _largest_first([Detection(box) for box in found])
 
-    def _look(self, grey: Image, min_face_px: int, seen_px: int = HAAR_SMALLEST_PX) -> list[Box]:
+    def _look(self, gray: Image, min_face_px: int, seen_px: int = HAAR_SMALLEST_PX) -> list[Box]:
         # The smallest face that is looked for is shrunk to what the cascade needs: nothing finer has to be searched.
         scale = min(1.0, seen_px / min_face_px)
         if scale < 1:
-            size = max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))
-            grey = self._cv2.resize(grey, size, interpolation=self._cv2.INTER_AREA)
+            size = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
+            gray = self._cv2.resize(gray, size, interpolation=self._cv2.INTER_AREA)
         least = min(seen_px, min_face_px)
-        found = self._cascade.detectMultiScale(grey, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
+        found = self._cascade.detectMultiScale(gray, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
         return [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in found]
 
 
@@ -127,7 +127,7 @@ class BlazeFaceDetector:
         self._network = BlazeFace()
 
     def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of an RGB or grey picture, largest first."""
+        """Find the faces of an RGB or gray picture, largest first."""
         return _found(self._network.find(_three_channels(picture), min_face_px, known), min_face_px)
 
 
@@ -148,7 +148,7 @@ class YuNetDetector:
         self._network = YuNet(model)
 
     def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of an RGB or grey picture, largest first."""
+        """Find the faces of an RGB or gray picture, largest first."""
         return _found(self._network.find(_three_channels(picture), min_face_px), min_face_px)
 
 

@@ -79,7 +79,7 @@ class DetectAndTrack:
         late = frame.capture_time_s is not None and self._detected_s is not None and now - self._detected_s > MOST_SECONDS
         if self._detected_s is not None and not late and self._frames_since < self._cadence.every:
             with self._stats.timed("track"):
-                faces = self._tracker.follow(frame.grey)
+                faces = self._tracker.follow(frame.gray)
             if faces is not None:
                 return faces
         return self._detect(frame, now, dropped, waited_s)
@@ -101,6 +101,6 @@ class DetectAndTrack:
         if not self._min_face_px and frame.number is not None:
             least = max(MIN_FACE_PX, round(min(frame.width, frame.height) * MOVING_SHARE))
         with self._stats.timed("detect"):
-            found = self._detector.detect(frame.grey if self._detector.needs_gray else frame.picture, least, known)
+            found = self._detector.detect(frame.gray if self._detector.needs_gray else frame.image, least, known)
         follows = self._cadence.every > 1 or not self._cadence.fixed
-        return self._tracker.see(found, frame.grey if follows else None)
+        return self._tracker.see(found, frame.gray if follows else None)

@@ -1,4 +1,4 @@
-"""From a source to labelled frames: capture, detection and classification overlap, and only the newest frame counts."""
+"""From a source to labeled frames: capture, detection and classification overlap, and only the newest frame counts."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from fer_edge.edge_runtime.cameras.camera import Notice
+from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.source import Source
 from fer_edge.edge_runtime.classify import Classifier, Prediction
@@ -24,7 +24,7 @@ JOIN_S = 3.0  # a camera that hangs must not keep the program from ending
 
 
 @dataclass(frozen=True)
-class LabelledFace:
+class LabeledFace:
     """One face of a frame.
 
     Attributes:
@@ -56,11 +56,11 @@ class LabelledFace:
 
 
 @dataclass(frozen=True)
-class LabelledFrame:
+class LabeledFrame:
     """A frame with its faces, largest first; none where no face was found."""
 
     frame: Frame
-    faces: tuple[LabelledFace, ...]
+    faces: tuple[LabeledFace, ...]
 
     @property
     def number(self) -> int | None:
@@ -68,9 +68,9 @@ class LabelledFrame:
         return self.frame.number
 
     @property
-    def picture(self) -> Image:
+    def image(self) -> Image:
         """Return the frame, uint8 (height, width, 3), RGB."""
-        return self.frame.picture
+        return self.frame.image
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,17 @@ class PipelineSettings:
 
 
 class Pipeline:
-    """Labelled frames of a source, to be iterated over once.
+    """Labeled frames of a source, to be iterated over once.
 
     Two threads capture and detect; classification happens in the thread that iterates. A live source's frames are dropped
-    where there is no time for them; files are labelled frame by frame, in order.
+    where there is no time for them; files are labeled frame by frame, in order.
 
     Args:
         source: Where frames come from.
         detector: Finds the faces; ``none`` takes each frame as one face.
         classifier: Labels them.
         settings: How.
-        notice: Called with a line about what the user should know. From another thread.
+        on_message: Called with a line about what the user should know. From another thread.
 
     Attributes:
         stats: Counters and times, up to date at any moment.
@@ -125,7 +125,7 @@ class Pipeline:
         detector: Detector,
         classifier: Classifier,
         settings: PipelineSettings | None = None,
-        notice: Notice | None = None,
+        on_message: OnMessage | None = None,
     ) -> None:
         self.stats = PipelineStats()
         self.stats.threads = classifier.num_threads
@@ -136,7 +136,7 @@ class Pipeline:
         self._source = source
         self._detector = detector
         self._classifier = classifier
-        self._notice = notice
+        self._on_message = on_message
         self._stop = threading.Event()
         block_when_full = not source.live or self._settings.every_frame
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
@@ -152,8 +152,8 @@ class Pipeline:
             for target in (self._capture, self._find)
         ]
 
-    def __iter__(self) -> Iterator[LabelledFrame]:
-        """Start, and yield labelled frames until the source ends or close() is called.
+    def __iter__(self) -> Iterator[LabeledFrame]:
+        """Start, and yield labeled frames until the source ends or close() is called.
 
         Raises:
             OSError: If the source cannot be opened.
@@ -170,10 +170,10 @@ class Pipeline:
                     frame, faces = self._found.take()
                 except Closed:
                     return
-                labelled = self._label(frame, faces)
+                labeled = self._label(frame, faces)
                 self.stats.finished(len(faces), frame.capture_time_s)
                 self.stats.dropped = self._captured.dropped + self._found.dropped
-                yield labelled
+                yield labeled
         finally:
             self.close()
 
@@ -199,8 +199,8 @@ class Pipeline:
 
     def _tell(self, text: str) -> None:
         self.stats.reopened += text.endswith(" is back")
-        if self._notice:
-            self._notice(text)
+        if self._on_message:
+            self._on_message(text)
 
     def _capture(self) -> None:
         try:
@@ -232,10 +232,10 @@ class Pipeline:
         except BaseException as error:
             self._found.end(error)
 
-    def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabelledFrame:
+    def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabeledFrame:
         crop = self._classifier.contract.crop
         single = frame.number is None
-        labelled = []
+        labeled = []
         for face in faces:
             with self.stats.timed("crop"):
                 whole = self._detector.name == "none"
@@ -245,8 +245,8 @@ class Pipeline:
                 (prediction,) = self._classifier.predict(cut)
             if not single:
                 prediction = self._smoother.update(face.number, prediction, _moment_s(frame))
-            labelled.append(LabelledFace(face.box_px, prediction, None if single else face.number, face.eyes_px))
-        return LabelledFrame(frame, tuple(labelled))
+            labeled.append(LabeledFace(face.box_px, prediction, None if single else face.number, face.eyes_px))
+        return LabeledFrame(frame, tuple(labeled))
 
 
 def _moment_s(frame: Frame) -> float:

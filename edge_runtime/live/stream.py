@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fer_edge.edge_runtime.cameras.camera import Notice
+from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.source import open_source
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
@@ -21,11 +21,11 @@ def stream(
     raw: bool = False,
     smoothing: Smoothing | None = None,
     threads: int | None = None,
-    size: tuple[int, int] = (640, 480),
+    frame_size: tuple[int, int] = (640, 480),
     frames_per_second: float = 30.0,
-    pixels: str = "rgb",
+    pixel_format: str = "rgb",
     every_frame: bool = False,
-    notice: Notice | None = None,
+    on_message: OnMessage | None = None,
 ) -> Pipeline:
     """Label the faces of a camera, a stream, a video, a folder or a picture, frame by frame.
 
@@ -47,14 +47,14 @@ def stream(
         raw: The model's own word for each frame: no smoothing, no hysteresis, never "unsure".
         smoothing: How labels are steadied; the usual where None.
         threads: Threads of the classifier; None measures a few and takes the fastest.
-        size: Width and height to ask a camera for, or of the frames on standard input, pixels.
+        frame_size: Width and height to ask a camera for, or of the frames on standard input, pixels.
         frames_per_second: Rate to ask a camera for.
-        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420 or yuyv.
+        pixel_format: Order of the bytes on standard input: rgb, bgr, gray, i420 or yuyv.
         every_frame: Label every frame of a camera too, however late.
-        notice: Called with a line when a camera is lost or back, or a file is left out.
+        on_message: Called with a line when a camera is lost or back, or a file is left out.
 
     Returns:
-        An iterable of labelled frames: ``frame.faces``, ``frame.picture``, ``frame.number``; its ``stats`` count and time.
+        An iterable of labeled frames: ``frame.faces``, ``frame.image``, ``frame.number``; its ``stats`` count and time.
 
     Raises:
         FileNotFoundError: If there is no such source or model.
@@ -65,6 +65,6 @@ def stream(
     if raw and smoothing:
         raise ValueError("raw=True switches smoothing off: give one of the two")
     settings = PipelineSettings(detect_every, min_face_px, most_faces, RAW if raw else smoothing or Smoothing(), every_frame)
-    opened = open_source(source, size, frames_per_second, pixels)
+    opened = open_source(source, frame_size, frames_per_second, pixel_format)
     classifier = load_classifier(model, threads)
-    return Pipeline(opened, open_detector(detector), classifier, settings, notice)
+    return Pipeline(opened, open_detector(detector), classifier, settings, on_message)

@@ -56,12 +56,12 @@ class Tracker:
         self._numbers = itertools.count(1)
         self._size: tuple[int, ...] = ()
 
-    def see(self, found: Sequence[Detection], grey: Image | None) -> list[TrackedFace]:
+    def see(self, found: Sequence[Detection], gray: Image | None) -> list[TrackedFace]:
         """Take the detector's word.
 
         Args:
             found: The faces of this frame, largest first.
-            grey: The frame, uint8 (height, width), to remember the faces' looks; None where follow() will not be called.
+            gray: The frame, uint8 (height, width), to remember the faces' looks; None where follow() will not be called.
 
         Returns:
             These faces with their numbers, in the same order.
@@ -73,29 +73,29 @@ class Tracker:
             if track is None:
                 track = _Track(next(self._numbers), detection.box_px, detection.eyes_px, None)
             track.box, track.eyes, track.missed = detection.box_px, detection.eyes_px, 0
-            track.pattern = None if grey is None else _pattern(grey, track.box)
+            track.pattern = None if gray is None else _pattern(gray, track.box)
             seen.append(track)
         kept = [track for track in self._tracks if all(track is not other for other in seen)]
         for track in kept:
             track.missed += 1
         self._tracks = seen + [track for track in kept if track.missed < MAX_MISSED_DETECTIONS][: self._most]
-        self._size = () if grey is None else grey.shape
+        self._size = () if gray is None else gray.shape
         return [TrackedFace(track.number, track.box, track.eyes) for track in seen]
 
-    def follow(self, grey: Image) -> list[TrackedFace] | None:
+    def follow(self, gray: Image) -> list[TrackedFace] | None:
         """Find the faces of the last detection again, each near its last place.
 
         Args:
-            grey: uint8 array (height, width).
+            gray: uint8 array (height, width).
 
         Returns:
             The faces in the order of the detection; None where one was lost, so that the detector has to look.
         """
         current = [track for track in self._tracks if not track.missed]
-        if grey.shape != self._size:
+        if gray.shape != self._size:
             return None
         for track in current:
-            shift = _search(grey, track.box, track.pattern)
+            shift = _search(gray, track.box, track.pattern)
             if shift is None:
                 return None
             dx, dy = shift
@@ -137,34 +137,34 @@ def _inside(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[int, int, in
     return max(0, x - margin), max(0, y - margin), min(shape[1], x + width + margin), min(shape[0], y + height + margin)
 
 
-def _pattern(grey: Image, box: Box) -> Image | None:
-    left, top, right, bottom = _inside(box, 0, grey.shape)
+def _pattern(gray: Image, box: Box) -> Image | None:
+    left, top, right, bottom = _inside(box, 0, gray.shape)
     if right - left < 8 or bottom - top < 8:
         return None
     cv2 = import_cv2()
     scale = PATTERN_PX / max(box[2:])
     size = max(4, round((right - left) * scale)), max(4, round((bottom - top) * scale))
-    return np.asarray(cv2.resize(grey[top:bottom, left:right], size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _search(grey: Image, box: Box, pattern: Image | None) -> tuple[int, int] | None:
+def _search(gray: Image, box: Box, pattern: Image | None) -> tuple[int, int] | None:
     """Return how far a face has moved, pixels; None where nothing near looks like it."""
     if pattern is None:
         return None
     cv2 = import_cv2()
-    left, top, right, bottom = _inside(box, round(max(box[2:]) * SEARCH_SHARE), grey.shape)
+    left, top, right, bottom = _inside(box, round(max(box[2:]) * SEARCH_SHARE), gray.shape)
     if right - left < 8 or bottom - top < 8:
         return None
     scale = PATTERN_PX / max(box[2:])
     size = round((right - left) * scale), round((bottom - top) * scale)
     if size[0] < pattern.shape[1] or size[1] < pattern.shape[0]:
         return None
-    area = cv2.resize(grey[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+    area = cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
     likeness = cv2.matchTemplate(area, pattern, cv2.TM_CCOEFF_NORMED)
     _, best, _, (column, row) = cv2.minMaxLoc(likeness)
     if not best >= MIN_CORRELATION:
         return None
-    was_left, was_top, _, _ = _inside(box, 0, grey.shape)
+    was_left, was_top, _, _ = _inside(box, 0, gray.shape)
     dx = (column + _between(likeness[row], column)) / scale + left - was_left
     dy = (row + _between(likeness[:, column], row)) / scale + top - was_top
     return round(dx), round(dy)

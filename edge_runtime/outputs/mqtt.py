@@ -10,8 +10,8 @@ import uuid
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fer_edge.edge_runtime.cameras.camera import Notice
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 
 PASSWORD_VARIABLE = "FER_EDGE_MQTT_PASSWORD"
 DISCOVERY_PREFIX = "homeassistant"
@@ -38,14 +38,14 @@ class Mqtt:
         address: ``mqtt://[USER@]HOST[:PORT]``, ``mqtts://`` for TLS, or ``HOST[:PORT]``. The password comes from
             FER_EDGE_MQTT_PASSWORD.
         name: Name of this board, for topics and for Home Assistant; the host's name where None.
-        notice: Called with a line when the broker is lost or back.
+        on_message: Called with a line when the broker is lost or back.
 
     Raises:
         ImportError: If paho-mqtt is not installed.
         ValueError: If the address is none.
     """
 
-    def __init__(self, address: str, name: str | None = None, notice: Notice | None = None) -> None:
+    def __init__(self, address: str, name: str | None = None, on_message: OnMessage | None = None) -> None:
         try:
             from paho.mqtt import client as paho
             from paho.mqtt.enums import CallbackAPIVersion
@@ -62,7 +62,7 @@ class Mqtt:
             raise ValueError(wanted)
         # Home Assistant takes no other characters in a topic.
         self.name = re.sub(r"[^a-zA-Z0-9_-]+", "_", name or socket.gethostname())
-        self._notice = notice or (lambda text: None)
+        self._on_message = on_message or (lambda text: None)
         self._where = f"{parts.hostname}:{port}"
         self._state_topic = f"fer_edge/{self.name}/state"
         self._alive_topic = f"fer_edge/{self.name}/availability"
@@ -78,15 +78,15 @@ class Mqtt:
         self._client.reconnect_delay_set(min_delay=1, max_delay=60)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._lost
-        self._client.on_connect_fail = lambda client, data: self._notice(f"no MQTT broker at {self._where}; trying again")
+        self._client.on_connect_fail = lambda client, data: self._on_message(f"no MQTT broker at {self._where}; trying again")
         self._client.connect_async(parts.hostname, port)
         self._client.loop_start()
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Publish a frame, if there is news or time for it, and a broker."""
-        first = labelled.faces[0] if labelled.faces else None
+        first = labeled.faces[0] if labeled.faces else None
         now = time.monotonic()
-        shown = (first.label if first else None, len(labelled.faces))
+        shown = (first.label if first else None, len(labeled.faces))
         if (shown == self._last and now - self._sent_s < LEAST_PAUSE_S) or not self._client.is_connected():
             return
         self._last, self._sent_s = shown, now
@@ -94,8 +94,8 @@ class Mqtt:
             "label": first.label if first else "none",
             "probability": first.probability if first else 0,
             "probabilities": first.probabilities if first else {},
-            "faces": len(labelled.faces),
-            "time": labelled.frame.time,
+            "faces": len(labeled.faces),
+            "time": labeled.frame.time,
         }
         self._client.publish(self._state_topic, json.dumps(state))
 
@@ -108,9 +108,9 @@ class Mqtt:
 
     def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._notice(f"the MQTT broker at {self._where} refuses: {reason}")
+            self._on_message(f"the MQTT broker at {self._where} refuses: {reason}")
             return
-        self._notice(f"connected to the MQTT broker at {self._where}")
+        self._on_message(f"connected to the MQTT broker at {self._where}")
         client.publish(self._alive_topic, "online", retain=True)
         for sensor, config in SENSORS.items():
             topic = f"{DISCOVERY_PREFIX}/sensor/fer_edge_{self.name}/{sensor}/config"
@@ -118,7 +118,7 @@ class Mqtt:
 
     def _lost(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._notice(f"the MQTT broker at {self._where} is gone ({reason}); trying again")
+            self._on_message(f"the MQTT broker at {self._where} is gone ({reason}); trying again")
 
     def _discovery(self, sensor: str) -> dict[str, Any]:
         data: dict[str, Any] = {

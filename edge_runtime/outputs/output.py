@@ -1,4 +1,4 @@
-"""Labelled frames as data, as lines and as annotated pictures."""
+"""Labeled frames as data, as lines and as annotated pictures."""
 
 import json
 from typing import Any, Protocol
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fer_edge.edge_runtime.images import Image, import_cv2
-from fer_edge.edge_runtime.live.pipeline import LabelledFace, LabelledFrame
+from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 
 GREEN = (60, 220, 60)
 BLACK = (0, 0, 0)
@@ -14,10 +14,10 @@ FONT_SCALE_PER_PX = 1 / 700  # text grows with the picture
 
 
 class Output(Protocol):
-    """Somewhere that labelled frames go."""
+    """Somewhere that labeled frames go."""
 
-    def write(self, labelled: LabelledFrame) -> None:
-        """Take one labelled frame."""
+    def write(self, labeled: LabeledFrame) -> None:
+        """Take one labeled frame."""
 
     def close(self, complete: bool) -> None:
         """Finish: what was written is whole after this.
@@ -27,20 +27,20 @@ class Output(Protocol):
         """
 
 
-def as_data(labelled: LabelledFrame) -> dict[str, Any]:
-    """Return a labelled frame as plain data.
+def as_data(labeled: LabeledFrame) -> dict[str, Any]:
+    """Return a labeled frame as plain data.
 
     Returns:
         source, frame (number, None for a picture), time (seconds since 1970, of live frames only), and faces: face (its
         number, not in single pictures), box_px, label, probability, probabilities.
     """
-    data: dict[str, Any] = {"source": str(labelled.frame.source), "frame": labelled.frame.number}
-    if labelled.frame.time is not None:
-        data["time"] = round(labelled.frame.time, 3)
-    return {**data, "faces": [_face_data(face) for face in labelled.faces]}
+    data: dict[str, Any] = {"source": str(labeled.frame.source), "frame": labeled.frame.number}
+    if labeled.frame.time is not None:
+        data["time"] = round(labeled.frame.time, 3)
+    return {**data, "faces": [_face_data(face) for face in labeled.faces]}
 
 
-def _face_data(face: LabelledFace) -> dict[str, Any]:
+def _face_data(face: LabeledFace) -> dict[str, Any]:
     data: dict[str, Any] = {
         "box_px": list(face.box_px),
         "label": face.label,
@@ -50,30 +50,30 @@ def _face_data(face: LabelledFace) -> dict[str, Any]:
     return data if face.number is None else {"face": face.number, **data}
 
 
-def as_json_line(labelled: LabelledFrame) -> str:
-    """Return a labelled frame as one line of JSON."""
-    return json.dumps(as_data(labelled))
+def as_json_line(labeled: LabeledFrame) -> str:
+    """Return a labeled frame as one line of JSON."""
+    return json.dumps(as_data(labeled))
 
 
-def as_text_line(labelled: LabelledFrame) -> str:
-    """Return a labelled frame as one line for people."""
-    frame = labelled.frame
+def as_text_line(labeled: LabeledFrame) -> str:
+    """Return a labeled frame as one line for people."""
+    frame = labeled.frame
     name = str(frame.source) if frame.number is None else f"{frame.source} frame {frame.number}"
-    told = [f"{face.label} {face.probability:.0%} at {','.join(map(str, face.box_px))}" for face in labelled.faces]
+    told = [f"{face.label} {face.probability:.0%} at {','.join(map(str, face.box_px))}" for face in labeled.faces]
     return f"{name}: {'; '.join(told) or 'no face'}"
 
 
-def annotate(labelled: LabelledFrame) -> Image:
+def annotate(labeled: LabeledFrame) -> Image:
     """Return a copy of the frame's picture with a box, label and probability for each face.
 
     Returns:
         uint8 array (height, width, 3), RGB.
     """
     cv2 = import_cv2()
-    picture = labelled.frame.picture.copy()
+    picture = labeled.frame.image.copy()
     scale = max(0.4, max(picture.shape[:2]) * FONT_SCALE_PER_PX)
     thickness = max(1, round(2 * scale))
-    for face in labelled.faces:
+    for face in labeled.faces:
         x, y, width, height = face.box_px
         cv2.rectangle(picture, (x, y), (x + width, y + height), GREEN, thickness)
         text = f"{face.label} {face.probability:.0%}"

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.edge_runtime.images import import_cv2
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs.output import annotate, as_data
 
 DEFAULT_PORT = 8080
-FRAMES_A_SECOND = 15.0  # of the preview; the pipeline is not slowed by it
+FRAMES_PER_SECOND = 15.0  # of the preview; the pipeline is not slowed by it
 REPEAT_S = 1.0  # while no frame comes, viewers are told how old the newest is
 LONGEST_SIDE_PX = 960
 JPEG_QUALITY = 80
@@ -78,7 +78,7 @@ def is_loopback(host: str) -> bool:
 
 
 class PreviewServer:
-    """Serves the newest labelled frame. Nothing is stored.
+    """Serves the newest labeled frame. Nothing is stored.
 
     Args:
         address: ``HOST:PORT``; port 0 takes a free one.
@@ -106,9 +106,9 @@ class PreviewServer:
         self._names = (*LOCAL_NAMES, host)
         self._stats = stats
         self._nonce = secrets.token_urlsafe(16)
-        self._newest: LabelledFrame | None = None
+        self._newest: LabeledFrame | None = None
         self._newest_s = time.monotonic()
-        self._picture: tuple[LabelledFrame, bytes] | None = None
+        self._picture: tuple[LabeledFrame, bytes] | None = None
         self._encoding = asyncio.Lock()
         self._connections = 0
         self._runner: Any = None
@@ -125,9 +125,9 @@ class PreviewServer:
             ) from error
         self.url = f"http://{_shown_host(host)}:{port}/" + (f"?token={self._token}" if self._token else "")
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Make a frame the newest. Costs nothing: clients fetch it when they are ready."""
-        self._newest, self._newest_s = labelled, time.monotonic()
+        self._newest, self._newest_s = labeled, time.monotonic()
 
     def close(self, complete: bool) -> None:
         """Stop serving."""
@@ -225,7 +225,7 @@ class PreviewServer:
         if self._connections >= MOST_CONNECTIONS:
             raise self._web.HTTPServiceUnavailable(text=f"There are {MOST_CONNECTIONS} connections already, two a page.\n")
         self._connections += 1
-        sent: LabelledFrame | None = None
+        sent: LabeledFrame | None = None
         sent_s, sends = time.monotonic(), 0
         try:
             response = self._web.StreamResponse(headers=self._headers(kind))
@@ -235,7 +235,7 @@ class PreviewServer:
                 if new or (sends < most_sends and time.monotonic() - sent_s >= REPEAT_S):
                     sent, sent_s, sends = self._newest, time.monotonic(), 1 if new else sends + 1
                     await asyncio.wait_for(send(response), STALLED_S)
-                await asyncio.sleep(1 / FRAMES_A_SECOND)
+                await asyncio.sleep(1 / FRAMES_PER_SECOND)
         except ConnectionError:
             pass
         except asyncio.TimeoutError:
@@ -265,9 +265,9 @@ class PreviewServer:
         }
 
 
-def _encode(labelled: LabelledFrame) -> bytes:
+def _encode(labeled: LabeledFrame) -> bytes:
     cv2 = import_cv2()
-    picture = cv2.cvtColor(annotate(labelled), cv2.COLOR_RGB2BGR)
+    picture = cv2.cvtColor(annotate(labeled), cv2.COLOR_RGB2BGR)
     scale = LONGEST_SIDE_PX / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

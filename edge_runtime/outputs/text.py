@@ -1,4 +1,4 @@
-"""Labelled frames as lines: on a terminal, as JSON lines, as CSV."""
+"""Labeled frames as lines: on a terminal, as JSON lines, as CSV."""
 
 import csv
 import io
@@ -8,15 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from fer_edge.edge_runtime.cameras.camera import Notice
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs.output import as_json_line, as_text_line
 
 LOG_SUFFIXES = (".jsonl", ".csv")
 COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability")
 
-ToLine = Callable[[LabelledFrame], str]
+ToLine = Callable[[LabeledFrame], str]
 
 
 def csv_header(labels: tuple[str, ...]) -> str:
@@ -27,7 +27,7 @@ def csv_header(labels: tuple[str, ...]) -> str:
 
 
 class CsvFormatter:
-    """One row per face, after a header row. Call it with labelled frames one after another.
+    """One row per face, after a header row. Call it with labeled frames one after another.
 
     Args:
         labels: The model's labels: one column each.
@@ -38,15 +38,15 @@ class CsvFormatter:
         self._labels = labels
         self._header = header
 
-    def __call__(self, labelled: LabelledFrame) -> str:
+    def __call__(self, labeled: LabeledFrame) -> str:
         """Return the rows of a frame; nothing where no face was found."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if self._header:
             self._header = False
             text.write(csv_header(self._labels) + "\n")
-        frame = labelled.frame
-        for face in labelled.faces:
+        frame = labeled.frame
+        for face in labeled.faces:
             shares = [f"{face.probabilities[label]:.4f}" for label in self._labels]
             when = "" if frame.time is None else f"{frame.time:.3f}"
             writer.writerow(
@@ -67,9 +67,9 @@ class LineWriter:
         self._to_line = format_frame
         self._file = file
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Print one frame, at once: who reads along wants it now, and a kill must not cost more than a line."""
-        line = self._to_line(labelled)
+        line = self._to_line(labeled)
         if line:
             self._file.write(line + "\n")
             self._file.flush()
@@ -86,14 +86,14 @@ class LogFile:
     Args:
         path: The file; what it holds already stays.
         labels: The model's labels.
-        notice: Called with a line when it ends early.
+        on_message: Called with a line when it ends early.
 
     Raises:
         ValueError: If it is neither .jsonl nor .csv, or a .csv with other columns.
         OSError: If it cannot be written.
     """
 
-    def __init__(self, path: str | Path, labels: tuple[str, ...], notice: Notice | None = None) -> None:
+    def __init__(self, path: str | Path, labels: tuple[str, ...], on_message: OnMessage | None = None) -> None:
         target = Path(path)
         if target.suffix.lower() not in LOG_SUFFIXES:
             raise ValueError(f"a log is a file ending in {' or '.join(LOG_SUFFIXES)}. Received: '{path}'")
@@ -108,21 +108,21 @@ class LogFile:
         format_frame: ToLine = CsvFormatter(labels, header=empty) if rows else as_json_line
         self._lines = LineWriter(format_frame, self._file)
         self._path = path
-        self._notice = notice
+        self._on_message = on_message
         self._ended = False
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Append one frame."""
         if self._ended:
             return
         try:
-            self._lines.write(labelled)
+            self._lines.write(labeled)
         except OSError as error:
             self._ended = True
             with suppress(OSError):  # the line that did not fit
                 self._file.close()
-            if self._notice:
-                self._notice(f"the log '{self._path}' ends here: {error.strerror or error}")
+            if self._on_message:
+                self._on_message(f"the log '{self._path}' ends here: {error.strerror or error}")
 
     def close(self, complete: bool) -> None:
         """Close the file."""
@@ -146,18 +146,18 @@ class StatusLine:
         self._last: tuple[tuple[int | None, str], ...] | None = None
         self._shown_s = float("-inf")
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Show one frame."""
-        shown = tuple(sorted((face.number, face.label) for face in labelled.faces))
-        now = labelled.frame.capture_time_s or 0.0
+        shown = tuple(sorted((face.number, face.label) for face in labeled.faces))
+        now = labeled.frame.capture_time_s or 0.0
         changed = shown != self._last
         if not changed and (not self._terminal or now - self._shown_s < self._every_s):
             return
         self._last, self._shown_s = shown, now
         if not self._terminal:
-            self._file.write(as_text_line(labelled) + "\n")
+            self._file.write(as_text_line(labeled) + "\n")
         else:
-            told = ", ".join(f"{face.label} {face.probability:.0%}" for face in labelled.faces) or "no face"
+            told = ", ".join(f"{face.label} {face.probability:.0%}" for face in labeled.faces) or "no face"
             text = f"{self._stats.frames_per_second:5.1f} frames/s  {told}"
             width = shutil.get_terminal_size().columns - 1
             self._file.write("\r" + text[:width].ljust(width))

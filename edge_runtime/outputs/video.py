@@ -6,9 +6,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from fer_edge.edge_runtime.cameras.camera import Notice
+from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, Image, import_cv2, write_image
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.outputs.output import annotate
 
 VIDEO_CODEC = "mp4v"
@@ -94,28 +94,28 @@ class VideoRecorder:
 
     Args:
         path: An .mp4 file.
-        notice: Called with a line when it ends early.
+        on_message: Called with a line when it ends early.
 
     Raises:
         ValueError: If the name does not end in .mp4.
     """
 
-    def __init__(self, path: str | Path, notice: Notice | None = None) -> None:
+    def __init__(self, path: str | Path, on_message: OnMessage | None = None) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() != VIDEO_SUFFIX:
             raise ValueError(f"a recording is an {VIDEO_SUFFIX} file. Received: '{path}'")
-        self._notice = notice
+        self._on_message = on_message
         self._video: AtomicVideoWriter | None = None
         self._ended = False
         self._rate = 25.0
         self._due = 0.0
         self._last_s: float | None = None
 
-    def write(self, labelled: LabelledFrame) -> None:
-        """Add one labelled frame."""
+    def write(self, labeled: LabeledFrame) -> None:
+        """Add one labeled frame."""
         if self._ended:
             return
-        frame = labelled.frame
+        frame = labeled.frame
         if self._video is None:
             self._rate = frame.frames_per_second or 25.0
             self._video = AtomicVideoWriter(self._path, self._rate, (frame.width & ~1, frame.height & ~1))
@@ -124,7 +124,7 @@ class VideoRecorder:
             passed_s = min(frame.capture_time_s - self._last_s, MOST_REPEATS_S)
         self._last_s = frame.capture_time_s
         self._due += passed_s * self._rate
-        picture = annotate(labelled)
+        picture = annotate(labeled)
         try:
             while self._video.frames < round(self._due):
                 self._video.write(picture)
@@ -135,8 +135,8 @@ class VideoRecorder:
                 self._video.finish(keep_short=True)
             except OSError as short:
                 told += f"; {short}"
-            if self._notice:
-                self._notice(told)
+            if self._on_message:
+                self._on_message(told)
 
     def close(self, complete: bool) -> None:
         """Finish the file; it is worth having however the run ended, and short as well: it cannot be made again.
@@ -164,24 +164,24 @@ class AnnotatedFileWriter:
         self._video: AtomicVideoWriter | None = None
         self.written: list[Path] = []
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Write the annotated copy of one picture, or one more frame of a video.
 
         Raises:
             OSError: If it cannot be written.
             ValueError: If the target's ending does not fit, or the copy would overwrite its source.
         """
-        frame = labelled.frame
-        path = self._path(labelled)
+        frame = labeled.frame
+        path = self._path(labeled)
         if not frame.number:
             self._finish_video()
         if frame.number is None:
-            write_image(path, annotate(labelled))
+            write_image(path, annotate(labeled))
             self.written.append(path)
             return
         if self._video is None:
             self._video = AtomicVideoWriter(path, frame.frames_per_second or 25.0, (frame.width, frame.height))
-        self._video.write(annotate(labelled))
+        self._video.write(annotate(labeled))
 
     def close(self, complete: bool) -> None:
         """Give the last video its name, or throw half a copy away.
@@ -200,9 +200,9 @@ class AnnotatedFileWriter:
             video.finish()
             self.written.append(video.path)
 
-    def _path(self, labelled: LabelledFrame) -> Path:
-        source = Path(labelled.frame.source)
-        still = labelled.frame.number is None
+    def _path(self, labeled: LabeledFrame) -> Path:
+        source = Path(labeled.frame.source)
+        still = labeled.frame.number is None
         if self._one_file:
             path = self._target
             fitting = PICTURE_SUFFIXES if still else (VIDEO_SUFFIX,)
