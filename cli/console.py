@@ -1,4 +1,4 @@
-"""Shared parts of the commands: errors without tracebacks, examples in the help, notes, progress bars."""
+"""Shared parts of the commands: errors without tracebacks, notes, progress bars."""
 
 import functools
 import logging
@@ -58,11 +58,6 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
-
-
-def examples(*lines: str) -> str:
-    """Return the epilog of a command's help that lists examples, one command line each."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def gate_options(command: Command) -> Command:

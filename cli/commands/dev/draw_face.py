@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import examples, friendly_errors
+from fer_edge.console import friendly_errors
+from fer_edge.option_groups import examples
 
 
 @click.command(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import examples, friendly_errors, progress_bar, start_keras
+from fer_edge.console import friendly_errors, progress_bar, start_keras
+from fer_edge.option_groups import examples
 
 
 @click.command(
