@@ -111,7 +111,7 @@ def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path
     "words",
     [
         "run a.jpg --fps -1",
-        "run a.jpg --unsure 2",
+        "run a.jpg --min-confidence 2",
         "run a.jpg --min-face 0",
         "run a.jpg --threads 0",
         "run a.jpg --detect-every 0",

@@ -14,11 +14,11 @@ import pytest
 from conftest import json_lines
 from live import LABELS, flat_image, labeled
 
-from fer_edge.commands.run_outputs import open_outputs
 from fer_edge.edge_runtime.cameras.source import read_frames
 from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.edge_runtime.live.stats import PipelineStats
-from fer_edge.edge_runtime.outputs import video as record
+from fer_edge.edge_runtime.outputs import video
+from fer_edge.edge_runtime.outputs.open import OutputSettings, open_outputs
 from fer_edge.edge_runtime.outputs.output import as_json_line
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
@@ -95,7 +95,7 @@ def test_a_csv_log_gets_its_header_once(tmp_path):
         log.close(True)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["frame"] for row in rows] == ["0", "1"]
-    with pytest.raises(ValueError, match=r"ending in .jsonl or .csv. Received: 'log.txt'"):
+    with pytest.raises(ValueError, match=r"a .jsonl or .csv file. Received: 'log.txt'"):
         LogFile("log.txt", LABELS)
 
 
@@ -105,7 +105,8 @@ def test_a_csv_log_of_other_columns_is_refused_and_stays_as_it_was(tmp_path):
     log.write(labeled(0))
     log.close(True)
     before = path.read_text()
-    with pytest.raises(ValueError, match=r"other columns.*angry,happy,sad' instead of '.*happy,calm'. Choose another file"):
+    message = r"other columns.*Expected: '.*happy,calm'. Received: '.*angry,happy,sad'. Choose another file"
+    with pytest.raises(ValueError, match=message):
         LogFile(path, ("happy", "calm"))
     assert path.read_text() == before
 
@@ -166,7 +167,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
     recording = VideoRecorder(tmp_path / "r.mp4", told.append)
     for number in range(20):
         recording.write(labeled(number, capture_time_s=number / 10))
-    monkeypatch.setattr(record.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
+    monkeypatch.setattr(video.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
     for number in range(20, 60):
         recording.write(labeled(number, capture_time_s=number / 10))
     recording.close(True)
@@ -187,8 +188,8 @@ def test_a_recording_of_8k_holds_its_frames(tmp_path):
 
 def lose(monkeypatch, frames):
     """Let the index of a video count fewer frames than were written, as after a full disk."""
-    count = record._count_frames
-    monkeypatch.setattr(record, "_count_frames", lambda path: max(0, count(path) - frames))
+    count = video._count_frames
+    monkeypatch.setattr(video, "_count_frames", lambda path: max(0, count(path) - frames))
 
 
 def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_path, monkeypatch):
@@ -196,7 +197,7 @@ def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(5):
         recording.write(labeled(number, capture_time_s=number / 10))
-    with pytest.raises(OSError, match=r"r.mp4' holds 4 of 5 frames: is the disk full"):
+    with pytest.raises(OSError, match=r"r.mp4' contains 4 of 5 frames: is the disk full"):
         recording.close(True)
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 5
     recording.close(True)
@@ -206,18 +207,18 @@ def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeyp
     lose(monkeypatch, 99)
     recording = VideoRecorder(tmp_path / "r.mp4")
     recording.write(labeled(0, capture_time_s=0.0))
-    with pytest.raises(OSError, match="could not be written whole"):
+    with pytest.raises(OSError, match="is incomplete"):
         recording.close(True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp_path, monkeypatch):
     lose(monkeypatch, 1)
-    video = record.AtomicVideoWriter(tmp_path / "v.mp4", 25, (64, 64))
+    writer = video.AtomicVideoWriter(tmp_path / "v.mp4", 25, (64, 64))
     for _ in range(5):
-        video.write(flat_image())
-    with pytest.raises(OSError, match="could not be written whole"):
-        video.finish()
+        writer.write(flat_image())
+    with pytest.raises(OSError, match="is incomplete"):
+        writer.finish()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,12 +228,12 @@ def test_a_full_disk_whose_video_is_short_too_is_told_once_and_the_run_goes_on(t
     for number in range(15):
         recording.write(labeled(number, capture_time_s=number / 10))
     lose(monkeypatch, 2)
-    monkeypatch.setattr(record.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr(video.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     recording.write(labeled(15, capture_time_s=1.5))
     recording.close(True)
     (line,) = told
     assert "the disk is nearly full" in line
-    assert "holds 13 of 15 frames" in line
+    assert "contains 13 of 15 frames" in line
 
 
 def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monkeypatch):
@@ -241,11 +242,10 @@ def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monke
 
     monkeypatch.setattr(LogFile, "close", fail)
     pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
-    options = dict.fromkeys(("save", "serve", "mqtt", "form"))
-    options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.mp4"}
+    settings = OutputSettings(log=tmp_path / "l.jsonl", record=tmp_path / "r.mp4")
     with (
         pytest.raises(OSError, match="no space left"),
-        open_outputs(pipeline, "fake", options, threading.Event()) as outputs,
+        open_outputs(pipeline, "fake", settings, threading.Event()) as outputs,
     ):
         for output in outputs:
             output.write(labeled(0, capture_time_s=0.0))
@@ -256,9 +256,8 @@ def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, m
     closed = []
     monkeypatch.setattr(LogFile, "close", lambda self, complete: closed.append(complete))
     pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
-    options = dict.fromkeys(("save", "serve", "mqtt", "form"))
-    options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.avi"}
-    with pytest.raises(ValueError, match="a recording is an"), open_outputs(pipeline, "fake", options, threading.Event()):
+    settings = OutputSettings(log=tmp_path / "l.jsonl", record=tmp_path / "r.avi")
+    with pytest.raises(ValueError, match="a recording must be an"), open_outputs(pipeline, "fake", settings, threading.Event()):
         pass
     assert closed == [False]
 
@@ -318,21 +317,20 @@ def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path
 def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
     write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
     common = ("--model", models["int8"], "--detector", "haar")
-    assert "two sources" in error_of("run", "a", "--source", "b", *common)
-    assert "--save copies files" in error_of("run", "-", "--save", tmp_path / "x", *common)
+    assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)
     assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
-    assert "a recording is an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
+    assert "a recording must be an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
     assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
     assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
     told = error_of("run", "--serve", tmp_path / "a.png", *common)
-    assert f"Name the source before it: fer-edge run {tmp_path / 'a.png'} --serve" in told
+    assert f"Put the source first: fer-edge run {tmp_path / 'a.png'} --serve" in told
 
 
 @pytest.mark.parametrize("frames", [0, -1])
 def test_a_number_of_frames_that_would_never_be_reached_is_refused(invoke, frames):
-    result = invoke("run", "-", "--frames", frames)
+    result = invoke("run", "-", "--max-frames", frames)
     assert result.exit_code == 2
-    assert f"Invalid value for '--frames': {frames} is not in the range x>=1" in result.stderr
+    assert f"Invalid value for '--max-frames': {frames} is not in the range x>=1" in result.stderr
 
 
 def test_the_python_api_is_three_lines(models, tmp_path):
