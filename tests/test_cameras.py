@@ -508,27 +508,3 @@ def test_the_frames_of_a_video_with_an_impossible_rate_count_as_25_a_second(tmp_
     video.finish()
     (frame,) = read_frames(tmp_path / "v.mp4")
     assert frame.frames_per_second == 25
-
-
-def test_doctor_lists_cameras_and_says_what_denies_them(monkeypatch):
-    from fer_edge import doctor_checks as checkup
-
-    devices = [
-        usb.VideoDevice(usb.Path("/dev/video0"), "Good Cam", True),
-        usb.VideoDevice(usb.Path("/dev/video1"), "Good Cam metadata", False),
-        usb.VideoDevice(usb.Path("/dev/video2"), "Locked Cam", None),
-    ]
-    monkeypatch.setattr(usb, "video_devices", lambda: devices)
-    good, locked = checkup._cameras()
-    assert (good.part, good.found, good.remedy) == ("/dev/video0", "Good Cam", None)
-    assert "usermod -aG video" in locked.remedy
-
-
-def test_doctor_warns_of_numpy_2_beside_picamera2(monkeypatch):
-    from fer_edge import doctor_checks as checkup
-
-    monkeypatch.setattr(checkup, "find_spec", lambda name: object())
-    monkeypatch.setattr(np, "__version__", "2.1.0")
-    check = checkup._picamera()
-    assert check.found == "installed beside numpy 2.1.0"
-    assert "constraints-raspberry.txt" in check.remedy

@@ -192,21 +192,6 @@ def test_train_says_that_out_is_no_folder(error_of, tmp_path):
     assert "face.png' is no folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
 
 
-def test_doctor_makes_an_interpreter_and_reports_it(invoke):
-    result = invoke("doctor", "--json")
-    checks = {check["part"]: check for check in json.loads(result.stdout)}
-    assert result.exit_code == 0
-    assert checks["interpreter"]["remedy"] is None
-    assert checks["opencv"]["found"].endswith("with Haar cascades")
-
-
-def test_doctor_fails_where_models_cannot_run(invoke, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    result = invoke("doctor")
-    assert result.exit_code == 1
-    assert "opencv: pip install" in result.stdout
-
-
 def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models, picture, tmp_path):
     before = picture.read_bytes()
     for target in (picture.parent, picture):
