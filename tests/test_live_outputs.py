@@ -22,7 +22,7 @@ from fer_edge.edge_runtime.outputs.open import OutputSettings, open_outputs
 from fer_edge.edge_runtime.outputs.output import as_json_line
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.train.synthetic import synthetic_image
 
 
 class Terminal(io.StringIO):
@@ -272,7 +272,7 @@ def test_lines_are_out_at_once(tmp_path):
 def clip(tmp_path_factory):
     """Five raw frames of a face, 320 x 240."""
     cv2 = import_cv2()
-    scene = cv2.resize(synthetic_picture("happy", seed=1), (320, 240))
+    scene = cv2.resize(synthetic_image("happy", seed=1), (320, 240))
     path = tmp_path_factory.mktemp("raw") / "face.rgb"
     path.write_bytes(scene.tobytes() * 5)
     return path
@@ -315,7 +315,7 @@ def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path
 
 
 def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
-    write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
     common = ("--model", models["int8"], "--detector", "haar")
     assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)
     assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
@@ -336,7 +336,7 @@ def test_a_number_of_frames_that_would_never_be_reached_is_refused(invoke, frame
 def test_the_python_api_is_three_lines(models, tmp_path):
     import fer_edge
 
-    write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
     labels = []
     for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
         labels += [face.label for face in frame.faces]

@@ -19,7 +19,7 @@ from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import preview as preview_module
 from fer_edge.edge_runtime.outputs.preview import MAX_CONNECTIONS, PreviewServer, is_loopback
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.train.synthetic import synthetic_image
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
 
@@ -330,7 +330,7 @@ def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chrom
 
 
 def read_face_of(folder):
-    write_image(folder / "face.png", synthetic_picture("happy", seed=0))
+    write_image(folder / "face.png", synthetic_image("happy", seed=0))
     return read_face(folder / "face.png")
 
 

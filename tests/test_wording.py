@@ -43,9 +43,9 @@ TICS = {
     "what it": r"(?-i:what) (?:it|its|is|was|are|were|they|comes|came|lacks|stands)",
     "brings, brought": r"brings?|brought|bringing",
 }
-# Letters, not \b, end a word: names such as tell_skipped count too.
+# Letters and digits, not \b, end a word: names such as tell_skipped count too.
 PATTERNS = {
-    name: re.compile(rf"(?<![A-Za-z])(?:{pattern})(?![A-Za-z])".replace(" ", GAP), re.IGNORECASE | re.MULTILINE)
+    name: re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z])".replace(" ", GAP), re.IGNORECASE | re.MULTILINE)
     for name, pattern in TICS.items()
 }
 

@@ -324,7 +324,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
     )
 
 
-def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Image:
+def synthetic_image(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Image:
     """Draw a whole picture with one face in it, for demos and tests of detection.
 
     Args:

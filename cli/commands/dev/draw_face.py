@@ -18,9 +18,9 @@ from fer_edge.option_groups import examples
 def command(label: str, file: Path, seed: int) -> None:
     """Draw an image of 640 x 480 pixels with one face that shows LABEL, and write it to FILE."""
     from fer_edge.edge_runtime.images import write_image
-    from fer_edge.train.synthetic import EXPRESSIONS, synthetic_picture
+    from fer_edge.train.synthetic import EXPRESSIONS, synthetic_image
 
     if label not in EXPRESSIONS:
         raise ValueError(f"unknown label '{label}'; choose one of: {', '.join(EXPRESSIONS)}")
-    write_image(file, synthetic_picture(label, seed))
+    write_image(file, synthetic_image(label, seed))
     click.echo(file)
