@@ -21,7 +21,7 @@ from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
 from fer_edge.edge_runtime.detectors.box_transform import derive_box_transform
 from fer_edge.edge_runtime.detectors.detector import Detection, Detector, open_detector
-from fer_edge.edge_runtime.detectors.tiling import overlap
+from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.images import Image, import_cv2
 
@@ -106,7 +106,7 @@ def _hit(detections: Sequence[Detection], box: Box, transform: BoxTransform) -> 
         x, y, w, h = detection.box_px
         side = max(w, h) * transform.scale
         middle = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
-        if overlap(box_of(middle, side), box) >= SAME_OVERLAP:
+        if iou(box_of(middle, side), box) >= SAME_OVERLAP:
             return detection
     return None
 

@@ -20,7 +20,7 @@ from fer_edge.edge_runtime.crop import crop_face
 from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
-from fer_edge.edge_runtime.live.smoothing import RAW, Smoother, Smoothing
+from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, Smoother, Smoothing
 from fer_edge.edge_runtime.live.stats import PipelineStats
 
 FRAMES_PER_SECOND = 30.0
@@ -30,7 +30,7 @@ NOISE = 6.0  # standard deviation of 255 steps: a webcam in a room in the evenin
 SWAY_PX = 1.0  # nobody holds quite still
 SIDE_PX = 170.0
 DETECT_EVERY = 3
-WAYS = {"raw": RAW, "smooth": Smoothing()}
+WAYS = {"raw": NO_SMOOTHING, "smooth": Smoothing()}
 
 
 def labels_of(pictures: Iterator[Image], detector: Detector, classifier: Classifier) -> dict[str, list[str | None]]:
@@ -40,7 +40,7 @@ def labels_of(pictures: Iterator[Image], detector: Detector, classifier: Classif
     shown: dict[str, list[str | None]] = {way: [] for way in WAYS}
     for number, picture in enumerate(pictures):
         frame = Frame("scene", number, picture, "gray", FRAMES_PER_SECOND)
-        faces = finder.find(frame)
+        faces = finder.update(frame)
         prediction = None
         if faces:
             cut = crop_face(frame.gray, faces[0].box_px, detector.name, classifier.contract.crop, faces[0].eyes_px)

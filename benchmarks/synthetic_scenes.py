@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
-from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, Image, decode_image, import_cv2, read_image
+from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, decode_image, import_cv2, read_image
 
 SIZE = (640, 480)
 
@@ -48,7 +48,7 @@ def read_crops(path: Path, part: str, labels: tuple[str, ...]) -> list[LabeledCr
     for name, data in _files(path):
         where = PurePosixPath(name)
         fits = where.parent.name in labels and (not part or part in where.parts)
-        if fits and where.suffix.lower() in PICTURE_SUFFIXES:
+        if fits and where.suffix.lower() in IMAGE_SUFFIXES:
             gray = np.asarray(cv2.cvtColor(decode_image(data, name), cv2.COLOR_RGB2GRAY), np.uint8)
             crops.append(LabeledCrop(name, where.parent.name, gray))
     if not crops:

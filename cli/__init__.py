@@ -9,9 +9,9 @@ if __name__ != "fer_edge":
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fer_edge.edge_runtime import Classifier, LabeledFrame, Prediction, Smoothing, stream
+    from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
 
-__all__ = ["Classifier", "LabeledFrame", "Prediction", "Smoothing", "stream"]
+__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "stream"]
 _MODULES = dict.fromkeys(__all__, "fer_edge.edge_runtime")
 
 

@@ -44,7 +44,7 @@ class FakeCamera:
 
 
 class FakeDetector:
-    """Finds the same faces in every picture."""
+    """Finds the same faces in every image."""
 
     name = "haar"
     needs_gray = True
@@ -54,7 +54,7 @@ class FakeDetector:
         self.calls = 0
         self.sizes = []
 
-    def detect(self, picture, min_face_px=32, known=None):
+    def detect(self, image, min_face_px=32, previous_boxes=None):
         self.calls += 1
         self.sizes.append(min_face_px)
         return [Detection(box) for box in self.boxes]
@@ -100,7 +100,7 @@ def flat_image(value=128, width=64, height=64):
 
 
 def textured(seed=0, width=160, height=120):
-    """A picture in which every place looks different, smooth enough to be followed."""
+    """A image in which every place looks different, smooth enough to be followed."""
     import cv2
 
     rough = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8), np.uint8)

@@ -61,7 +61,7 @@ def test_full_pictures_count_what_was_found_and_what_was_not_there():
     crops = [scenes.LabeledCrop("a", "happy", bright())] * 4
 
     class Detector(FakeDetector):
-        def detect(self, picture, min_face_px=32, known=None):
+        def detect(self, picture, min_face_px=32, previous_boxes=None):
             self.calls += 1
             own, other = Detection(made[self.calls - 1].box), Detection((0, 0, 9, 9))
             return [other] if self.calls == 4 else [own, other]

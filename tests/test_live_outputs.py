@@ -341,5 +341,3 @@ def test_the_python_api_is_three_lines(models, tmp_path):
     for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
         labels += [face.label for face in frame.faces]
     assert len(labels) == 1
-    with pytest.raises(ValueError, match="raw=True switches smoothing off"):
-        fer_edge.stream(tmp_path, models["int8"], raw=True, smoothing=fer_edge.Smoothing())

@@ -133,7 +133,7 @@ def command(
     (rtsp://, http://), - (raw frames on standard input), or an image, a folder or a video file. Ctrl-C ends a live run.
     Nothing is stored and nothing leaves the machine unless an option asks for it.
     """
-    from fer_edge.edge_runtime import Smoothing, stream
+    from fer_edge.edge_runtime import NO_SMOOTHING, Smoothing, stream
     from fer_edge.edge_runtime.outputs.open import OutputSettings, write_outputs
     from fer_edge.stop_signals import stop_on_signals
 
@@ -145,11 +145,11 @@ def command(
         detector=detector,
         detect_every=detect_every,
         min_face_px=min_face_px,
-        raw=no_smoothing,
-        smoothing=None if no_smoothing else Smoothing(unsure_below=min_confidence),
+        smoothing=NO_SMOOTHING if no_smoothing else Smoothing(),
+        min_confidence=None if no_smoothing else min_confidence,
         threads=threads,
         frame_size=frame_size,
-        frames_per_second=fps,
+        fps=fps,
         pixel_format=pixel_format,
         every_frame=every_frame,
         on_message=warn,

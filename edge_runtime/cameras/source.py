@@ -21,7 +21,7 @@ from fer_edge.edge_runtime.cameras.raspberry_pi import (
     rpicam_lists_a_camera,
 )
 from fer_edge.edge_runtime.cameras.usb import UsbCamera, video_devices
-from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, import_cv2, read_image, reported_rate
+from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, import_cv2, read_image, reported_rate
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpg", ".mjpeg")
 
@@ -162,7 +162,7 @@ def list_files(source: str | Path) -> list[Path]:
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no picture, folder or video at '{source}'")
-    known = PICTURE_SUFFIXES + VIDEO_SUFFIXES
+    known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
     if path.is_file():
         if path.suffix.lower() not in known:
             raise ValueError(f"'{path}' is neither a picture nor a video; known endings: {', '.join(known)}")

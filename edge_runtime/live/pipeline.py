@@ -30,7 +30,7 @@ class LabeledFace:
     Attributes:
         box_px: Its box (x, y, width, height), pixels of the frame.
         prediction: What is said of it, smoothed over time unless raw.
-        number: The same in every frame that shows this face, from 1; None in single pictures.
+        number: The same in every frame that shows this face, from 1; None in single images.
         eyes_px: Its eyes, (x, y) each, pixels of the frame; None where the detector does not know.
     """
 
@@ -64,7 +64,7 @@ class LabeledFrame:
 
     @property
     def number(self) -> int | None:
-        """Return the number of the frame in its source; None for a picture."""
+        """Return the number of the frame in its source; None for an image."""
         return self.frame.number
 
     @property
@@ -79,15 +79,15 @@ class PipelineSettings:
 
     Attributes:
         detect_every: Frames from one detection to the next; None adapts to the load for a camera, and is 3 for videos.
-        min_face_px: Smallest box, pixels; None for 32 in single pictures and 1/8 of the frame's shorter side else.
-        most_faces: Faces a frame at most; the largest stay.
-        smoothing: How labels are steadied over time; never those of single pictures.
+        min_face_px: Smallest box, pixels; None for 32 in single images and 1/8 of the frame's shorter side else.
+        max_faces: Faces a frame at most; the largest stay.
+        smoothing: How labels are steadied over time; never those of single images.
         every_frame: Label every frame of a camera too, however late.
     """
 
     detect_every: int | None = None
     min_face_px: int | None = None
-    most_faces: int = 16
+    max_faces: int = 16
     smoothing: Smoothing = field(default_factory=Smoothing)
     every_frame: bool = False
 
@@ -95,8 +95,8 @@ class PipelineSettings:
         for name, value in (("detect_every", self.detect_every), ("min_face_px", self.min_face_px)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
-        if self.most_faces < 1:
-            raise ValueError(f"most_faces must be at least 1. Received: most_faces={self.most_faces}")
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1. Received: max_faces={self.max_faces}")
 
 
 class Pipeline:
@@ -142,10 +142,10 @@ class Pipeline:
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
         self._found: Mailbox[tuple[Frame, list[TrackedFace]]] = Mailbox(block_when_full)
         every = self._settings.detect_every
-        cadence = DetectionInterval(
+        interval = DetectionInterval(
             every or (VIDEO_EVERY if block_when_full else 1), fixed=every is not None or block_when_full
         )
-        self._finder = DetectAndTrack(detector, cadence, self._settings.min_face_px, self._settings.most_faces, self.stats)
+        self._finder = DetectAndTrack(detector, interval, self._settings.min_face_px, self._settings.max_faces, self.stats)
         self._smoother = Smoother(self._settings.smoothing)
         self._threads = [
             threading.Thread(target=target, name=f"fer-edge {target.__name__.strip('_')}", daemon=True)
@@ -167,11 +167,11 @@ class Pipeline:
         try:
             while True:
                 try:
-                    frame, faces = self._found.take()
+                    frame, faces = self._found.get()
                 except Closed:
                     return
                 labeled = self._label(frame, faces)
-                self.stats.finished(len(faces), frame.capture_time_s)
+                self.stats.count_frame(len(faces), frame.capture_time_s)
                 self.stats.dropped = self._captured.dropped + self._found.dropped
                 yield labeled
         finally:
@@ -186,8 +186,8 @@ class Pipeline:
     def stop(self) -> None:
         """Let the iteration end soon; from any thread."""
         self._stop.set()
-        self._captured.end()
-        self._found.end()
+        self._captured.close()
+        self._found.close()
 
     def close(self) -> None:
         """Stop, let go of the source, and wait for the threads."""
@@ -213,24 +213,24 @@ class Pipeline:
                     self.stats.captured += 1
                     self._captured.put(frame)
         except Closed:
-            self._captured.end()
+            self._captured.close()
         except BaseException as error:  # to the thread that iterates, which can do something about it
-            self._captured.end(error)
+            self._captured.close(error)
         else:
-            self._captured.end()
+            self._captured.close()
 
     def _find(self) -> None:
         try:
             while True:
-                frame = self._captured.take()
+                frame = self._captured.get()
                 dropped = self._captured.dropped + self._found.dropped
-                if not frame.number:  # a picture, or a video's first frame: it has nothing to do with the one before
-                    self._finder.forget()
-                self._found.put((frame, self._finder.find(frame, dropped, self._captured.waited_s)))
+                if not frame.number:  # an image, or a video's first frame: it has nothing to do with the one before
+                    self._finder.reset()
+                self._found.put((frame, self._finder.update(frame, dropped, self._captured.waited_s)))
         except Closed:
-            self._found.end()
+            self._found.close()
         except BaseException as error:
-            self._found.end(error)
+            self._found.close(error)
 
     def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabeledFrame:
         crop = self._classifier.contract.crop

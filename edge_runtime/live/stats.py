@@ -76,7 +76,7 @@ class PipelineStats:
             cpu_ms = (time.thread_time_ns() - cpu_start) / 1e6
             self._times[stage].add((time.perf_counter_ns() - start) / 1e6, cpu_ms)
 
-    def finished(self, faces: int, capture_time_s: float | None) -> None:
+    def count_frame(self, faces: int, capture_time_s: float | None) -> None:
         """Count a labeled frame."""
         now = time.monotonic()
         self.processed += 1
