@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
+from fer_edge.artifacts.reporter import Progress, Reporter
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-Progress = Callable[[int, int], None]
 DEBUG_VARIABLE = "FER_EDGE_DEBUG"
 EXTRA_BY_MODULE = {"sklearn": "bench", "matplotlib": "bench"}  # the smallest extra that installs a module
 ALL_EXTRAS = "train,convert,bench"  # of any other module
@@ -168,3 +169,25 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+class ConsoleReporter(Reporter):
+    """Prints the messages of a library function: results to standard output, everything else to standard error."""
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        note(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        warn(text)
+
+    def result(self, text: str) -> None:
+        """Print a line of results."""
+        click.echo(text)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """Show a progress bar while the block runs. Yields a function of (done, total)."""
+        with progress_bar(title) as update:
+            yield update
