@@ -106,7 +106,7 @@ class QuickSource(LiveSource):
 
     def frames(self, stop: threading.Event, on_message: Any = None) -> Any:
         """Yield the camera's frames."""
-        return frames_with_reconnect(self.camera, stop, on_message, pauses_s=(0.01, 0.02))
+        return frames_with_reconnect(self.camera, stop, on_message, delays_s=(0.01, 0.02))
 
 
 def steady(model: Path, clip: Path, frames: int, folder: Path) -> dict[str, Any]:

@@ -134,10 +134,10 @@ def _cameras() -> list[Check]:
 
     checks = []
     for device in video_devices():
-        if device.captures is None:
+        if device.is_capture_device is None:
             remedy = "sudo usermod -aG video $USER, then log in again"
             checks.append(Check(str(device.path), "optional", f"{device.title}, this user has no permission", remedy))
-        elif device.captures:
+        elif device.is_capture_device:
             checks.append(Check(str(device.path), "optional", device.title))
     if not checks:
         checks.append(Check("usb camera", "optional", "none at /dev/video*"))

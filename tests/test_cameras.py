@@ -36,7 +36,7 @@ class Stop(threading.Event):
 def test_a_camera_that_was_unplugged_is_reopened_with_growing_pauses_and_goes_on():
     camera = FakeCamera([flat_image(1), None, lost(), lost(), lost(), flat_image(2), None, flat_image(3)])
     stop, told = Stop(), []
-    frames = list(frames_with_reconnect(camera, stop, told.append, pauses_s=(0.5, 1, 2)))
+    frames = list(frames_with_reconnect(camera, stop, told.append, delays_s=(0.5, 1, 2)))
     assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [1, 2, 3]
     assert [frame.number for frame in frames] == [0, 1, 2]
     assert stop.pauses == [0.5, 1, 2, 2, 0.5]  # a frame starts them afresh
@@ -48,7 +48,7 @@ def test_a_camera_that_was_unplugged_is_reopened_with_growing_pauses_and_goes_on
 def test_a_camera_that_opens_but_gives_nothing_is_not_asked_ever_faster():
     camera = FakeCamera([flat_image(), None, None, None, flat_image()])
     stop = Stop()
-    assert len(list(frames_with_reconnect(camera, stop, pauses_s=(0.5, 1, 2)))) == 2
+    assert len(list(frames_with_reconnect(camera, stop, delays_s=(0.5, 1, 2)))) == 2
     assert stop.pauses == [0.5, 1, 2]
 
 

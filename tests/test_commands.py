@@ -229,7 +229,7 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "is no run folder" in error_of("convert", tmp_path)
     assert "no model file" in error_of("run", tmp_path / "d", "--model", "no.tflite")
     assert "truncated" in error_of("run", tmp_path / "d", "--model", tmp_path / "cut.tflite")
-    assert "no picture, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
+    assert "no image, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
     assert "unknown detector" in error_of("run", tmp_path / "d", "--model", model, "--detector", "x")
     assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
     assert "--seed takes each number once. Received: '0,1,0'" in error_of("train", "cnn", "--data", "x", "--seed", "0,1,0")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -105,18 +105,10 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
 @friendly_errors
 def command(
     source: str,
-    frame_size: tuple[int, int],
-    fps: float,
-    pixel_format: str,
-    every_frame: bool,
-    max_frames: int | None,
-    detector: str,
-    detect_every: int | None,
-    min_face_px: int | None,
     model: str | None,
-    threads: int | None,
     no_smoothing: bool,
     min_confidence: float,
+    max_frames: int | None,
     text_format: Literal["json", "csv"] | None,
     log: Path | None,
     save: Path | None,
@@ -126,6 +118,7 @@ def command(
     token: str | None,
     mqtt: str | None,
     device_name: str | None,
+    **stream_options: Any,
 ) -> None:
     """Detect and label the faces in SOURCE.
 
@@ -142,16 +135,9 @@ def command(
     pipeline = stream(
         source,
         model,
-        detector=detector,
-        detect_every=detect_every,
-        min_face_px=min_face_px,
         smoothing=NO_SMOOTHING if no_smoothing else Smoothing(),
         min_confidence=None if no_smoothing else min_confidence,
-        threads=threads,
-        frame_size=frame_size,
-        fps=fps,
-        pixel_format=pixel_format,
-        every_frame=every_frame,
+        **stream_options,
         on_message=warn,
     )
     if not model:
@@ -159,13 +145,7 @@ def command(
     settings = OutputSettings(text_format, log, save, record, serve, token, mqtt, device_name)
     with stop_on_signals(pipeline.stop) as interrupted:
         annotated = write_outputs(
-            pipeline,
-            source,
-            settings,
-            max_frames=max_frames,
-            interrupted=interrupted,
-            on_message=note,
-            on_warning=warn,
+            pipeline, source, settings, max_frames=max_frames, interrupted=interrupted, on_message=note, on_warning=warn
         )
     if save and not text_format:
         click.echo(f"{len(annotated)} annotated: {save}")
