@@ -4,6 +4,7 @@ import click
 
 from fer_edge import __version__
 from fer_edge.lazy_group import LazyGroup
+from fer_edge.option_groups import examples
 
 COMMANDS = {
     "train": "Train one or more networks.",
@@ -24,6 +25,7 @@ COMMANDS = {
     summaries=COMMANDS,
     hidden=("dev",),
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("fer-edge run photo.jpg", "fer-edge train mobilenet_v2 --data fer2013.zip"),
 )
 @click.version_option(__version__, prog_name="fer-edge")
 def main() -> None:

@@ -20,7 +20,7 @@ from fer_edge.train.recipes import RECIPES
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
 
-# After two epochs a network is near chance, so the effect of int8 on it means nothing.
+# A network trained for two epochs is near chance, so the effect of int8 on it means nothing.
 NO_LIMITS = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 

@@ -7,7 +7,7 @@ from fer_edge.commands import dev
 from fer_edge.edge_runtime.images import read_image
 from fer_edge.main import COMMANDS, main
 
-ALL_COMMANDS = [(name,) for name in COMMANDS] + [("dev", name) for name in dev.COMMANDS]
+ALL_COMMANDS = [()] + [(name,) for name in COMMANDS] + [("dev", name) for name in dev.COMMANDS]
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,10 @@ def test_the_help_of_a_command_ends_with_two_examples_that_parse(invoke, words):
     for line in lines:
         assert line[: len(words) + 1] == ["fer-edge", *words]
         command = main
-        for word in words:
-            command = command.get_command(click.Context(command), word)
-        command.make_context(words[-1], line[len(words) + 1 :])
+        arguments = line[1:]
+        while isinstance(command, click.Group):
+            name, command, arguments = command.resolve_command(click.Context(command), arguments)
+        command.make_context(name, arguments)
 
 
 def test_draw_face_writes_an_image(invoke, error_of, tmp_path):
