@@ -36,7 +36,7 @@ define job
 endef
 
 demo: setup
-	$(BIN)/python -m fer_edge.train.synthetic happy demo/face.png
+	$(BIN)/fer-edge dev draw-face happy demo/face.png
 	$(call job,synthetic,synthetic)
 	$(if $(DATA),$(call job,$(DATA),data))
 
@@ -62,7 +62,7 @@ test-wheel: setup
 
 # Hours in minutes: 200,000 frames under faults. MODEL is a .tflite file; its result is appended to the record.
 soak: setup
-	$(BIN)/python -m fer_edge.train.synthetic happy build/face.png
+	$(BIN)/fer-edge dev draw-face happy build/face.png
 	$(BIN)/python -m fer_edge.benchmarks.soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl
 
 clean:

@@ -1,4 +1,4 @@
-"""Detection and accuracy on full pictures: labelled crops pasted at random size, place and angle into backgrounds.
+"""Detection and accuracy on full pictures: labeled crops pasted at random size, place and angle into backgrounds.
 
 Run it: ``python -m fer_edge.benchmarks.detection_benchmark MODEL.tflite fer2013.zip --part test --record FILE.jsonl``
 """
@@ -15,13 +15,13 @@ import numpy as np
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.latency_records import append_records
-from fer_edge.benchmarks.synthetic_scenes import SIZE, LabelledCrop, background, box_of, paste, read_crops
+from fer_edge.benchmarks.synthetic_scenes import SIZE, LabeledCrop, background, box_of, paste, read_crops
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
 from fer_edge.edge_runtime.detectors.box_transform import derive_box_transform
 from fer_edge.edge_runtime.detectors.detector import Detection, Detector, open_detector
-from fer_edge.edge_runtime.detectors.tiling import overlap
+from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.images import Image, import_cv2
 
@@ -36,17 +36,17 @@ class Scene:
     """A full picture with one face.
 
     Attributes:
-        picture: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB.
         box: The pasted crop's upright box, pixels.
         crop: The crop itself and its label.
     """
 
-    picture: Image
+    image: Image
     box: Box
-    crop: LabelledCrop
+    crop: LabeledCrop
 
 
-def make_scenes(crops: Sequence[LabelledCrop], count: int, seed: int = 0) -> list[Scene]:
+def make_scenes(crops: Sequence[LabeledCrop], count: int, seed: int = 0) -> list[Scene]:
     """Make pictures of crops that are chosen without replacement."""
     cv2 = import_cv2()
     rng = np.random.default_rng(seed)
@@ -55,8 +55,8 @@ def make_scenes(crops: Sequence[LabelledCrop], count: int, seed: int = 0) -> lis
         side = float(np.exp(rng.uniform(*np.log(SIDES_PX))))
         centre = tuple(float(rng.uniform(side / 2, length - side / 2)) for length in SIZE)
         degrees = float(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
-        grey = paste(background(rng), crops[index].face, (centre[0], centre[1]), side, degrees)
-        picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+        gray = paste(background(rng), crops[index].face, (centre[0], centre[1]), side, degrees)
+        picture = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), np.uint8)
         scenes.append(Scene(picture, box_of((centre[0], centre[1]), side), crops[index]))
     return scenes
 
@@ -75,7 +75,7 @@ def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequenc
     right: dict[str, list[bool]] = {way: [] for way in ("original", "contract", "unturned", "box")}
     for scene in scenes:
         start = time.perf_counter_ns()
-        detections = detector.detect(scene.picture, MIN_FACE_PX)
+        detections = detector.detect(scene.image, MIN_FACE_PX)
         times.append((time.perf_counter_ns() - start) / 1e6)
         hit = _hit(detections, scene.box, convention.box_transforms[detector.name])
         wrong += len(detections) - (hit is not None)
@@ -83,9 +83,9 @@ def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequenc
             continue
         cuts = {
             "original": scene.crop.face,
-            "contract": crop_face(scene.picture, hit.box_px, detector.name, convention, hit.eyes_px),
-            "unturned": crop_face(scene.picture, hit.box_px, detector.name, convention),
-            "box": crop_face(scene.picture, hit.box_px, detector.name, plain),
+            "contract": crop_face(scene.image, hit.box_px, detector.name, convention, hit.eyes_px),
+            "unturned": crop_face(scene.image, hit.box_px, detector.name, convention),
+            "box": crop_face(scene.image, hit.box_px, detector.name, plain),
         }
         for way, cut in cuts.items():
             right[way].append(classifier.predict(cut)[0].label == scene.crop.label)
@@ -106,7 +106,7 @@ def _hit(detections: Sequence[Detection], box: Box, transform: BoxTransform) -> 
         x, y, w, h = detection.box_px
         side = max(w, h) * transform.scale
         middle = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
-        if overlap(box_of(middle, side), box) >= SAME_OVERLAP:
+        if iou(box_of(middle, side), box) >= SAME_OVERLAP:
             return detection
     return None
 

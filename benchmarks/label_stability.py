@@ -13,24 +13,24 @@ import numpy as np
 
 from fer_edge.benchmarks.environment import describe_environment
 from fer_edge.benchmarks.latency_records import append_records
-from fer_edge.benchmarks.synthetic_scenes import LabelledCrop, background, noisy, paste, read_crops
+from fer_edge.benchmarks.synthetic_scenes import LabeledCrop, background, noisy, paste, read_crops
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import crop_face
 from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
-from fer_edge.edge_runtime.live.smoothing import RAW, Smoother, Smoothing
+from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, Smoother, Smoothing
 from fer_edge.edge_runtime.live.stats import PipelineStats
 
-FRAMES_A_SECOND = 30.0
+FRAMES_PER_SECOND = 30.0
 STILL_FRAMES = 90
 CHANGE_FRAMES = 60
 NOISE = 6.0  # standard deviation of 255 steps: a webcam in a room in the evening
 SWAY_PX = 1.0  # nobody holds quite still
 SIDE_PX = 170.0
 DETECT_EVERY = 3
-WAYS = {"raw": RAW, "smooth": Smoothing()}
+WAYS = {"raw": NO_SMOOTHING, "smooth": Smoothing()}
 
 
 def labels_of(pictures: Iterator[Image], detector: Detector, classifier: Classifier) -> dict[str, list[str | None]]:
@@ -39,14 +39,14 @@ def labels_of(pictures: Iterator[Image], detector: Detector, classifier: Classif
     smoothers = {way: Smoother(smoothing) for way, smoothing in WAYS.items()}
     shown: dict[str, list[str | None]] = {way: [] for way in WAYS}
     for number, picture in enumerate(pictures):
-        frame = Frame("scene", number, picture, "grey", FRAMES_A_SECOND)
-        faces = finder.find(frame)
+        frame = Frame("scene", number, picture, "gray", FRAMES_PER_SECOND)
+        faces = finder.update(frame)
         prediction = None
         if faces:
-            cut = crop_face(frame.grey, faces[0].box_px, detector.name, classifier.contract.crop, faces[0].eyes_px)
+            cut = crop_face(frame.gray, faces[0].box_px, detector.name, classifier.contract.crop, faces[0].eyes_px)
             (prediction,) = classifier.predict(cut)
         for way, smoother in smoothers.items():
-            moment = number / FRAMES_A_SECOND
+            moment = number / FRAMES_PER_SECOND
             shown[way].append(smoother.update(faces[0].number, prediction, moment).label if prediction else None)
     return shown
 
@@ -59,7 +59,7 @@ def _clip(scene: Image, faces: Sequence[tuple[Image, int]], rng: np.random.Gener
             yield noisy(paste(scene, face, (320 + x, 240 + y), SIDE_PX, 0), NOISE, rng)
 
 
-def measure_flicker(crops: Sequence[LabelledCrop], detector: Detector, classifier: Classifier, seed: int = 0) -> dict[str, Any]:
+def measure_flicker(crops: Sequence[LabeledCrop], detector: Detector, classifier: Classifier, seed: int = 0) -> dict[str, Any]:
     """Count label changes a second on still faces.
 
     Returns:
@@ -74,7 +74,7 @@ def measure_flicker(crops: Sequence[LabelledCrop], detector: Detector, classifie
             continue
         for way, labels in shown.items():
             changes[way].append(sum(a != b for a, b in itertools.pairwise(labels)))
-    seconds = STILL_FRAMES / FRAMES_A_SECOND
+    seconds = STILL_FRAMES / FRAMES_PER_SECOND
     return {
         "faces": len(changes["raw"]),
         **{
@@ -84,10 +84,10 @@ def measure_flicker(crops: Sequence[LabelledCrop], detector: Detector, classifie
     }
 
 
-def measure_lag(crops: Sequence[LabelledCrop], detector: Detector, classifier: Classifier, seed: int = 1) -> dict[str, Any]:
+def measure_lag(crops: Sequence[LabeledCrop], detector: Detector, classifier: Classifier, seed: int = 1) -> dict[str, Any]:
     """Count the frames from a change of the face to the change of its label.
 
-    Takes pairs of faces that the model tells apart: both labelled rightly as crops, with different labels, and the second one
+    Takes pairs of faces that the model tells apart: both labeled rightly as crops, with different labels, and the second one
     in most of its noisy frames too.
 
     Returns:

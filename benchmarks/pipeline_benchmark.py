@@ -35,7 +35,7 @@ def measure_run(model: Path, clip: Path, arguments: tuple[str, ...] = ()) -> dic
         arguments: Further options of ``fer-edge run``.
 
     Returns:
-        first_label_s (from starting the process to its first line with a face), frames, labelled (frames with a face),
+        first_label_s (from starting the process to its first line with a face), frames, labeled (frames with a face),
         frames_per_second (after the first label), peak_memory_bytes, and the profile that the run prints.
 
     Raises:
@@ -43,14 +43,14 @@ def measure_run(model: Path, clip: Path, arguments: tuple[str, ...] = ()) -> dic
     """
     command = [sys.executable, "-c", START, "run", str(clip), "--model", str(model), "--json", "--profile", *arguments]
     first_s = None
-    frames = labelled = 0
+    frames = labeled = 0
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         for line in process.stdout or ():
             frames += 1
             if json.loads(line)["faces"]:
-                labelled += 1
+                labeled += 1
                 if first_s is None:
                     first_s, first_frame = time.perf_counter() - start, frames
         end_s = time.perf_counter() - start
@@ -63,7 +63,7 @@ def measure_run(model: Path, clip: Path, arguments: tuple[str, ...] = ()) -> dic
     return {
         "first_label_s": first_s,
         "frames": frames,
-        "labelled": labelled,
+        "labeled": labeled,
         "frames_per_second": (frames - first_frame) / (end_s - first_s),
         "peak_memory_bytes": usage.ru_maxrss * 1024,
         "cpu_s": usage.ru_utime + usage.ru_stime,
@@ -109,7 +109,7 @@ def main() -> None:
         )
         print(
             f"{run['frames_per_second']:.0f} frames/s, first label after {run['first_label_s']:.2f} s, "
-            f"{run['peak_memory_bytes'] / 1e6:.0f} MB, CPU {run['cpu_s']:.1f} s, {run['labelled']} of {run['frames']} frames "
+            f"{run['peak_memory_bytes'] / 1e6:.0f} MB, CPU {run['cpu_s']:.1f} s, {run['labeled']} of {run['frames']} frames "
             f"with a face; p50 ms (mean CPU ms): {stages}"
         )
 

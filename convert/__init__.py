@@ -1,4 +1,11 @@
-"""Turn a run folder into TFLite files: fold, quantise, attach the contract, verify."""
+"""Convert a run folder to TFLite files: fold, quantize, attach the contract, verify.
+
+The package can be called: ``fer_edge.convert(...)`` is fer_edge.convert.convert_run.convert.
+"""
 
 if __name__ != "fer_edge.convert":
     raise ImportError(f"import fer_edge.convert, not {__name__}: install the project with pip install -e .")
+
+from fer_edge.artifacts.callable_package import make_callable
+
+make_callable("fer_edge.convert", "fer_edge.convert.convert_run", "convert")

@@ -41,9 +41,9 @@ def collect_calibration_faces(
     for frame in read_frames(source, on_skip=lambda reason: None):
         if frame.number is not None and frame.number % FRAMES_APART:
             continue
-        for found in finder.detect(frame.picture):
+        for found in finder.detect(frame.image):
             whole = finder.name == "none"
-            faces.append(frame.picture if whole else crop_face(frame.picture, found.box_px, finder.name, crop, found.eyes_px))
+            faces.append(frame.image if whole else crop_face(frame.image, found.box_px, finder.name, crop, found.eyes_px))
         if progress:
             progress(min(len(faces), MOST_FACES), MOST_FACES)
         if len(faces) >= MOST_FACES:

@@ -9,17 +9,18 @@ if __name__ != "fer_edge.edge_runtime":
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS, Contract, CropConvention, read_contract
 from fer_edge.edge_runtime.classify import Classifier, Prediction
-from fer_edge.edge_runtime.live.pipeline import LabelledFace, LabelledFrame, Pipeline
-from fer_edge.edge_runtime.live.smoothing import Smoothing
+from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame, Pipeline
+from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, Smoothing
 from fer_edge.edge_runtime.live.stream import stream
 
 __all__ = [
     "CANONICAL_LABELS",
+    "NO_SMOOTHING",
     "Classifier",
     "Contract",
     "CropConvention",
-    "LabelledFace",
-    "LabelledFrame",
+    "LabeledFace",
+    "LabeledFrame",
     "Pipeline",
     "Prediction",
     "Smoothing",

@@ -75,13 +75,13 @@ class Classifier:
             )
         if inputs["dtype"] == np.uint8 and inputs["quantization"] != RAW_BYTES:
             raise ModelError(
-                f"{path} does not take raw bytes: its input quantisation is {inputs['quantization']}, not {RAW_BYTES}. "
+                f"{path} does not take raw bytes: its input quantization is {inputs['quantization']}, not {RAW_BYTES}. "
                 "Convert the run again"
             )
         self._face = tensor_view(self.interpreter, inputs["index"])[0]
         self._answer = memoryview(tensor_view(self.interpreter, outputs["index"])[0])
         scale, zero_point = outputs["quantization"]
-        # One look-up replaces the arithmetic: a quantised output has 256 values only.
+        # One look-up replaces the arithmetic: a quantized output has 256 values only.
         table = np.float32(scale) * (np.arange(256, dtype=np.float32) - np.float32(zero_point))
         self._dequantized: list[float] | None = table.tolist() if outputs["dtype"] == np.uint8 else None
 
@@ -89,13 +89,13 @@ class Classifier:
         """Classify one face crop.
 
         Args:
-            face: uint8 array (height, width, 3), RGB, or (height, width), grey, of any size.
+            face: uint8 array (height, width, 3), RGB, or (height, width), gray, of any size.
 
         Returns:
-            float32 array (classes,), summing to 1 but for quantisation.
+            float32 array (classes,), summing to 1 but for quantization.
 
         Raises:
-            ValueError: If the array is no picture.
+            ValueError: If the array is no image.
         """
         return np.array(self._predict(face).probabilities, np.float32)
 
@@ -103,14 +103,14 @@ class Classifier:
         """Classify one face crop or several.
 
         Args:
-            faces: One uint8 array (height, width, 3), RGB, or (height, width), grey; a batch (n, height, width, 3); or
+            faces: One uint8 array (height, width, 3), RGB, or (height, width), gray; a batch (n, height, width, 3); or
                 a sequence of faces of any size.
 
         Returns:
             One prediction per face, in order.
 
         Raises:
-            ValueError: If one of them is no picture.
+            ValueError: If one of them is no image.
         """
         if isinstance(faces, ndarray) and (faces.shape == self._shape or faces.ndim == 2 or faces.shape[2:] == (3,)):
             return [self._predict(faces)]

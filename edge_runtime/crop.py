@@ -8,7 +8,7 @@ import numpy.typing as npt
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.edge_runtime.images import Image, import_cv2
 
-Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the image
 Eyes = tuple[tuple[float, float], tuple[float, float]]  # (x, y) of two eyes, the one further left first
 
 # Training faces are upright within a few degrees. Turning costs an interpolation, so small angles stay as they are.
@@ -23,7 +23,7 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
     as soft as they were; then it is resized bilinearly to the input size.
 
     Args:
-        face: uint8 array (height, width), grey, or (height, width, 3), RGB.
+        face: uint8 array (height, width), gray, or (height, width, 3), RGB.
         image_size: Side of the network's input, pixels.
         training_resolution_px: Side of the training faces, pixels.
 
@@ -31,7 +31,7 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
         uint8 array (image_size, image_size) or (image_size, image_size, 3). The array itself where it already fits.
 
     Raises:
-        ValueError: If the array is no picture.
+        ValueError: If the array is no image.
     """
     check_face(face)
     if face.shape[0] == image_size and face.shape[1] == image_size and image_size >= training_resolution_px:
@@ -46,17 +46,17 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
 
 
 def to_rgb(face: Image) -> Image:
-    """Return a face as (height, width, 3): a grey one with three equal channels."""
+    """Return a face as (height, width, 3): a gray one with three equal channels."""
     return np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
 
 
-def crop_face(picture: Image, box: Box, detector: str, crop: CropConvention, eyes: Eyes | None = None) -> Image:
-    """Cut a square face out of a picture by the contract's convention.
+def crop_face(image: Image, box: Box, detector: str, crop: CropConvention, eyes: Eyes | None = None) -> Image:
+    """Cut a square face out of an image by the contract's convention.
 
-    What lies outside the picture is filled with its border pixels.
+    What lies outside the image is filled with its border pixels.
 
     Args:
-        picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+        image: uint8 array (height, width, 3), RGB, or (height, width), gray.
         box: The detector's box, pixels.
         detector: Name of the detector that found the box.
         crop: The contract's crop convention.
@@ -78,14 +78,14 @@ def crop_face(picture: Image, box: Box, detector: str, crop: CropConvention, eye
     side = max(1, round(max(width, height) * transform.scale))
     angle = roll_degrees(eyes) if eyes else 0.0
     if MIN_ROLL_DEGREES <= abs(angle) <= MAX_ROLL_DEGREES:
-        return _crop_aligned(picture, box, side, transform, angle, crop.training_resolution_px)
+        return _crop_aligned(image, box, side, transform, angle, crop.training_resolution_px)
     left = round(x + width * (0.5 + transform.shift_x) - side / 2)
     top = round(y + height * (0.5 + transform.shift_y) - side / 2)
-    if left >= 0 and top >= 0 and left + side <= picture.shape[1] and top + side <= picture.shape[0]:
-        return _downscale_to_training_resolution(picture[top : top + side, left : left + side], crop.training_resolution_px)
-    rows = _clamped_range(top, side, picture.shape[0])
-    columns = _clamped_range(left, side, picture.shape[1])
-    return _downscale_to_training_resolution(np.ascontiguousarray(picture[rows][:, columns]), crop.training_resolution_px)
+    if left >= 0 and top >= 0 and left + side <= image.shape[1] and top + side <= image.shape[0]:
+        return _downscale_to_training_resolution(image[top : top + side, left : left + side], crop.training_resolution_px)
+    rows = _clamped_range(top, side, image.shape[0])
+    columns = _clamped_range(left, side, image.shape[1])
+    return _downscale_to_training_resolution(np.ascontiguousarray(image[rows][:, columns]), crop.training_resolution_px)
 
 
 def roll_degrees(eyes: Eyes) -> float:
@@ -95,25 +95,25 @@ def roll_degrees(eyes: Eyes) -> float:
 
 
 def _crop_aligned(
-    picture: Image, box: Box, side: int, transform: BoxTransform, angle: float, training_resolution_px: int
+    image: Image, box: Box, side: int, transform: BoxTransform, angle: float, training_resolution_px: int
 ) -> Image:
     """Cut a tilted face so that it stands upright: the transform's shift turns with it."""
     cv2 = import_cv2()
     x, y, width, height = box
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     shift_x, shift_y = width * transform.shift_x, height * transform.shift_y
-    centre_x = x + width / 2 + cosine * shift_x - sine * shift_y
-    centre_y = y + height / 2 + sine * shift_x + cosine * shift_y
-    # From a pixel of the crop to one of the picture; a pixel's centre lies half a pixel in.
+    center_x = x + width / 2 + cosine * shift_x - sine * shift_y
+    center_y = y + height / 2 + sine * shift_x + cosine * shift_y
+    # From a pixel of the crop to one of the image; a pixel's center lies half a pixel in.
     half = (side - 1) / 2
     matrix = np.array(
         [
-            [cosine, -sine, centre_x - 0.5 - cosine * half + sine * half],
-            [sine, cosine, centre_y - 0.5 - sine * half - cosine * half],
+            [cosine, -sine, center_x - 0.5 - cosine * half + sine * half],
+            [sine, cosine, center_y - 0.5 - sine * half - cosine * half],
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    turned = cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return _downscale_to_training_resolution(np.asarray(turned, np.uint8), training_resolution_px)
 
 
@@ -127,7 +127,7 @@ def _downscale_to_training_resolution(face: Image, training_resolution_px: int) 
 
 
 def check_face(face: Image) -> None:
-    """Check that an array is a picture of bytes.
+    """Check that an array is an image of bytes.
 
     Raises:
         ValueError: If it is not uint8 of shape (height, width) or (height, width, 3), or empty.

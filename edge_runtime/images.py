@@ -1,4 +1,4 @@
-"""Pictures as RGB arrays, from files and back."""
+"""Images as RGB arrays, from files and back."""
 
 from pathlib import Path
 from types import ModuleType
@@ -11,33 +11,33 @@ from fer_edge.artifacts.atomic_write import atomic_write
 
 Image = npt.NDArray[np.uint8]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
-MOST_FRAMES_A_SECOND = 240.0
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
+MAX_FRAMES_PER_SECOND = 240.0
 
 
 def decode_image(data: bytes, name: str) -> Image:
-    """Decode the bytes of a picture file.
+    """Decode the bytes of an image file.
 
     Args:
         data: Content of a PNG, JPEG, BMP, TIFF, WebP or PGM file.
         name: What to call it in an error.
 
     Returns:
-        uint8 array (height, width, 3), RGB. A grey picture has three equal channels.
+        uint8 array (height, width, 3), RGB. A gray image has three equal channels.
 
     Raises:
         ValueError: If the bytes cannot be decoded.
     """
     cv2 = import_cv2()
-    picture = None
+    image = None
     if data:
         try:
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:
-            picture = None
-    if picture is None:
-        raise ValueError(f"cannot decode the picture '{name}' ({len(data)} bytes): it is damaged or of an unknown format")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+            image = None
+    if image is None:
+        raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): it is damaged or of an unknown format")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def reported_rate(capture: Any) -> float | None:
@@ -46,11 +46,11 @@ def reported_rate(capture: Any) -> float | None:
     Streams often report the ticks of their clock (90000) or not a number.
     """
     rate = float(capture.get(import_cv2().CAP_PROP_FPS))
-    return rate if 1 <= rate <= MOST_FRAMES_A_SECOND else None
+    return rate if 1 <= rate <= MAX_FRAMES_PER_SECOND else None
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a picture file as a uint8 array (height, width, 3), RGB.
+    """Read an image file as a uint8 array (height, width, 3), RGB.
 
     Raises:
         OSError: If the file cannot be read.
@@ -59,12 +59,12 @@ def read_image(path: str | Path) -> Image:
     return decode_image(Path(path).read_bytes(), str(path))
 
 
-def write_image(path: str | Path, picture: Image) -> None:
-    """Write an RGB picture; the suffix of ``path`` chooses the format.
+def write_image(path: str | Path, image: Image) -> None:
+    """Write an RGB image; the suffix of ``path`` chooses the format.
 
     Args:
-        path: File to write, with one of PICTURE_SUFFIXES.
-        picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+        path: File to write, with one of IMAGE_SUFFIXES.
+        image: uint8 array (height, width, 3), RGB, or (height, width), gray.
 
     Raises:
         ValueError: If the suffix is unknown.
@@ -72,12 +72,12 @@ def write_image(path: str | Path, picture: Image) -> None:
     """
     cv2 = import_cv2()
     suffix = Path(path).suffix.lower()
-    if suffix not in PICTURE_SUFFIXES:
-        raise ValueError(f"cannot write a picture as '{suffix}'; choose one of: {', '.join(PICTURE_SUFFIXES)}")
-    pixels = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    if suffix not in IMAGE_SUFFIXES:
+        raise ValueError(f"cannot write an image as '{suffix}'; choose one of: {', '.join(IMAGE_SUFFIXES)}")
+    pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(suffix, pixels)
     if not done:
-        raise ValueError(f"OpenCV could not encode a picture of shape {picture.shape} as {suffix}")
+        raise ValueError(f"OpenCV could not encode an image of shape {image.shape} as {suffix}")
     atomic_write(path, data.tobytes())
 
 

@@ -20,13 +20,13 @@ from fer_edge.train.recipes import RECIPES
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
 
-# A network of two epochs is near chance: what int8 does to it says nothing.
-ANYTHING = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
+# A network trained for two epochs is near chance, so the effect of int8 on it means nothing.
+NO_LIMITS = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 
 def pytest_configure():
-    # When the wheel is under test, the checkout must not be what is imported.
+    # A test of the wheel must not import the checkout.
     wheel = os.environ.get("FER_EDGE_FROM")
     if wheel and not Path(fer_edge.__file__).is_relative_to(wheel):
         sys.exit(f"the tests import {fer_edge.__file__}, not the wheel in {wheel}")
@@ -40,7 +40,7 @@ def faces():
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, faces):
     folder = tmp_path_factory.mktemp("runs") / "cnn-run"
-    # In float32 whatever the CPU: two epochs in bfloat16 leave a network that answers alike whatever the face.
+    # float32 on every CPU: after two epochs in bfloat16 the network predicts the same label for every face.
     plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=2, seed=1, precision="float32")
     train_run(plan, faces, make_split(faces, "subject", seed=1), folder)
     return folder
@@ -54,13 +54,13 @@ def source(run_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def models(source):
     recipes = [find_recipe(precision) for precision in PRECISIONS]
-    made = convert_run(source, recipes, ANYTHING)
-    return {file.contract.precision: file.path for file in made}
+    converted = convert_run(source, recipes, NO_LIMITS)
+    return {file.contract.precision: file.path for file in converted}
 
 
 @pytest.fixture
 def invoke():
-    """Run fer-edge with arguments; an escaped traceback is an error of the test."""
+    """Run fer-edge with arguments; an exception that escapes fails the test."""
 
     def call(*arguments):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -85,14 +85,13 @@ def error_of(invoke):
 
 
 def make_faces(labels, targets, subjects=None, parts=None, images=None):
-    """Return a tiny dataset; its pictures are all different unless given."""
+    """Return a tiny dataset; its images are all different unless given."""
     count = len(targets)
-    pictures = images or [np.full((4, 4), number, np.uint8) for number in range(count)]
     return FaceDataset(
         name="tiny",
         labels=tuple(labels),
         ids=tuple(f"face{number}" for number in range(count)),
-        images=tuple(pictures),
+        images=tuple(images or (np.full((4, 4), number, np.uint8) for number in range(count))),
         targets=np.array(targets, np.int64),
         subjects=tuple(subjects or [None] * count),
         parts=tuple(parts or [None] * count),
@@ -100,7 +99,7 @@ def make_faces(labels, targets, subjects=None, parts=None, images=None):
 
 
 def write_class_folders(root, classes, count=3, side=8):
-    """Write grey PNG faces, CLASS/N.png."""
+    """Write gray PNG faces, CLASS/N.png."""
     rng = np.random.default_rng(0)
     for name in classes:
         for number in range(count):

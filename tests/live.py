@@ -1,5 +1,6 @@
 """Stand-ins for cameras, detectors and models, for tests of the live runtime."""
 
+import concurrent.futures
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,20 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 
 from fer_edge.artifacts.contract import CropConvention
+from fer_edge.edge_runtime.cameras import raspberry_pi
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Prediction
 from fer_edge.edge_runtime.detectors.detector import Detection
-from fer_edge.edge_runtime.live.pipeline import LabelledFace, LabelledFrame
+from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 
 LABELS = ("angry", "happy", "sad")
 
 
 class FakeCamera:
-    """Gives what its script says: an array is a frame, None a loss, an exception what the next open() raises."""
+    """Follows a script: an array is a frame, None is a loss, and an exception is raised by the next open()."""
 
     name = "fake camera"
-    order = "rgb"
+    pixel_format = "rgb"
     frames_per_second = 30.0
 
     def __init__(self, script, reconnects=True):
@@ -43,8 +45,101 @@ class FakeCamera:
         self.closed += 1
 
 
+class InstantStop(threading.Event):
+    """Does not wait, and keeps the delays that were requested."""
+
+    def __init__(self):
+        super().__init__()
+        self.delays = []
+
+    def wait(self, timeout=None):
+        self.delays.append(timeout)
+        return self.is_set()
+
+
+class FakeCapture:
+    """OpenCV's VideoCapture over a list."""
+
+    instances = ()
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+        self.settings = {}
+        self.frames = [flat_image(9), flat_image(8)]
+        self.released = False
+        FakeCapture.instances += (self,)
+
+    def isOpened(self):  # noqa: N802
+        return True
+
+    def set(self, key, value):
+        self.settings[key] = value
+
+    def get(self, key):
+        return 0.0
+
+    def read(self):
+        return (True, self.frames.pop(0)) if self.frames else (False, None)
+
+    def release(self):
+        self.released = True
+
+
+def picamera2_module(cameras=1, error=None):
+    """A fake picamera2 with padded rows and the real one's errors."""
+
+    class Picamera2:
+        closed = 0
+
+        def __init__(self, number=0):
+            self.number = number
+
+        @staticmethod
+        def global_camera_info():
+            if cameras is None:
+                raise RuntimeError("no media devices")
+            return [{"Model": "HD Webcam", "Id": "/base/scb/pcie/usb-1:1.0-046d"}] + [{"Model": "imx708"}] * cameras
+
+        def create_preview_configuration(self, **settings):
+            self.settings = settings
+            return settings
+
+        def configure(self, settings):
+            if error:
+                raise error
+
+        def start(self):
+            self.frames = 2
+
+        def capture_array(self, name, wait=None):
+            self.frames -= 1
+            if self.frames < 0:
+                assert wait == raspberry_pi.FRAME_TIMEOUT_S
+                raise concurrent.futures.TimeoutError
+            width, height = self.settings["main"]["size"]
+            rows = np.zeros((height * 3 // 2, width + 4), np.uint8)
+            rows[:height, :width] = 77
+            return rows
+
+        def stop(self):
+            pass
+
+        def close(self):
+            Picamera2.closed += 1
+
+    return SimpleNamespace(Picamera2=Picamera2)
+
+
+def rpicam(tmp_path, body):
+    """Path of a shell script that stands in for rpicam-vid."""
+    program = tmp_path / "rpicam-vid"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
 class FakeDetector:
-    """Finds the same faces in every picture."""
+    """Finds the same faces in every image."""
 
     name = "haar"
     needs_gray = True
@@ -54,7 +149,7 @@ class FakeDetector:
         self.calls = 0
         self.sizes = []
 
-    def detect(self, picture, min_face_px=32, known=None):
+    def detect(self, image, min_face_px=32, previous_boxes=None):
         self.calls += 1
         self.sizes.append(min_face_px)
         return [Detection(box) for box in self.boxes]
@@ -85,7 +180,7 @@ class FakeSource:
         self.live = live
         self.list = frames
 
-    def frames(self, stop: threading.Event, notice=None):
+    def frames(self, stop: threading.Event, on_message=None):
         yield from self.list
 
 
@@ -95,12 +190,12 @@ def prediction(happy):
     return Prediction(LABELS[best], shares[best], shares, LABELS)
 
 
-def picture(value=128, width=64, height=64):
+def flat_image(value=128, width=64, height=64):
     return np.full((height, width, 3), value, np.uint8)
 
 
 def textured(seed=0, width=160, height=120):
-    """A picture in which every place looks different, smooth enough to be followed."""
+    """A image in which every place looks different, smooth enough to be followed."""
     import cv2
 
     rough = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8), np.uint8)
@@ -111,16 +206,16 @@ def frame(number=0, value=128, capture_time_s=None, width=64, height=64):
     return Frame(
         "fake",
         number,
-        picture(value, width, height),
+        flat_image(value, width, height),
         capture_time_s=capture_time_s,
         time=capture_time_s,
         frames_per_second=10.0,
     )
 
 
-def labelled(number=0, value=128, happy=0.9, capture_time_s=None, width=64, height=64):
-    face = LabelledFace((10, 10, 20, 20), prediction(happy), 1)
-    return LabelledFrame(frame(number, value, capture_time_s, width, height), (face,))
+def labeled(number=0, value=128, happy=0.9, capture_time_s=None, width=64, height=64):
+    face = LabeledFace((10, 10, 20, 20), prediction(happy), 1)
+    return LabeledFrame(frame(number, value, capture_time_s, width, height), (face,))
 
 
 def lost():

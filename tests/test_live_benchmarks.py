@@ -50,18 +50,18 @@ def test_a_pasted_face_stands_where_its_box_is():
 
 
 def test_the_same_seed_gives_the_same_scenes():
-    crops = [scenes.LabelledCrop(str(k), "happy", bright(k)) for k in range(5)]
+    crops = [scenes.LabeledCrop(str(k), "happy", bright(k)) for k in range(5)]
     first, second = (full_pictures.make_scenes(crops, 3, seed=4) for _ in range(2))
     assert [scene.crop.name for scene in first] == [scene.crop.name for scene in second]
-    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(first, second, strict=True))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
     assert all(scene.box[0] >= 0 and scene.box[0] + scene.box[2] <= 640 for scene in first)
 
 
 def test_full_pictures_count_what_was_found_and_what_was_not_there():
-    crops = [scenes.LabelledCrop("a", "happy", bright())] * 4
+    crops = [scenes.LabeledCrop("a", "happy", bright())] * 4
 
     class Detector(FakeDetector):
-        def detect(self, picture, min_face_px=32, known=None):
+        def detect(self, picture, min_face_px=32, previous_boxes=None):
             self.calls += 1
             own, other = Detection(made[self.calls - 1].box), Detection((0, 0, 9, 9))
             return [other] if self.calls == 4 else [own, other]
@@ -86,7 +86,7 @@ class Flickering(FakeClassifier):
 
 
 def test_flicker_is_counted_in_changes_a_second():
-    crops = [scenes.LabelledCrop("a", "happy", bright())]
+    crops = [scenes.LabeledCrop("a", "happy", bright())]
     found = flicker.measure_flicker(crops, FakeDetector((235, 155, 170, 170)), Flickering())
     assert found["faces"] == 1
     assert found["raw"]["changes_per_second"] > 25
@@ -94,7 +94,7 @@ def test_flicker_is_counted_in_changes_a_second():
 
 
 def test_lag_is_counted_from_the_first_frame_of_the_new_face():
-    crops = [scenes.LabelledCrop("a", "happy", bright(255)), scenes.LabelledCrop("b", "angry", bright(10))]
+    crops = [scenes.LabeledCrop("a", "happy", bright(255)), scenes.LabeledCrop("b", "angry", bright(10))]
     found = flicker.measure_lag(crops, FakeDetector((245, 165, 150, 150)), FakeClassifier())
     assert found["pairs"] == 1
     assert found["raw"]["p50_frames"] == 1
@@ -138,11 +138,11 @@ def test_a_soak_in_which_all_is_well_breaks_no_bound():
         ({"steady__growth_bytes": 5_000_001}, "memory grew by 5000001 bytes"),
         ({"steady__threads_left_over": 1}, "1 threads left over"),
         ({"steady__handles_left_over": 2}, "2 file handles left over"),
-        ({"steady__log_lines": 99}, "100 frames labelled, 99 in the log"),
+        ({"steady__log_lines": 99}, "100 frames labeled, 99 in the log"),
         ({"steady__reopened": 1}, "3 losses, back after 1"),
         ({"full_disk__frames_readable": 0}, "full disk"),
         ({"full_disk__files": ["r.mp4", ".half.mp4"]}, "full disk"),
-        ({"twenty_viewers__viewers_20": {"processed": 280}}, "20 viewers: 280 frames labelled, 300 without"),
+        ({"twenty_viewers__viewers_20": {"processed": 280}}, "20 viewers: 280 frames labeled, 300 without"),
     ],
 )
 def test_a_soak_tells_each_bound_that_does_not_hold(broken, told):

@@ -12,17 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import json_lines
-from live import LABELS, labelled, picture
+from live import LABELS, flat_image, labeled
 
-from fer_edge.commands.run_outputs import open_outputs
 from fer_edge.edge_runtime.cameras.source import read_frames
 from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.edge_runtime.live.stats import PipelineStats
-from fer_edge.edge_runtime.outputs import video as record
+from fer_edge.edge_runtime.outputs import video
+from fer_edge.edge_runtime.outputs.open import OutputSettings, open_outputs
 from fer_edge.edge_runtime.outputs.output import as_json_line
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.train.synthetic import synthetic_image
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_live_frame_s_json_has_its_time_and_its_faces_numbers():
-    (line,) = json_lines(as_json_line(labelled(7, capture_time_s=12.3456)))
+    (line,) = json_lines(as_json_line(labeled(7, capture_time_s=12.3456)))
     assert (line["frame"], line["time"]) == (7, 12.346)
     assert line["faces"][0]["face"] == 1
     assert line["faces"][0]["label"] == "happy"
@@ -39,7 +39,7 @@ def test_a_live_frame_s_json_has_its_time_and_its_faces_numbers():
 
 def test_csv_has_one_header_and_one_row_a_face():
     lines = CsvFormatter(LABELS)
-    text = "\n".join([lines(labelled(0)), lines(labelled(1, capture_time_s=5.0))])
+    text = "\n".join([lines(labeled(0)), lines(labeled(1, capture_time_s=5.0))])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["frame"] for row in rows] == ["0", "1"]
     assert [row["time"] for row in rows] == ["", "5.000"]
@@ -50,7 +50,7 @@ def test_a_terminal_shows_one_line_that_is_written_over():
     file = Terminal()
     line = StatusLine(file, PipelineStats())
     for number in range(3):
-        line.write(labelled(number, capture_time_s=float(number)))
+        line.write(labeled(number, capture_time_s=float(number)))
     line.close(True)
     assert file.getvalue().count("\r") == 3
     assert file.getvalue().count("\n") == 1
@@ -61,7 +61,7 @@ def test_a_terminal_is_not_written_to_for_every_frame():
     file = Terminal()
     line = StatusLine(file, PipelineStats())
     for number in range(100):
-        line.write(labelled(number, capture_time_s=number / 100))
+        line.write(labeled(number, capture_time_s=number / 100))
     assert file.getvalue().count("\r") <= 11
 
 
@@ -69,18 +69,18 @@ def test_elsewhere_a_live_line_comes_when_the_label_changes():
     file = io.StringIO()
     line = StatusLine(file, PipelineStats())
     for number, happy in enumerate((0.9, 0.8, 0.1, 0.1, 0.9)):
-        line.write(labelled(number, happy=happy, capture_time_s=float(number)))
+        line.write(labeled(number, happy=happy, capture_time_s=float(number)))
     assert len(file.getvalue().splitlines()) == 3
 
 
 def test_a_log_goes_on_after_a_line_that_a_kill_cut_short(tmp_path):
     path = tmp_path / "log.jsonl"
     log = LogFile(path, LABELS)
-    log.write(labelled(0))
+    log.write(labeled(0))
     log.close(True)
     path.write_text(path.read_text() + '{"source": "fa')
     log = LogFile(path, LABELS)
-    log.write(labelled(1))
+    log.write(labeled(1))
     log.close(True)
     first, cut, second = path.read_text().splitlines()
     assert json.loads(first)["frame"] == 0
@@ -91,21 +91,22 @@ def test_a_log_goes_on_after_a_line_that_a_kill_cut_short(tmp_path):
 def test_a_csv_log_gets_its_header_once(tmp_path):
     for number in range(2):
         log = LogFile(tmp_path / "log.csv", LABELS)
-        log.write(labelled(number))
+        log.write(labeled(number))
         log.close(True)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["frame"] for row in rows] == ["0", "1"]
-    with pytest.raises(ValueError, match=r"ending in .jsonl or .csv. Received: 'log.txt'"):
+    with pytest.raises(ValueError, match=r"a .jsonl or .csv file. Received: 'log.txt'"):
         LogFile("log.txt", LABELS)
 
 
 def test_a_csv_log_of_other_columns_is_refused_and_stays_as_it_was(tmp_path):
     path = tmp_path / "log.csv"
     log = LogFile(path, LABELS)
-    log.write(labelled(0))
+    log.write(labeled(0))
     log.close(True)
     before = path.read_text()
-    with pytest.raises(ValueError, match=r"other columns.*angry,happy,sad' instead of '.*happy,calm'. Choose another file"):
+    message = r"other columns.*Expected: '.*happy,calm'. Received: '.*angry,happy,sad'. Choose another file"
+    with pytest.raises(ValueError, match=message):
         LogFile(path, ("happy", "calm"))
     assert path.read_text() == before
 
@@ -116,7 +117,7 @@ def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path):
     path.symlink_to("/dev/full")
     log = LogFile(path, LABELS, told.append)
     for number in range(3):
-        log.write(labelled(number))
+        log.write(labeled(number))
     log.close(True)
     assert told == [f"the log '{path}' ends here: No space left on device"]
 
@@ -125,11 +126,11 @@ def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(
     path = tmp_path / "log.jsonl"
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from live import LABELS, labelled\n"
+        "from live import LABELS, labeled\n"
         "from fer_edge.edge_runtime.outputs.text import LogFile\n"
         "log = LogFile(sys.argv[2], LABELS)\n"
         "for number in range(10**9):\n"
-        "    log.write(labelled(number))\n"
+        "    log.write(labeled(number))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), str(path)])
     while not path.exists() or path.stat().st_size < 100_000:
@@ -146,7 +147,7 @@ def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
     path = tmp_path / "r.mp4"
     recording = VideoRecorder(path)
     for number in (0, 1, 2, 10, 11, 500):  # at 10 frames a second: a gap of 0.8 s, and one that is cut to 2 s
-        recording.write(labelled(number, capture_time_s=number / 10))
+        recording.write(labeled(number, capture_time_s=number / 10))
     assert not path.exists()
     recording.close(True)
     assert len(list(read_frames(path))) == 12 + 20
@@ -156,7 +157,7 @@ def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
 def test_a_recording_takes_frames_of_changing_size(tmp_path):
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number, side in enumerate((64, 200, 31)):
-        recording.write(labelled(number, capture_time_s=number / 10, width=side, height=side))
+        recording.write(labeled(number, capture_time_s=number / 10, width=side, height=side))
     recording.close(True)
     assert {frame.pixels.shape for frame in read_frames(tmp_path / "r.mp4")} == {(64, 64, 3)}
 
@@ -165,10 +166,10 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
     told = []
     recording = VideoRecorder(tmp_path / "r.mp4", told.append)
     for number in range(20):
-        recording.write(labelled(number, capture_time_s=number / 10))
-    monkeypatch.setattr(record.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
+        recording.write(labeled(number, capture_time_s=number / 10))
+    monkeypatch.setattr(video.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
     for number in range(20, 60):
-        recording.write(labelled(number, capture_time_s=number / 10))
+        recording.write(labeled(number, capture_time_s=number / 10))
     recording.close(True)
     assert len(told) == 1
     assert "the disk is nearly full" in told[0]
@@ -178,7 +179,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
 def test_a_recording_of_8k_holds_its_frames(tmp_path):
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(2):
-        recording.write(labelled(number, value=200, capture_time_s=number / 10, width=7680, height=4320))
+        recording.write(labeled(number, value=200, capture_time_s=number / 10, width=7680, height=4320))
     recording.close(True)
     frames = list(read_frames(tmp_path / "r.mp4"))
     assert [frame.pixels.shape for frame in frames] == [(4320, 7680, 3)] * 2
@@ -187,16 +188,16 @@ def test_a_recording_of_8k_holds_its_frames(tmp_path):
 
 def lose(monkeypatch, frames):
     """Let the index of a video count fewer frames than were written, as after a full disk."""
-    count = record._count_frames
-    monkeypatch.setattr(record, "_count_frames", lambda path: max(0, count(path) - frames))
+    count = video._count_frames
+    monkeypatch.setattr(video, "_count_frames", lambda path: max(0, count(path) - frames))
 
 
 def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_path, monkeypatch):
     lose(monkeypatch, 1)
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(5):
-        recording.write(labelled(number, capture_time_s=number / 10))
-    with pytest.raises(OSError, match=r"r.mp4' holds 4 of 5 frames: is the disk full"):
+        recording.write(labeled(number, capture_time_s=number / 10))
+    with pytest.raises(OSError, match=r"r.mp4' contains 4 of 5 frames: is the disk full"):
         recording.close(True)
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 5
     recording.close(True)
@@ -205,19 +206,19 @@ def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_
 def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeypatch):
     lose(monkeypatch, 99)
     recording = VideoRecorder(tmp_path / "r.mp4")
-    recording.write(labelled(0, capture_time_s=0.0))
-    with pytest.raises(OSError, match="could not be written whole"):
+    recording.write(labeled(0, capture_time_s=0.0))
+    with pytest.raises(OSError, match="is incomplete"):
         recording.close(True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp_path, monkeypatch):
     lose(monkeypatch, 1)
-    video = record.AtomicVideoWriter(tmp_path / "v.mp4", 25, (64, 64))
+    writer = video.AtomicVideoWriter(tmp_path / "v.mp4", 25, (64, 64))
     for _ in range(5):
-        video.write(picture())
-    with pytest.raises(OSError, match="could not be written whole"):
-        video.finish()
+        writer.write(flat_image())
+    with pytest.raises(OSError, match="is incomplete"):
+        writer.finish()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,14 +226,14 @@ def test_a_full_disk_whose_video_is_short_too_is_told_once_and_the_run_goes_on(t
     told = []
     recording = VideoRecorder(tmp_path / "r.mp4", told.append)
     for number in range(15):
-        recording.write(labelled(number, capture_time_s=number / 10))
+        recording.write(labeled(number, capture_time_s=number / 10))
     lose(monkeypatch, 2)
-    monkeypatch.setattr(record.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
-    recording.write(labelled(15, capture_time_s=1.5))
+    monkeypatch.setattr(video.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    recording.write(labeled(15, capture_time_s=1.5))
     recording.close(True)
     (line,) = told
     assert "the disk is nearly full" in line
-    assert "holds 13 of 15 frames" in line
+    assert "contains 13 of 15 frames" in line
 
 
 def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monkeypatch):
@@ -241,14 +242,13 @@ def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monke
 
     monkeypatch.setattr(LogFile, "close", fail)
     pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
-    options = dict.fromkeys(("save", "serve", "mqtt", "form"))
-    options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.mp4"}
+    settings = OutputSettings(log=tmp_path / "l.jsonl", record=tmp_path / "r.mp4")
     with (
         pytest.raises(OSError, match="no space left"),
-        open_outputs(pipeline, "fake", options, threading.Event()) as outputs,
+        open_outputs(pipeline, "fake", settings, threading.Event()) as outputs,
     ):
         for output in outputs:
-            output.write(labelled(0, capture_time_s=0.0))
+            output.write(labeled(0, capture_time_s=0.0))
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 1
 
 
@@ -256,16 +256,15 @@ def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, m
     closed = []
     monkeypatch.setattr(LogFile, "close", lambda self, complete: closed.append(complete))
     pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
-    options = dict.fromkeys(("save", "serve", "mqtt", "form"))
-    options |= {"log": tmp_path / "l.jsonl", "record": tmp_path / "r.avi"}
-    with pytest.raises(ValueError, match="a recording is an"), open_outputs(pipeline, "fake", options, threading.Event()):
+    settings = OutputSettings(log=tmp_path / "l.jsonl", record=tmp_path / "r.avi")
+    with pytest.raises(ValueError, match="a recording must be an"), open_outputs(pipeline, "fake", settings, threading.Event()):
         pass
     assert closed == [False]
 
 
 def test_lines_are_out_at_once(tmp_path):
     with (tmp_path / "out").open("w") as file:
-        LineWriter(as_json_line, file).write(labelled())
+        LineWriter(as_json_line, file).write(labeled())
         assert json_lines((tmp_path / "out").read_text())[0]["frame"] == 0
 
 
@@ -273,7 +272,7 @@ def test_lines_are_out_at_once(tmp_path):
 def clip(tmp_path_factory):
     """Five raw frames of a face, 320 x 240."""
     cv2 = import_cv2()
-    scene = cv2.resize(synthetic_picture("happy", seed=1), (320, 240))
+    scene = cv2.resize(synthetic_image("happy", seed=1), (320, 240))
     path = tmp_path_factory.mktemp("raw") / "face.rgb"
     path.write_bytes(scene.tobytes() * 5)
     return path
@@ -281,7 +280,7 @@ def clip(tmp_path_factory):
 
 def command(models, *arguments):
     code = "from fer_edge.main import main; main()"
-    model = ("--model", str(models["int8"]), "--detector", "haar", "--size", "320x240", "--threads", "1")
+    model = ("--model", str(models["int8"]), "--detector", "haar", "--frame-size", "320x240", "--threads", "1")
     return [sys.executable, "-c", code, "run", "-", *model, *map(str, arguments)]
 
 
@@ -316,32 +315,29 @@ def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path
 
 
 def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
-    write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
     common = ("--model", models["int8"], "--detector", "haar")
-    assert "two sources" in error_of("run", "a", "--source", "b", *common)
-    assert "--save copies files" in error_of("run", "-", "--save", tmp_path / "x", *common)
+    assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)
     assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
-    assert "a recording is an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
+    assert "a recording must be an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
     assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
     assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
     told = error_of("run", "--serve", tmp_path / "a.png", *common)
-    assert f"Name the source before it: fer-edge run {tmp_path / 'a.png'} --serve" in told
+    assert f"Put the source first: fer-edge run {tmp_path / 'a.png'} --serve" in told
 
 
 @pytest.mark.parametrize("frames", [0, -1])
 def test_a_number_of_frames_that_would_never_be_reached_is_refused(invoke, frames):
-    result = invoke("run", "-", "--frames", frames)
+    result = invoke("run", "-", "--max-frames", frames)
     assert result.exit_code == 2
-    assert f"Invalid value for '--frames': {frames} is not in the range x>=1" in result.stderr
+    assert f"Invalid value for '--max-frames': {frames} is not in the range x>=1" in result.stderr
 
 
 def test_the_python_api_is_three_lines(models, tmp_path):
     import fer_edge
 
-    write_image(tmp_path / "a.png", synthetic_picture("happy", seed=1))
+    write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
     labels = []
     for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
         labels += [face.label for face in frame.faces]
     assert len(labels) == 1
-    with pytest.raises(ValueError, match="raw=True switches smoothing off"):
-        fer_edge.stream(tmp_path, models["int8"], raw=True, smoothing=fer_edge.Smoothing())

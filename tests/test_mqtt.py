@@ -1,12 +1,11 @@
 import json
-import re
 import shutil
 import socket
 import subprocess
 import time
 
 import pytest
-from live import labelled
+from live import labeled
 
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 
@@ -63,7 +62,7 @@ def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
         listener = Listener(port)
         mqtt = Mqtt(f"127.0.0.1:{port}", "Living Room")
         wait_for(mqtt._client.is_connected)
-        mqtt.write(labelled(1, capture_time_s=5.0))
+        mqtt.write(labeled(1, capture_time_s=5.0))
         wait_for(lambda: "fer_edge/Living_Room/state" in listener.messages)
         state = json.loads(listener.messages["fer_edge/Living_Room/state"])
         assert (state["label"], state["faces"], state["probability"]) == ("happy", 1, 0.9)
@@ -85,21 +84,21 @@ def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
 
 @needs_broker
 def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_it(port):
-    told = []
+    messages = []
     broker = start_broker(port)
-    mqtt = Mqtt(f"mqtt://127.0.0.1:{port}", "board", told.append)
+    mqtt = Mqtt(f"mqtt://127.0.0.1:{port}", "board", messages.append)
     wait_for(mqtt._client.is_connected)
     broker.kill()
     broker.wait()
-    wait_for(lambda: any("is gone" in line for line in told))
+    wait_for(lambda: any("lost the MQTT broker" in line for line in messages))
     for number in range(1000):
-        mqtt.write(labelled(number, happy=number % 2))
+        mqtt.write(labeled(number, happy=number % 2))
     assert len(mqtt._client._out_messages) == 0  # nothing piles up
     broker = start_broker(port)
     listener = Listener(port)
     try:
         wait_for(mqtt._client.is_connected)
-        mqtt.write(labelled(1, happy=0.9))
+        mqtt.write(labeled(1, happy=0.9))
         wait_for(lambda: "fer_edge/board/state" in listener.messages)
         # The broker kept nothing: the board says all of it again.
         wait_for(lambda: listener.messages.get("fer_edge/board/availability") == b"online")
@@ -111,11 +110,11 @@ def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_
         broker.wait()
 
 
-def test_a_broker_that_was_never_there_is_told_and_costs_nothing(port):
-    told = []
-    mqtt = Mqtt(f"127.0.0.1:{port}", "board", told.append)
-    mqtt.write(labelled(1))
-    wait_for(lambda: any(f"no MQTT broker at 127.0.0.1:{port}" in line for line in told))
+def test_a_broker_that_was_never_there_is_messages_and_costs_nothing(port):
+    messages = []
+    mqtt = Mqtt(f"127.0.0.1:{port}", "board", messages.append)
+    mqtt.write(labeled(1))
+    wait_for(lambda: any(f"no MQTT broker at 127.0.0.1:{port}" in line for line in messages))
     mqtt.close(True)
 
 
@@ -130,14 +129,6 @@ def test_two_boards_of_one_name_are_two_clients_and_a_board_that_restarts_is_the
     assert all(name.startswith("fer_edge_raspberrypi_") for name in ids)
 
 
-def test_an_address_that_is_none_is_refused():
-    with pytest.raises(ValueError, match=r"mqtt://HOST:PORT or mqtts://HOST:PORT. Received: 'http://x'"):
-        Mqtt("http://x")
-    for where in ("localhost:abc", "localhost:70000", "[::1"):
-        with pytest.raises(ValueError, match=re.escape(f"Received: '{where}'")):
-            Mqtt(f"mqtt://me:secret@{where}")
-
-
 @needs_broker
 def test_messages_with_the_same_labels_come_once_a_second(port):
     broker = start_broker(port)
@@ -147,7 +138,7 @@ def test_messages_with_the_same_labels_come_once_a_second(port):
         sent = []
         mqtt._client.publish = lambda topic, *rest, **named: sent.append(topic)
         for number, happy in enumerate([0.9] * 50 + [0.1] * 50):
-            mqtt.write(labelled(number, happy=happy))
+            mqtt.write(labeled(number, happy=happy))
         assert len(sent) == 2
     finally:
         del mqtt._client.publish

@@ -3,17 +3,17 @@ import time
 
 import numpy as np
 import pytest
-from live import FakeClassifier, FakeDetector, FakeSource, frame, picture, prediction, textured
+from live import FakeClassifier, FakeDetector, FakeSource, flat_image, frame, prediction, textured
 
 from fer_edge.artifacts.contract import CropConvention
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.crop import crop_face, roll_degrees
 from fer_edge.edge_runtime.detectors.detector import Detection, open_detector
-from fer_edge.edge_runtime.detectors.tiling import TileScheduler, around, overlap, tiles
-from fer_edge.edge_runtime.live.detect_and_track import MOST_FRAMES, DetectAndTrack, DetectionInterval
+from fer_edge.edge_runtime.detectors.tiling import TileScheduler, expand_box, iou, tiles
+from fer_edge.edge_runtime.live.detect_and_track import MAX_INTERVAL_FRAMES, DetectAndTrack, DetectionInterval
 from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
-from fer_edge.edge_runtime.live.smoothing import RAW, UNSURE, Smoother, Smoothing
+from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, UNSURE, Smoother, Smoothing
 from fer_edge.edge_runtime.live.stats import KEPT_SAMPLES, PipelineStats
 from fer_edge.edge_runtime.live.tracker import Tracker
 
@@ -27,7 +27,7 @@ def run(frames, live=False, detector=None, classifier=None, **settings):
 
 def test_files_are_labelled_frame_by_frame_in_order_however_slow_the_model():
     done, pipeline = run([frame(k, k) for k in range(30)], classifier=FakeClassifier(lambda: time.sleep(0.002)))
-    assert [labelled.number for labelled in done] == list(range(30))
+    assert [labeled.number for labeled in done] == list(range(30))
     assert (pipeline.stats.captured, pipeline.stats.processed, pipeline.stats.dropped) == (30, 30, 0)
 
 
@@ -44,9 +44,9 @@ def test_of_a_live_source_only_the_newest_frame_counts():
     classifier = FakeClassifier()
     pipeline = Pipeline(FakeSource(frames(), live=True), FakeDetector(), classifier)
     numbers = []
-    for labelled in pipeline:
-        numbers.append(labelled.number)
-        if labelled.number == 0:
+    for labeled in pipeline:
+        numbers.append(labeled.number)
+        if labeled.number == 0:
             taken.set()
             time.sleep(0.1)
     assert numbers[0] == 0
@@ -97,8 +97,8 @@ def test_leaving_the_loop_lets_go_of_the_source_and_leaves_no_thread():
 
     before = threading.active_count()
     pipeline = Pipeline(FakeSource(frames()), FakeDetector(), FakeClassifier())
-    for labelled in pipeline:
-        if labelled.number == 3:
+    for labeled in pipeline:
+        if labeled.number == 3:
             break
     pipeline.close()
     assert closed == [True]
@@ -109,35 +109,35 @@ def test_leaving_the_loop_lets_go_of_the_source_and_leaves_no_thread():
 
 def test_black_frames_frames_of_changing_size_and_of_8k_pass_through():
     sizes = [(64, 64), (7680, 4320), (1, 1), (64, 64), (640, 480)]
-    frames = [Frame("x", k, picture(0, *size)) for k, size in enumerate(sizes)]
+    frames = [Frame("x", k, flat_image(0, *size)) for k, size in enumerate(sizes)]
     for name in ("haar", "none"):
         done, _ = run(frames, detector=open_detector(name), detect_every=2)
-        assert [len(labelled.faces) for labelled in done] == [1 if name == "none" else 0] * 5
+        assert [len(labeled.faces) for labeled in done] == [1 if name == "none" else 0] * 5
     done, _ = run(frames, detect_every=3)  # a detector whose boxes reach out of the small ones
     assert len(done) == 5
 
 
 def test_single_pictures_have_nothing_to_do_with_each_other():
-    done, _ = run([Frame(f"{k}.png", None, picture(value)) for k, value in enumerate((255, 0))])
-    assert [labelled.faces[0].label for labelled in done] == ["happy", "angry"]  # not smoothed
-    assert [labelled.faces[0].number for labelled in done] == [None, None]
+    done, _ = run([Frame(f"{k}.png", None, flat_image(value)) for k, value in enumerate((255, 0))])
+    assert [labeled.faces[0].label for labeled in done] == ["happy", "angry"]  # not smoothed
+    assert [labeled.faces[0].number for labeled in done] == [None, None]
 
 
 def test_raw_labels_follow_each_frame_and_smooth_ones_the_average():
     frames = [frame(k, 255 if k % 2 else 60) for k in range(20)]
-    raw, _ = run(frames, smoothing=RAW)
+    raw, _ = run(frames, smoothing=NO_SMOOTHING)
     smooth, _ = run(frames)
-    assert [labelled.faces[0].label for labelled in raw] == ["angry", "happy"] * 10
-    assert len({labelled.faces[0].label for labelled in smooth[4:]}) == 1
+    assert [labeled.faces[0].label for labeled in raw] == ["angry", "happy"] * 10
+    assert len({labeled.faces[0].label for labeled in smooth[4:]}) == 1
 
 
 def test_faces_keep_their_numbers_and_are_few():
     detector = FakeDetector((0, 0, 30, 30), (34, 34, 25, 25), (40, 0, 20, 20))
-    done, _ = run([frame(k) for k in range(3)], detector=detector, most_faces=2)
-    assert [[face.number for face in labelled.faces] for labelled in done] == [[1, 2]] * 3
+    done, _ = run([frame(k) for k in range(3)], detector=detector, max_faces=2)
+    assert [[face.number for face in labeled.faces] for labeled in done] == [[1, 2]] * 3
 
 
-@pytest.mark.parametrize("bad", [{"detect_every": 0}, {"min_face_px": 0}, {"most_faces": 0}])
+@pytest.mark.parametrize("bad", [{"detect_every": 0}, {"min_face_px": 0}, {"max_faces": 0}])
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(ValueError, match=r"must be at least 1. Received"):
         PipelineSettings(**bad)
@@ -145,7 +145,7 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 def test_smaller_faces_are_looked_for_in_pictures_than_in_moving_ones():
     detector = FakeDetector()
-    run([Frame("p.png", None, picture(0, 640, 480))], detector=detector)
+    run([Frame("p.png", None, flat_image(0, 640, 480))], detector=detector)
     run([frame(0, width=640, height=480)], detector=detector)
     run([frame(0, width=640, height=480)], detector=detector, min_face_px=20)
     assert detector.sizes == [32, 60, 20]
@@ -159,23 +159,23 @@ def test_the_detector_is_asked_every_n_frames():
     pixels = textured()
     done, pipeline = run([Frame("x", k, pixels) for k in range(9)], detector=detector, detect_every=3)
     assert detector.calls == 3
-    assert {face.box_px for labelled in done for face in labelled.faces} == {(40, 30, 40, 40)}
+    assert {face.box_px for labeled in done for face in labeled.faces} == {(40, 30, 40, 40)}
     assert pipeline.stats.stages()["track"].runs == 6
 
 
 def test_detection_becomes_rarer_while_frames_are_dropped_and_more_frequent_when_there_is_time():
-    cadence = DetectionInterval(every=1, fixed=False)
+    interval = DetectionInterval(frames=1, fixed=False)
     for _ in range(20):
-        cadence.adapt(dropped=3, idle_share=0.0)
-    assert cadence.every == MOST_FRAMES
-    cadence.adapt(dropped=0, idle_share=0.1)
-    assert cadence.every == MOST_FRAMES
+        interval.adapt(dropped=3, idle_share=0.0)
+    assert interval.frames == MAX_INTERVAL_FRAMES
+    interval.adapt(dropped=0, idle_share=0.1)
+    assert interval.frames == MAX_INTERVAL_FRAMES
     for _ in range(20):
-        cadence.adapt(dropped=0, idle_share=0.8)
-    assert cadence.every == 1
-    fixed = DetectionInterval(every=4)
+        interval.adapt(dropped=0, idle_share=0.8)
+    assert interval.frames == 1
+    fixed = DetectionInterval(frames=4)
     fixed.adapt(dropped=9, idle_share=0.0)
-    assert fixed.every == 4
+    assert fixed.frames == 4
 
 
 def test_the_finder_tells_the_cadence_what_was_dropped_since_the_last_detection():
@@ -184,18 +184,18 @@ def test_the_finder_tells_the_cadence_what_was_dropped_since_the_last_detection(
     )
     pixels = Frame("x", 1, textured())
     for dropped in (0, 2, 4, 4, 4):
-        finder.find(pixels, dropped)
+        finder.update(pixels, dropped)
     assert stats.detect_every >= 2
 
 
 def test_a_face_that_moves_is_followed_to_the_pixel_between_detections():
     scene = textured(seed=1, width=200, height=160)
     tracker = Tracker(4)
-    grey = scene[:, :, 0]
-    (seen,) = tracker.see([Detection((60, 50, 48, 48), ((70.0, 65.0), (95.0, 65.0)))], grey)
+    gray = scene[:, :, 0]
+    (seen,) = tracker.update([Detection((60, 50, 48, 48), ((70.0, 65.0), (95.0, 65.0)))], gray)
     for step in (3, 6, 9):
-        moved = np.roll(grey, (step, -2 * step), axis=(0, 1))
-        (found,) = tracker.follow(moved)
+        moved = np.roll(gray, (step, -2 * step), axis=(0, 1))
+        (found,) = tracker.track(moved)
         assert found.number == seen.number
         assert abs(found.box_px[0] - (60 - 2 * step)) <= 1
         assert abs(found.box_px[1] - (50 + step)) <= 1
@@ -204,29 +204,29 @@ def test_a_face_that_moves_is_followed_to_the_pixel_between_detections():
 
 def test_a_face_that_is_gone_makes_the_detector_look():
     tracker = Tracker(4)
-    tracker.see([Detection((60, 50, 48, 48))], textured(seed=1, width=200, height=160)[:, :, 0])
-    assert tracker.follow(textured(seed=2, width=200, height=160)[:, :, 0]) is None
-    assert tracker.follow(np.zeros((160, 200), np.uint8)) is None  # black: nothing to compare
-    assert tracker.follow(np.zeros((80, 100), np.uint8)) is None  # another size
+    tracker.update([Detection((60, 50, 48, 48))], textured(seed=1, width=200, height=160)[:, :, 0])
+    assert tracker.track(textured(seed=2, width=200, height=160)[:, :, 0]) is None
+    assert tracker.track(np.zeros((160, 200), np.uint8)) is None  # black: nothing to compare
+    assert tracker.track(np.zeros((80, 100), np.uint8)) is None  # another size
 
 
 def test_numbers_go_to_the_nearest_face_and_come_back_after_a_short_absence():
     tracker = Tracker(4)
     left, right = Detection((0, 0, 40, 40)), Detection((100, 0, 40, 40))
-    assert [face.number for face in tracker.see([left, right], None)] == [1, 2]
-    assert [face.number for face in tracker.see([Detection((98, 2, 40, 40)), Detection((5, 0, 40, 40))], None)] == [2, 1]
-    assert [face.number for face in tracker.see([right], None)] == [2]
+    assert [face.number for face in tracker.update([left, right], None)] == [1, 2]
+    assert [face.number for face in tracker.update([Detection((98, 2, 40, 40)), Detection((5, 0, 40, 40))], None)] == [2, 1]
+    assert [face.number for face in tracker.update([right], None)] == [2]
     assert tracker.boxes == [(100, 0, 40, 40)]
-    assert [face.number for face in tracker.see([left, right], None)] == [1, 2]
+    assert [face.number for face in tracker.update([left, right], None)] == [1, 2]
     for _ in range(20):
-        tracker.see([], None)
-    assert [face.number for face in tracker.see([left], None)] == [3]
+        tracker.update([], None)
+    assert [face.number for face in tracker.update([left], None)] == [3]
 
 
 def test_overlap_is_intersection_over_union():
-    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
-    assert overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
+    assert iou((0, 0, 10, 10), (0, 0, 10, 10)) == 1
+    assert iou((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert iou((0, 0, 10, 10), (20, 0, 10, 10)) == 0
 
 
 def test_every_small_face_stands_whole_in_one_of_the_parts():
@@ -244,43 +244,43 @@ def test_every_small_face_stands_whole_in_one_of_the_parts():
 def test_parts_are_looked_at_in_turn_and_known_faces_every_time():
     turns = TileScheduler()
     parts = tiles(640, 480, 60)
-    assert turns.choose(640, 480, 60, None) == parts
+    assert turns.next_tiles(640, 480, 60, None) == parts
     known = (100, 100, 60, 60)
     whole, *squares = parts
-    looked = [turns.choose(640, 480, 60, [known]) for _ in range(len(squares) * 3 // 2)]
-    assert {first for first, _ in looked} == {around(known, 640, 480)}
-    assert all(second == whole for _, second in looked[2::3])  # the whole picture every third time
+    looked = [turns.next_tiles(640, 480, 60, [known]) for _ in range(len(squares) * 3 // 2)]
+    assert {first for first, _ in looked} == {expand_box(known, 640, 480)}
+    assert all(second == whole for _, second in looked[2::3])  # the whole image every third time
     assert sorted(second for _, second in looked if second != whole) == sorted(squares)
-    assert turns.choose(640, 480, 60, [])[0] == (0, 0, 640, 480)
-    assert len(turns.choose(640, 480, 60, [])) == 4
-    assert turns.choose(640, 480, 128, []) == [(0, 0, 640, 480)]
-    assert turns.choose(640, 480, 60, [known] * 20) == parts
+    assert turns.next_tiles(640, 480, 60, [])[0] == (0, 0, 640, 480)
+    assert len(turns.next_tiles(640, 480, 60, [])) == 4
+    assert turns.next_tiles(640, 480, 128, []) == [(0, 0, 640, 480)]
+    assert turns.next_tiles(640, 480, 60, [known] * 20) == parts
 
 
 # Smoothing
 
 
 def test_the_average_takes_two_thirds_of_the_way_in_its_time_constant():
-    smoother = Smoother(Smoothing(time_s=1.0, margin=0.0, unsure_below=0.0))
+    smoother = Smoother(Smoothing(time_constant_s=1.0, hysteresis=0.0, min_confidence=0.0))
     smoother.update(1, prediction(0.0), 0.0)
     moved = [smoother.update(1, prediction(1.0), 0.1 * k).probabilities[1] for k in range(1, 11)]
     assert moved[-1] == pytest.approx(1 - np.exp(-1), abs=1e-9)
 
 
 def test_the_label_changes_only_when_another_one_leads_by_the_margin():
-    smoother = Smoother(Smoothing(time_s=0.0, margin=0.2, unsure_below=0.0))
+    smoother = Smoother(Smoothing(time_constant_s=0.0, hysteresis=0.2, min_confidence=0.0))
     shown = [smoother.update(1, prediction(happy), k / 10).label for k, happy in enumerate((0.2, 0.4, 0.45, 0.6, 0.4, 0.2))]
     assert shown == ["angry", "angry", "angry", "happy", "happy", "angry"]
 
 
 def test_a_label_below_the_threshold_makes_way_for_one_above_it():
-    smoother = Smoother(Smoothing(time_s=0.0, margin=0.2, unsure_below=0.37))
+    smoother = Smoother(Smoothing(time_constant_s=0.0, hysteresis=0.2, min_confidence=0.37))
     shown = [smoother.update(1, prediction(happy), k / 10).label for k, happy in enumerate((0.9, 0.35))]
     assert shown == ["happy", "angry"]  # 0.39 leads by less than the margin
 
 
 def test_what_is_not_probable_enough_is_unsure_and_does_not_flicker_at_the_threshold():
-    smoother = Smoother(Smoothing(time_s=0.0, margin=0.1, unsure_below=0.5))
+    smoother = Smoother(Smoothing(time_constant_s=0.0, hysteresis=0.1, min_confidence=0.5))
     got = [smoother.update(1, prediction(happy), k / 10) for k, happy in enumerate((0.6, 0.49, 0.52, 0.49, 0.52, 0.56))]
     assert [one.label for one in got] == ["happy", UNSURE, UNSURE, UNSURE, UNSURE, "happy"]
     assert got[1].probability == 0.49
@@ -293,10 +293,10 @@ def test_a_clock_that_goes_back_changes_nothing(monkeypatch):
 
     from fer_edge.edge_runtime.cameras.source import LiveSource
 
-    camera = FakeCamera([picture(200)] * 20, reconnects=False)
+    camera = FakeCamera([flat_image(200)] * 20, reconnects=False)
     pipeline = Pipeline(LiveSource(camera), FakeDetector(), FakeClassifier(), PipelineSettings(every_frame=True))
     done = list(pipeline)
-    assert [labelled.faces[0].label for labelled in done] == ["happy"] * 20
+    assert [labeled.faces[0].label for labeled in done] == ["happy"] * 20
     assert pipeline.stats.latency_ms >= 0
     smoother = Smoother(Smoothing())
     smoother.update(1, prediction(1.0), 100.0)
@@ -310,7 +310,7 @@ def test_faces_that_left_are_forgotten():
     assert len(smoother._faces) <= 3
 
 
-@pytest.mark.parametrize("bad", [{"time_s": -1}, {"margin": 2}, {"unsure_below": 1.5}])
+@pytest.mark.parametrize("bad", [{"time_constant_s": -1}, {"hysteresis": 2}, {"min_confidence": 1.5}])
 def test_smoothing_out_of_range_is_refused(bad):
     with pytest.raises(ValueError, match="must lie between 0 and"):
         Smoothing(**bad)
@@ -320,18 +320,18 @@ def test_smoothing_out_of_range_is_refused(bad):
 
 
 def test_a_handover_keeps_the_newest_and_counts_what_it_dropped():
-    handover = Mailbox(block_when_full=False)
+    mailbox = Mailbox(block_when_full=False)
     for number in range(5):
-        handover.put(number)
-    assert handover.take() == 4
-    assert handover.dropped == 4
-    handover.put(5)
-    handover.end()
-    assert handover.take() == 5
+        mailbox.put(number)
+    assert mailbox.get() == 4
+    assert mailbox.dropped == 4
+    mailbox.put(5)
+    mailbox.close()
+    assert mailbox.get() == 5
     with pytest.raises(Closed):
-        handover.take()
+        mailbox.get()
     with pytest.raises(Closed):
-        handover.put(6)
+        mailbox.put(6)
 
 
 def test_times_of_a_stage_stay_bounded():

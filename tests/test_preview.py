@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live import labelled
+from live import labeled
 
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime import stream
 from fer_edge.edge_runtime.cameras.source import open_source
 from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.edge_runtime.live.stats import PipelineStats
-from fer_edge.edge_runtime.outputs import preview as serve
-from fer_edge.edge_runtime.outputs.preview import MOST_CONNECTIONS, PreviewServer, is_loopback, parse_address
-from fer_edge.train.synthetic import synthetic_picture
+from fer_edge.edge_runtime.outputs import preview as preview_module
+from fer_edge.edge_runtime.outputs.preview import MAX_CONNECTIONS, PreviewServer, is_loopback
+from fer_edge.train.synthetic import synthetic_image
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
 
@@ -27,7 +27,7 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fe
 @pytest.fixture
 def preview():
     made = PreviewServer("127.0.0.1:0", PipelineStats())
-    made.write(labelled(1))
+    made.write(labeled(1))
     yield made
     made.close(True)
 
@@ -35,7 +35,7 @@ def preview():
 @pytest.fixture
 def guarded():
     made = PreviewServer("127.0.0.1:0", PipelineStats(), token="right")
-    made.write(labelled(1))
+    made.write(labeled(1))
     yield made
     made.close(True)
 
@@ -52,27 +52,8 @@ def feed(preview, stop, pause_s=0.02):
     number = 1
     while not stop.is_set():
         number += 1
-        preview.write(labelled(number, value=number % 200))
+        preview.write(labeled(number, value=number % 200))
         time.sleep(pause_s)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("8000", ("127.0.0.1", 8000)),
-        (":8000", ("127.0.0.1", 8000)),
-        ("0.0.0.0:80", ("0.0.0.0", 80)),
-        ("pi.local", ("pi.local", 8080)),
-        ("[::1]:81", ("::1", 81)),
-        ("[::1]", ("::1", 8080)),
-        ("::1", ("::1", 8080)),
-        ("fe80::1:2", ("fe80::1:2", 8080)),
-    ],
-)
-def test_an_address_without_a_host_is_this_machine_only(text, expected):
-    assert parse_address(text) == expected
-    with pytest.raises(ValueError, match=r"HOST:PORT, for example 127.0.0.1:8080. Received: 'x:port'"):
-        parse_address("x:port")
 
 
 def test_only_loopback_addresses_need_no_token():
@@ -120,9 +101,9 @@ class Route:
     ],
 )
 def test_the_address_that_is_shown_is_one_that_a_browser_can_open(monkeypatch, host, connected, shown):
-    monkeypatch.setattr(serve.socket, "gethostname", lambda: "raspberrypi")
-    monkeypatch.setattr(serve.socket, "socket", lambda *kind: Route(connected))
-    assert serve._shown_host(host) == shown
+    monkeypatch.setattr(preview_module.socket, "gethostname", lambda: "raspberrypi")
+    monkeypatch.setattr(preview_module.socket, "socket", lambda *kind: Route(connected))
+    assert preview_module._host_for_browsers(host) == shown
 
 
 def test_another_loopback_address_answers_to_its_own_name():
@@ -146,7 +127,7 @@ def test_the_page_and_the_state_are_served_and_kept_by_nobody(preview):
 
 
 def test_a_frame_of_8k_is_shown_in_the_page_s_size(preview):
-    preview.write(labelled(2, width=7680, height=4320))
+    preview.write(labeled(2, width=7680, height=4320))
     with urllib.request.urlopen(preview.url + "stream.mjpg", timeout=30) as answer:
         head = [answer.readline() for _ in range(4)]
         data = answer.read(int(head[2].split(b":")[1]))
@@ -229,17 +210,17 @@ def test_twenty_clients_that_never_read_keep_nobody_waiting(preview):
 
 
 def test_there_is_a_most_of_connections_and_those_who_leave_make_room(preview):
-    clients = [open_stream(preview) for _ in range(MOST_CONNECTIONS)]
+    clients = [open_stream(preview) for _ in range(MAX_CONNECTIONS)]
     for client in clients:
         assert client.recv(12) == b"HTTP/1.1 200"
     status, text, _ = get(preview.url + "stream.mjpg")
-    assert (status, text) == (503, b"There are 64 connections already, two a page.\n")
+    assert (status, text) == (503, b"All 64 connections are in use (two per page).\n")
     for client in clients:
         client.close()
     for _ in range(100):
         if preview._connections == 0:
             break
-        preview.write(labelled(2))
+        preview.write(labeled(2))
         time.sleep(0.05)
     assert preview._connections == 0
 
@@ -247,7 +228,7 @@ def test_there_is_a_most_of_connections_and_those_who_leave_make_room(preview):
 def test_closing_leaves_no_thread_and_no_file_handle():
     threads, handles = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
     made = PreviewServer("127.0.0.1:0", PipelineStats())
-    made.write(labelled(1))
+    made.write(labeled(1))
     client = open_stream(made)
     client.recv(1000)
     made.close(True)
@@ -305,7 +286,7 @@ def wait_for(page, condition, seconds=20):
 
 def shown(page):
     """Return what the page shows of its only face: label, and percent of each label."""
-    names, shares = page.locator("section dt").all_inner_texts(), page.locator("section dd.share").all_inner_texts()
+    names, shares = page.locator("section dt").all_inner_texts(), page.locator("section dd.percent").all_inner_texts()
     return page.inner_text("section h2 .label"), dict(zip(names, shares, strict=True))
 
 
@@ -314,7 +295,7 @@ def percents(face):
 
 
 def test_the_last_picture_comes_twice_so_that_it_shows_and_no_more_so_that_the_loss_is_noticed(preview, monkeypatch):
-    monkeypatch.setattr(serve, "REPEAT_S", 0.1)
+    monkeypatch.setattr(preview_module, "RESEND_S", 0.1)
     received = b""
     with open_stream(preview) as client:
         client.settimeout(1)
@@ -331,15 +312,15 @@ def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chrom
     preview = PreviewServer("127.0.0.1:0", pipeline.stats)
     try:
         page = open_page(chromium, preview.url, width, height)
-        for labelled_frame in pipeline:
-            preview.write(labelled_frame)
+        for labeled_frame in pipeline:
+            preview.write(labeled_frame)
             page.wait_for_timeout(20)
-        (face,) = labelled_frame.faces
+        (face,) = labeled_frame.faces
         wait_for(page, lambda: page.locator("section[data-label]").count() and shown(page) == (face.label, percents(face)))
-        wait_for(page, lambda: page.evaluate("document.getElementById('picture').naturalWidth") == 640)
+        wait_for(page, lambda: page.evaluate("document.getElementById('image').naturalWidth") == 640)
         assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
         box = page.locator("#faces").bounding_box()
-        picture = page.locator("#picture").bounding_box()
+        picture = page.locator("#image").bounding_box()
         assert (box["x"] >= picture["x"] + picture["width"]) == (width > 720)
         assert page.problems == []
         page.close()
@@ -349,7 +330,7 @@ def test_the_page_in_chromium_shows_the_clip_s_label_and_its_probabilities(chrom
 
 
 def read_face_of(folder):
-    write_image(folder / "face.png", synthetic_picture("happy", seed=0))
+    write_image(folder / "face.png", synthetic_image("happy", seed=0))
     return read_face(folder / "face.png")
 
 
@@ -358,29 +339,29 @@ def test_the_page_says_since_when_there_is_no_picture_and_comes_back(chromium, p
     wait_for(page, lambda: page.locator("section[data-label=happy]").count())
     assert "frames/s" in page.inner_text("#status")
     preview._newest_s -= 60  # nothing came for a minute
-    wait_for(page, lambda: "no picture for 6" in page.inner_text("#status"))
-    assert page.inner_text("#faces") == "no picture from the camera"
-    assert page.get_attribute("#picture", "class") == "stale"
-    preview.write(labelled(2))
+    wait_for(page, lambda: "no image for 6" in page.inner_text("#status"))
+    assert page.inner_text("#faces") == "no image from the camera"
+    assert page.get_attribute("#image", "class") == "stale"
+    preview.write(labeled(2))
     wait_for(page, lambda: page.locator("section[data-label=happy]").count())
-    assert page.get_attribute("#picture", "class") == ""
+    assert page.get_attribute("#image", "class") == ""
     page.close()
 
 
 def test_a_page_that_was_refused_says_why_and_goes_on_when_it_is_let_in(chromium, guarded, monkeypatch):
-    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 0)
+    monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 0)
     page = open_page(chromium, guarded.url)
-    wait_for(page, lambda: page.inner_text("#status") == "too many viewers, trying again")
-    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 2)
-    guarded.write(labelled(2))
-    wait_for(page, lambda: page.locator("section[data-label]").count() or "no picture" in page.inner_text("#status"))
-    wait_for(page, lambda: page.evaluate("document.getElementById('picture').naturalWidth") == 64)
+    wait_for(page, lambda: page.inner_text("#status") == "too many viewers, retrying")
+    monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 2)
+    guarded.write(labeled(2))
+    wait_for(page, lambda: page.locator("section[data-label]").count() or "no image" in page.inner_text("#status"))
+    wait_for(page, lambda: page.evaluate("document.getElementById('image').naturalWidth") == 64)
     page.close()
 
 
 def test_a_page_whose_token_is_no_longer_right_says_so(chromium, guarded, monkeypatch):
-    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 0)
+    monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 0)
     page = open_page(chromium, guarded.url)
     guarded._token = "another"
-    wait_for(page, lambda: "the token is no longer right" in page.inner_text("#status"))
+    wait_for(page, lambda: "the token is no longer valid" in page.inner_text("#status"))
     page.close()

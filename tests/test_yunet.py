@@ -16,9 +16,9 @@ class FakeNetwork:
     def setInputSize(self, size):  # noqa: N802
         self.sizes.append(size)
 
-    def detect(self, picture):
-        assert (picture.shape[1], picture.shape[0]) == self.sizes[-1]
-        self.colour = picture[0, 0].tolist()
+    def detect(self, image):
+        assert (image.shape[1], image.shape[0]) == self.sizes[-1]
+        self.color = image[0, 0].tolist()
         small = [1, 1, 4, 4, 2, 2, 4, 2, *[0] * 6, 0.9]
         large = [10, 20, 30, 40, 32, 30, 18, 31, *[0] * 6, 0.8]
         return 1, np.array([small, large], np.float32)
@@ -45,14 +45,14 @@ def network(monkeypatch, tmp_path):
 def test_yunet_s_boxes_and_eyes_are_in_pixels_of_the_frame(network):
     model, made = network
     detector = open_detector(model)
-    picture = np.full((480, 640, 3), (10, 20, 30), np.uint8)
-    (found,) = detector.detect(picture, min_face_px=60)  # the small one is below that
+    image = np.full((480, 640, 3), (10, 20, 30), np.uint8)
+    (found,) = detector.detect(image, min_face_px=60)  # the small one is below that
     assert made[0].settings[0] == model
     assert made[0].sizes == [(427, 320)]  # two thirds: faces of 60 pixels become 40
     assert found.box_px == (15, 30, 45, 60)
     assert np.allclose(found.eyes_px, ((27.0, 46.5), (48.0, 45.0)))  # the one further left first
-    assert made[0].colour == [30, 20, 10]  # it wants BGR
-    assert len(detector.detect(picture[:, :, 0], min_face_px=1)) == 2  # grey will do
+    assert made[0].color == [30, 20, 10]  # it wants BGR
+    assert len(detector.detect(image[:, :, 0], min_face_px=1)) == 2  # gray will do
 
 
 def test_yunet_sees_large_frames_no_larger_than_it_was_trained_for(network):
@@ -67,7 +67,7 @@ def test_yunet_s_model_is_found_by_its_variable_and_missed_with_a_remedy(monkeyp
     with pytest.raises(ImportError, match=r"YuNet's model is not there: no file .*none.onnx.*--detector FILE.onnx"):
         open_detector("yunet")
     monkeypatch.delenv(yunet.MODEL_VARIABLE)
-    monkeypatch.setattr(yunet, "PLACES", (tmp_path,))
+    monkeypatch.setattr(yunet, "SEARCH_FOLDERS", (tmp_path,))
     monkeypatch.setattr(yunet, "PACKAGES", ())
     assert yunet_model() is None
     (tmp_path / yunet.MODEL_FILES[0]).touch()

@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS
 from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
-from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, Image, decode_image, import_cv2
+from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, decode_image, import_cv2
 from fer_edge.train.dataset import DataError, FaceDataset
 from fer_edge.train.synthetic import synthetic_faces
 
@@ -152,7 +152,7 @@ def _read_store(store: _Store, label_of: Callable[[str], str | None], progress: 
             return _read_class_folders(store, label_of, progress)
         tables = [name for name in store.files if name.lower().endswith(".csv")]
         if not tables:
-            raise DataError(f"{store.path} holds no pictures (looked for {', '.join(PICTURE_SUFFIXES)}) and no csv")
+            raise DataError(f"{store.path} holds no pictures (looked for {', '.join(IMAGE_SUFFIXES)}) and no csv")
         return _read_csv(store.read(tables[0]), label_of, progress)
     finally:
         store.close()
@@ -207,7 +207,7 @@ def _label_reader(source: str, label_map: Mapping[str, str], asked: set[str]) ->
 
 
 def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_SUFFIXES)
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _grey_if_equal(picture: Image) -> Image:

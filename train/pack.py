@@ -1,12 +1,7 @@
-"""Carry trained runs from a rented machine: weights as float16, in parts of a few MB; whole runs again at home.
-
-python -m fer_edge.train.pack pack OUT RUN...
-python -m fer_edge.train.pack unpack FOLDER_OF_PARTS DATA RUNS [CLASS=LABEL...]
-"""
+"""Carry trained runs from a rented machine: weights as float16, in parts of a few MB; whole runs again at home."""
 
 import io
 import json
-import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
@@ -81,7 +76,7 @@ def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
     """
     parts = sorted(packed.glob("runs.tar.*"))
     if not parts:
-        raise FileNotFoundError(f"no runs.tar.00 in '{packed}'. Pack runs: python -m fer_edge.train.pack pack OUT RUN...")
+        raise FileNotFoundError(f"no runs.tar.00 in '{packed}'. Pack runs: fer-edge dev pack OUT RUN...")
     whole = io.BytesIO(b"".join(part.read_bytes() for part in parts))
     contents: dict[str, dict[str, bytes]] = {}
     with tarfile.open(fileobj=whole) as archive:
@@ -101,7 +96,7 @@ def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
 
 def _unpack_run(run: dict[str, Any], weights: bytes, faces: FaceDataset, folder: Path) -> None:
     if run["data"]["fingerprint"] != faces.fingerprint:
-        maps = f" and, behind RUNS, its map: {' '.join(run['data']['map'])}" if run["data"]["map"] else ""
+        maps = " and its map:" + "".join(f" --map {pair}" for pair in run["data"]["map"]) if run["data"]["map"] else ""
         raise ValueError(
             f"{folder.name} was trained on other data than '{faces.name}'. Give the data that it was trained on{maps}"
         )
@@ -132,24 +127,3 @@ def plan_from_data(data: dict[str, Any]) -> Plan:
     """Return the plan that a run.json holds as plain data."""
     several = {name: tuple(data[name]) for name in ("teachers", "source_digests")}
     return Plan(**{**data, **several, "recipe": recipe_from_data(data["recipe"])})
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Pack or unpack, as the module's docstring says."""
-    match list(arguments):
-        case ["pack", out, *runs] if runs:
-            made = pack_runs([Path(run) for run in runs], Path(out))
-        case ["unpack", packed, data, out, *maps]:
-            from fer_edge.train.datasets import load_faces, parse_label_map
-
-            made = unpack_runs(Path(packed), load_faces(data, parse_label_map(maps)), Path(out))
-        case _:
-            sys.exit((__doc__ or "").partition("\n\n")[2])
-    print(*made, sep="\n")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        sys.exit(f"Error: {error}")

@@ -1,14 +1,10 @@
 """Search over recipe settings on a part of the training faces; every try is recorded, and bad ones stop early.
 
-    python -m fer_edge.train.search NETWORK DATA OUT TRIES [EPOCHS]
-
 The test part is never looked at: the tries train on the training part of the split and are judged by its validation part.
 """
 
 import json
-import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,21 +118,3 @@ def _without_test(split: Split) -> Split:
 def _record(out: Path, entry: dict[str, Any]) -> None:
     with (out / RECORD_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Search, as the module's docstring says."""
-    if len(arguments) not in (4, 5):
-        sys.exit((__doc__ or "").partition("\n\n")[2])
-    from fer_edge.train.datasets import load_faces
-
-    network, data, out, tries, *epochs = arguments
-    best = search(network, load_faces(data), Path(out), int(tries), int(epochs[0]) if epochs else None)
-    print(json.dumps(best, indent=1))
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        sys.exit(f"Error: {error}")

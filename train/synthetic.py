@@ -4,7 +4,6 @@ The action units of each expression follow Ekman and Friesen's Facial Action Cod
 prototypes. A network that is good on these faces says nothing of real ones.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS
-from fer_edge.edge_runtime.images import Image, import_cv2, write_image
+from fer_edge.edge_runtime.images import Image, import_cv2
 from fer_edge.train.dataset import FaceDataset
 
 FACE_SIDE = 48
@@ -325,7 +324,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
     )
 
 
-def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Image:
+def synthetic_image(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Image:
     """Draw a whole picture with one face in it, for demos and tests of detection.
 
     Args:
@@ -352,10 +351,3 @@ def synthetic_picture(label: str, seed: int = 0, width: int = 640, height: int =
     patch = picture[top : top + face_side, left : left + face_side]
     patch += oval * (face - patch)
     return np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-if __name__ == "__main__":
-    # python -m fer_edge.train.synthetic LABEL FILE.png draws a picture to try things on.
-    if len(sys.argv) != 3 or sys.argv[1] not in EXPRESSIONS:
-        sys.exit(f"python -m fer_edge.train.synthetic LABEL FILE.png; LABEL is one of: {', '.join(EXPRESSIONS)}")
-    write_image(sys.argv[2], synthetic_picture(sys.argv[1]))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, tell_selection, tell_skipped
+from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, report_evaluation_set, report_skipped
 from fer_edge.table import text_table
 
 
@@ -129,12 +129,12 @@ def _accuracies(
 
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
-    tell_skipped(faces.skipped, len(faces))
+    report_skipped(faces.skipped, len(faces))
     result: dict[Path, dict[str, object]] = {}
     for path in files:
         with progress_bar(f"evaluating {path.name}") as progress:
             figures = evaluate_model(path, faces, split_name, part, progress=progress).figures
-        tell_selection(path, figures)
+        report_evaluation_set(path, figures)
         result[path] = {
             "accuracy": figures["accuracy"],
             "macro_f1": figures["macro"]["f1"],

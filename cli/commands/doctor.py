@@ -1,26 +1,30 @@
-"""fer-edge doctor: what is installed, what is missing and how to get it."""
+"""fer-edge doctor: check the installation."""
 
 import click
 
 from fer_edge.console import friendly_errors
+from fer_edge.option_groups import examples
 from fer_edge.table import text_table
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
+@click.command(epilog=examples("fer-edge doctor", "fer-edge doctor --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @friendly_errors
 def command(as_json: bool) -> None:
-    """Check this machine. Exit code 1 where models cannot run here; training and conversion are extras."""
+    """Check which parts are installed, and show how to install missing ones.
+
+    The exit code is 1 if models cannot run on this machine. Training and conversion are optional.
+    """
     import json
     from dataclasses import asdict
 
-    from fer_edge.doctor_checks import examine
+    from fer_edge.doctor_checks import run_checks
 
-    checks = examine()
+    checks = run_checks()
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        click.echo(text_table(("part", "for", "state", "found"), [check.cells() for check in checks]))
+        click.echo(text_table(("part", "needed for", "state", "details"), [check.cells() for check in checks]))
         for check in checks:
             if check.remedy:
                 click.echo(f"{check.part}: {check.remedy}")

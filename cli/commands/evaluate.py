@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.console import friendly_errors, progress_bar, start_keras, tell_selection, tell_skipped
+from fer_edge.console import friendly_errors, progress_bar, report_evaluation_set, report_skipped, start_keras
 from fer_edge.table import text_table
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def command(
         start_keras()
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
-    tell_skipped(faces.skipped, len(faces))
+    report_skipped(faces.skipped, len(faces))
     measured: list[Evaluation] = []
     for path in models:
         with progress_bar(f"evaluating {path.name}") as progress:
             measured.append(evaluate_model(path, faces, split_name, part, seed, progress, shared_classes))
-        tell_selection(path, measured[-1].figures)
+        report_evaluation_set(path, measured[-1].figures)
     if ensemble:
         measured.append(evaluate_ensemble(measured))
     if predictions:

@@ -1,128 +1,181 @@
-"""fer-edge run: a camera, pictures, folders, videos or a stream in; a label and a probability per face out."""
+"""fer-edge run: label the faces of a camera, a stream, images or videos."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from fer_edge.console import FiniteRange, friendly_errors, note, warn
+from fer_edge.option_groups import GroupedCommand, examples, option_group
+
+if TYPE_CHECKING:
+    from fer_edge.edge_runtime.live.stats import PipelineStats
+
+source_option, detector_option, model_option, smoothing_option, output_option, network_option = (
+    option_group(title) for title in ("Source", "Detector", "Model", "Smoothing", "Outputs", "Privacy and network")
+)
 
 
-def _size(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
+def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit()):
-        raise click.BadParameter(f"WIDTHxHEIGHT, for example 640x480. Received: '{text}'")
+        raise click.BadParameter(f"expected WIDTHxHEIGHT, for example 640x480. Received: '{text}'")
     return int(width), int(height)
 
 
-@click.command()
-@click.argument("source", required=False)
-@click.option("--source", "named_source", help="The same as SOURCE.")
-@click.option(
-    "--model",
-    help="A .tflite file, a folder: its newest int8 model, or a network that comes with fer-edge.  "
-    "[default: the newest under runs, else cnn_nano]",
+@click.command(
+    cls=GroupedCommand,
+    epilog=examples(
+        "fer-edge run photo.jpg --save annotated.jpg",
+        "fer-edge run /dev/video0 --serve --log labels.csv",
+    ),
 )
-@click.option(
+@click.argument("source", default="auto")
+@source_option(
+    "--frame-size",
+    default="640x480",
+    show_default=True,
+    callback=_frame_size,
+    metavar="WIDTHxHEIGHT",
+    help="Frame size to request from a camera, or of the frames on standard input.",
+)
+@source_option(
+    "--fps",
+    type=FiniteRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Frame rate to request from a camera.",
+)
+@source_option(
+    "--pixel-format",
+    default="rgb",
+    show_default=True,
+    help="Pixel format of standard input: rgb, bgr, gray, i420, i420-full or yuyv.",
+)
+@source_option("--every-frame", is_flag=True, help="Label every frame of a live source, even if the delay grows.")
+@source_option("--max-frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@detector_option(
     "--detector",
     default="auto",
     show_default=True,
-    help="auto, blazeface, yunet, haar, a YuNet .onnx file, or none: the picture is the face.",
+    help="auto, blazeface, yunet, haar, a YuNet .onnx file, or none: the whole image is the face.",
 )
-@click.option(
+@detector_option(
     "--detect-every",
     type=click.IntRange(min=1),
-    help="Frames from one detection to the next.  [default: 3 in videos, live it adapts]",
+    help="Detect faces in every Nth frame and track them in between.  [default: 3 for videos, adaptive for live sources]",
 )
-@click.option(
+@detector_option(
     "--min-face",
     "min_face_px",
     type=click.IntRange(min=1),
-    help="Smallest face in pixels.  [default: 32 in pictures, else 1/8 of the frame]",
+    help="Smallest face to detect, in pixels.  [default: 32 for images, else 1/8 of the frame]",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the classifier.  [default: the fastest of 1, 2 and 4]")
-@click.option("--raw", is_flag=True, help="Each frame for itself: no smoothing, never 'unsure'.")
-@click.option(
-    "--unsure",
+@model_option(
+    "--model",
+    help="A .tflite file, a folder (its newest int8 model), or the name of a bundled network.  "
+    "[default: the newest int8 model under runs, else cnn_nano]",
+)
+@model_option("--threads", type=click.IntRange(min=1), help="Classifier threads.  [default: the fastest of 1, 2 and 4]")
+@smoothing_option("--no-smoothing", is_flag=True, help="Label each frame independently, and never as 'unsure'.")
+@smoothing_option(
+    "--min-confidence",
     type=FiniteRange(0, 1),
     default=0.4,
     show_default=True,
     help="Below this probability the label is 'unsure'.",
 )
-@click.option("--size", default="640x480", show_default=True, callback=_size, help="Of a camera's frames, or those of '-'.")
-@click.option(
-    "--fps",
-    type=FiniteRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Rate to ask a camera for.",
+@output_option("--json", "text_format", flag_value="json", help="Print one line of JSON per image or frame.")
+@output_option("--csv", "text_format", flag_value="csv", help="Print one CSV row per face.")
+@output_option("--log", type=click.Path(path_type=Path), help="Append each frame to this .jsonl or .csv file.")
+@output_option("--save", type=click.Path(path_type=Path), help="Folder for annotated copies, or a file for a single one.")
+@output_option("--record", type=click.Path(path_type=Path), help="Record a live source with annotations to this .mp4 file.")
+@output_option("--profile", is_flag=True, help="Print the time of each stage to standard error at the end.")
+@network_option(
+    "--serve",
+    is_flag=False,
+    flag_value="127.0.0.1:8080",
+    metavar="[HOST:PORT]",
+    help="Serve a preview page.  [default address: 127.0.0.1:8080]",
 )
-@click.option("--pixels", default="rgb", show_default=True, help="Bytes of '-': rgb, bgr, grey, i420, i420-full or yuyv.")
-@click.option("--every-frame", is_flag=True, help="Drop no frame of a live source, however late they become.")
-@click.option("--frames", "most_frames", type=click.IntRange(min=1), help="Stop after so many frames.")
-@click.option("--json", "form", flag_value="json", help="One line of JSON per picture or frame.")
-@click.option("--csv", "form", flag_value="csv", help="One CSV row per face.")
-@click.option("--log", type=click.Path(path_type=Path), help="Append each frame to this .jsonl or .csv file.")
-@click.option("--save", type=click.Path(path_type=Path), help="Annotated copies of files: a folder, or a file for one picture.")
-@click.option("--record", type=click.Path(path_type=Path), help="Record a live source, annotated, to this .mp4 file.")
-@click.option("--serve", is_flag=False, flag_value="127.0.0.1:8080", metavar="[HOST:PORT]", help="Serve a preview page.")
-@click.option("--token", help="What viewers of the page must know.  [default: made up, but none on this machine]")
-@click.option("--mqtt", metavar="[mqtt://]HOST[:PORT]", help="Publish labels to this broker, for Home Assistant too.")
-@click.option("--name", help="Name of this board in MQTT.  [default: the host's]")
-@click.option("--profile", is_flag=True, help="Print the time of each stage at the end, on standard error.")
+@network_option("--token", help="Token that viewers need.  [default: random; none on a loopback address]")
+@network_option("--mqtt", metavar="[mqtt://]HOST[:PORT]", help="Publish labels to this broker, also for Home Assistant.")
+@network_option("--device-name", help="Name of this board in MQTT.  [default: the host name]")
 @friendly_errors
-def command(source: str | None, named_source: str | None, **options: Any) -> None:
-    """Find and label the faces in SOURCE.
+def command(
+    source: str,
+    model: str | None,
+    no_smoothing: bool,
+    min_confidence: float,
+    max_frames: int | None,
+    text_format: Literal["json", "csv"] | None,
+    log: Path | None,
+    save: Path | None,
+    record: Path | None,
+    profile: bool,
+    serve: str | None,
+    token: str | None,
+    mqtt: str | None,
+    device_name: str | None,
+    **stream_options: Any,
+) -> None:
+    """Detect and label the faces in SOURCE.
 
-    SOURCE is auto (the default: the Raspberry Pi camera, else the first USB camera), picamera2, rpicam, /dev/videoN, an
-    address (rtsp://, http://), - (raw frames on standard input), or a picture, a folder or a video file. Ctrl-C ends a
-    live run. Nothing is stored and nothing leaves the machine unless an option asks for it.
+    SOURCE is auto (the default: the Raspberry Pi camera, else the first USB camera), picamera2, rpicam, /dev/videoN, a URL
+    (rtsp://, http://), - (raw frames on standard input), or an image, a folder or a video file. Ctrl-C ends a live run.
+    Nothing is stored and nothing leaves the machine unless an option asks for it.
     """
-    from fer_edge.commands.run_outputs import open_outputs, profile_table, stopped_by_signals
-    from fer_edge.edge_runtime import Smoothing, stream
+    from fer_edge.edge_runtime import NO_SMOOTHING, Smoothing, stream
+    from fer_edge.edge_runtime.outputs.open import OutputSettings, write_outputs
+    from fer_edge.stop_signals import stop_on_signals
 
-    if source and named_source and source != named_source:
-        raise ValueError(f"two sources: '{source}' and --source '{named_source}'. Name one")
-    if options["serve"] and ("/" in options["serve"] or Path(options["serve"]).exists()):
-        raise ValueError(
-            f"--serve takes HOST:PORT or nothing. Name the source before it: fer-edge run {options['serve']} --serve"
-        )
-    name = source or named_source or "auto"
+    if serve and ("/" in serve or Path(serve).exists()):
+        raise ValueError(f"--serve takes HOST:PORT or nothing. Put the source first: fer-edge run {serve} --serve")
     pipeline = stream(
-        name,
-        options["model"],
-        detector=options["detector"],
-        detect_every=options["detect_every"],
-        min_face_px=options["min_face_px"],
-        raw=options["raw"],
-        smoothing=None if options["raw"] else Smoothing(unsure_below=options["unsure"]),
-        threads=options["threads"],
-        size=options["size"],
-        frames_per_second=options["fps"],
-        pixels=options["pixels"],
-        every_frame=options["every_frame"],
-        notice=warn,
+        source,
+        model,
+        smoothing=NO_SMOOTHING if no_smoothing else Smoothing(),
+        min_confidence=None if no_smoothing else min_confidence,
+        **stream_options,
+        on_message=warn,
     )
-    if not options["model"]:
-        note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}; --model takes another")
-    with stopped_by_signals(pipeline) as interrupted, open_outputs(pipeline, name, options, interrupted) as outputs:
-        for number, labelled in enumerate(pipeline, 1):
-            with pipeline.stats.timed("output"):
-                for output in outputs:
-                    output.write(labelled)
-            if number == options["most_frames"]:
-                break
-        pipeline.close()
-    if options["profile"]:
-        told = json.dumps(pipeline.stats.as_dict()) if options["form"] == "json" else profile_table(pipeline.stats)
-        click.echo(told, err=True)
+    if not model:
+        note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}. To use another, pass --model")
+    settings = OutputSettings(text_format, log, save, record, serve, token, mqtt, device_name)
+    with stop_on_signals(pipeline.stop) as interrupted:
+        annotated = write_outputs(
+            pipeline, source, settings, max_frames=max_frames, interrupted=interrupted, on_message=note, on_warning=warn
+        )
+    if save and not text_format:
+        click.echo(f"{len(annotated)} annotated: {save}")
+    if profile:
+        click.echo(json.dumps(pipeline.stats.as_dict()) if text_format == "json" else _profile(pipeline.stats), err=True)
     elif pipeline.live:
-        stats = pipeline.stats
-        note(f"{stats.processed} frames labelled, {stats.dropped} dropped, {stats.captured} captured")
+        note(_counts(pipeline.stats))
 
 
 def _origin(model: Path) -> str:
     from fer_edge.edge_runtime.find_model import bundled_models
 
-    return "which comes with fer-edge" if model in bundled_models().values() else f"the newest under {model.parent}"
+    return "bundled with fer-edge" if model in bundled_models().values() else f"the newest under {model.parent}"
+
+
+def _counts(stats: "PipelineStats") -> str:
+    return f"{stats.processed} frames labeled, {stats.dropped} dropped, {stats.captured} captured"
+
+
+def _profile(stats: "PipelineStats") -> str:
+    """Return the stage times and counters as text."""
+    from fer_edge.table import text_table
+
+    rows = [
+        (stage, str(times.runs), f"{times.mean_ms:.2f}", f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.cpu_ms:.2f}")
+        for stage, times in stats.stages().items()
+    ]
+    table = text_table(("stage", "runs", "mean ms", "p50 ms", "p90 ms", "CPU ms"), rows)
+    latency = "" if stats.latency_ms is None else f", {stats.latency_ms:.1f} ms from capture to label"
+    return (
+        f"{table}\n{_counts(stats)}; {stats.frames_per_second:.1f} frames/s{latency}; "
+        f"detection every {stats.detect_every} frames, {stats.threads} threads"
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, start_keras, tell_skipped, warn
+from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, report_skipped, start_keras, warn
 
 
 @click.command()
@@ -77,7 +77,7 @@ def command(
     _check_plans(plans_of)
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)
-    tell_skipped(faces.skipped, len(faces))
+    report_skipped(faces.skipped, len(faces))
     series = _check_series(faces, plans_of, out, resume, **choices)
     stop_at = None if stop_after is None else time.monotonic() + stop_after
     for name in dict.fromkeys(plan.network for plan, _, _ in series):

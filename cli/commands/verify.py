@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fer_edge.console import friendly_errors, gate_options, note, start_keras, tell_skipped, warn
+from fer_edge.console import friendly_errors, gate_options, note, report_skipped, start_keras, warn
 from fer_edge.table import text_table
 
 
@@ -54,7 +54,7 @@ def command(
         from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
 
         faces = load_faces(data, parse_label_map(maps) or run.facts["data"].get("map") or {})
-        tell_skipped(faces.skipped, len(faces))
+        report_skipped(faces.skipped, len(faces))
         trained = TrainingProvenance(
             run.labels, run.facts["data"]["name"], run.facts["data"]["fingerprint"], run.facts["split"]
         )

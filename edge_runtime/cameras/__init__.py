@@ -1,1 +1,1 @@
-"""Frame sources behind one protocol: USB and Raspberry Pi cameras, network streams, files, standard input."""
+"""Frame sources: USB and Raspberry Pi cameras, network streams, files, standard input. open_source() opens any of them."""

@@ -1,4 +1,4 @@
-"""Cameras behind one protocol, and the loop that keeps one going for weeks."""
+"""The Camera protocol, and a loop that reopens a camera whenever it is lost."""
 
 import itertools
 import threading
@@ -11,15 +11,19 @@ from fer_edge.edge_runtime.images import Image
 
 RECONNECT_DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts to reopen; the last one repeats
 
-Notice = Callable[[str], None]
+OnMessage = Callable[[str], None]
 Reason = Literal["missing", "denied", "busy", "failed"]
 
 
 class CameraError(OSError):
-    """A camera that gives no pictures.
+    """A camera cannot be opened or delivers no frames.
+
+    Args:
+        reason: missing, denied (no permission), busy (used by another program) or failed.
+        message: The problem and the remedy.
 
     Attributes:
-        reason: missing, denied, busy or failed.
+        reason: As above.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -28,67 +32,86 @@ class CameraError(OSError):
 
 
 class Camera(Protocol):
-    """Something that gives frames as time goes by.
+    """A source of frames in real time.
 
     Attributes:
-        name: What to call it in lines and errors; holds no password.
-        order: Order of its bytes, one of frame.ORDERS.
-        frames_per_second: What it was asked for or says of itself; None where unknown.
-        reconnects: Whether it is worth trying again when it stops: no for a pipe that has ended.
+        name: Name in output and errors, without a password.
+        pixel_format: One of frame.PIXEL_FORMATS.
+        frames_per_second: Requested or reported rate; None if unknown.
+        reconnects: Whether to reopen the camera after it is lost; False for example for a pipe that has ended.
     """
 
     name: str
-    order: str
+    pixel_format: str
     frames_per_second: float | None
     reconnects: bool
 
     def open(self) -> None:
-        """Start it.
+        """Start the camera.
 
         Raises:
-            CameraError: If it is missing, busy, denied or gives no pictures.
+            CameraError: If it is missing, busy, denied or delivers no frames.
         """
 
     def read(self) -> Image | None:
-        """Wait for the next frame, an array as in Frame.pixels. None when the camera is lost."""
+        """Wait for the next frame and return its pixels as in Frame.pixels; None if the camera is lost."""
 
     def close(self) -> None:
-        """Let go of it. May be called twice, and on a camera that never opened."""
+        """Release the camera. May be called twice, and on a camera that never opened."""
+
+
+class FirstFrameMixin:
+    """Returns the frame with which open() tested the camera from the first read()."""
+
+    _first_frame: Image | None = None
+
+    def read(self) -> Image | None:
+        """Wait for the next frame and return its pixels as in Frame.pixels; None if the camera is lost."""
+        if self._first_frame is not None:
+            first, self._first_frame = self._first_frame, None
+            return first
+        return self._read_frame()
+
+    def _read_frame(self) -> Image | None:
+        raise NotImplementedError
 
 
 def frames_with_reconnect(
-    camera: Camera, stop: threading.Event, notice: Notice | None = None, pauses_s: tuple[float, ...] = RECONNECT_DELAYS_S
+    camera: Camera,
+    stop: threading.Event,
+    on_message: OnMessage | None = None,
+    delays_s: tuple[float, ...] = RECONNECT_DELAYS_S,
 ) -> Generator[Frame, None, None]:
-    """Yield a camera's frames; when it is lost, reopen it with growing pauses.
+    """Yield a camera's frames. Reopen the camera with growing delays when it is lost.
 
     Args:
         camera: The camera, not open yet.
-        stop: Set from another thread to end.
-        notice: Called with a line when the camera is lost and when it is back.
-        pauses_s: Pauses between attempts, seconds; the last one repeats. A first frame starts them afresh.
+        stop: Ends the loop when another thread sets it.
+        on_message: Called with a line of text when the camera is lost and when it is back.
+        delays_s: Delays between attempts, seconds; the last one repeats. The first frame after a loss resets them.
 
     Yields:
-        Frames with both clocks read just after the capture.
+        Frames with capture_time_s and time read just after the capture.
 
     Raises:
         CameraError: If the camera cannot be opened the first time.
     """
-    tell = notice or (lambda text: None)
+    report = on_message or (lambda text: None)
     numbers = itertools.count()
-    attempt = 0
+    attempts = 0
     try:
         camera.open()
         while not stop.is_set():
             pixels = camera.read()
             if pixels is not None:
-                if attempt:
-                    tell(f"{camera.name} is back")
-                    attempt = 0
+                if attempts:
+                    report(f"{camera.name} is back")
+                    attempts = 0
                 yield Frame(
                     camera.name,
                     next(numbers),
                     pixels,
-                    camera.order,
+                    camera.pixel_format,
                     camera.frames_per_second,
                     time.monotonic(),
                     time.time(),
@@ -97,24 +120,24 @@ def frames_with_reconnect(
             camera.close()
             if not camera.reconnects or stop.is_set():
                 return
-            attempt = _reopen(camera, stop, tell, pauses_s, attempt)
+            attempts = _reopen(camera, stop, report, delays_s, attempts)
     finally:
         camera.close()
 
 
-def _reopen(camera: Camera, stop: threading.Event, tell: Notice, pauses_s: tuple[float, ...], attempt: int) -> int:
+def _reopen(camera: Camera, stop: threading.Event, report: OnMessage, delays_s: tuple[float, ...], attempts: int) -> int:
     """Try until the camera opens or ``stop`` is set; return the number of attempts since the last frame."""
-    why = "it gives no more pictures"
+    cause = "it delivers no more frames"
     while True:
-        pause = pauses_s[min(attempt, len(pauses_s) - 1)]
-        tell(f"{camera.name} is lost ({why}); trying again in {pause:g} s")
-        attempt += 1
-        if stop.wait(pause):
-            return attempt
+        delay = delays_s[min(attempts, len(delays_s) - 1)]
+        report(f"{camera.name} is lost ({cause}); trying again in {delay:g} s")
+        attempts += 1
+        if stop.wait(delay):
+            return attempts
         try:
             camera.open()
         except CameraError as error:
-            why = str(error)
+            cause = str(error)
             camera.close()
         else:
-            return attempt
+            return attempts

@@ -1,4 +1,4 @@
-"""Where frames come from: one name or path, one source of frames behind it."""
+"""The Source protocol, and open_source(): one name or path for every camera, stream and file."""
 
 import math
 import re
@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, Notice, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, OnMessage, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.frame import Frame
-from fer_edge.edge_runtime.cameras.network import SCHEMES, NetworkStream, RawInput
+from fer_edge.edge_runtime.cameras.network import SCHEMES, NetworkStream
 from fer_edge.edge_runtime.cameras.raspberry_pi import (
     PiCamera,
     RpicamVid,
@@ -20,39 +20,45 @@ from fer_edge.edge_runtime.cameras.raspberry_pi import (
     pi_cameras,
     rpicam_lists_a_camera,
 )
+from fer_edge.edge_runtime.cameras.raw_input import RawInput
 from fer_edge.edge_runtime.cameras.usb import UsbCamera, video_devices
-from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, import_cv2, read_image, reported_rate
+from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, import_cv2, read_image, reported_rate
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpg", ".mjpeg")
+DEFAULT_FRAMES_PER_SECOND = 25.0  # of a video that does not report a plausible rate
 
 
 class Source(Protocol):
-    """Something that frames come from.
+    """A source of frames.
 
     Attributes:
-        name: What to call it; holds no password.
-        live: Whether frames come by themselves, so that only the newest is worth anything. The others come when they are
-            asked for, in order, and none is left out.
+        name: Name in output and errors, without a password.
+        live: True for a source in real time, of which only the newest frame counts. False for files: their frames are read
+            on demand, in order and without gaps.
     """
 
     name: str
     live: bool
 
-    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
-        """Yield frames until the source or the world ends.
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
+        """Yield frames until the source ends.
 
         Args:
-            stop: Set from another thread to end.
-            notice: Called with a line about anything the user should know: a file left out, a camera lost or back.
+            stop: Ends the frames when another thread sets it.
+            on_message: Called with a line of text when a file is skipped, or a camera is lost or back.
 
         Raises:
-            OSError: If there is nothing to open.
-            ValueError: If what is there cannot be read.
+            OSError: If the source cannot be opened.
+            ValueError: If a file cannot be read.
         """
 
 
 class LiveSource:
-    """A camera, kept going."""
+    """A camera that is reopened whenever it is lost.
+
+    Args:
+        camera: The camera, not open yet.
+    """
 
     live = True
 
@@ -60,13 +66,22 @@ class LiveSource:
         self.camera = camera
         self.name = camera.name
 
-    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
-        """Yield the camera's frames; a camera that is lost is reopened."""
-        return frames_with_reconnect(self.camera, stop, notice)
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
+        """Yield the camera's frames.
+
+        Args:
+            stop: As in Source.frames.
+            on_message: As in Source.frames.
+        """
+        return frames_with_reconnect(self.camera, stop, on_message)
 
 
 class FileSource:
-    """A picture, a folder of pictures and videos, or a video file."""
+    """An image, a video, or a folder of both.
+
+    Args:
+        path: The file or folder.
+    """
 
     live = False
 
@@ -74,9 +89,14 @@ class FileSource:
         self.path = path
         self.name = str(path)
 
-    def frames(self, stop: threading.Event, notice: Notice | None = None) -> Generator[Frame, None, None]:
-        """Yield the frames in order of their files' names."""
-        for frame in read_frames(self.path, on_skip=notice and (lambda reason: notice(f"skipped: {reason}"))):
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
+        """Yield the frames in order of the file names.
+
+        Args:
+            stop: As in Source.frames.
+            on_message: As in Source.frames.
+        """
+        for frame in read_frames(self.path, on_skip=on_message and (lambda reason: on_message(f"skipped: {reason}"))):
             if stop.is_set():
                 return
             yield frame
@@ -84,109 +104,109 @@ class FileSource:
 
 def open_source(
     name: str | Path = "auto",
-    size: tuple[int, int] = (640, 480),
+    frame_size: tuple[int, int] = (640, 480),
     frames_per_second: float = 30.0,
-    pixels: str = "rgb",
+    pixel_format: str = "rgb",
 ) -> Source:
-    """Return the source that a name or path stands for. Cameras are opened when their first frame is asked for.
+    """Return the source of a name or path. A camera is opened when its first frame is requested.
 
     Args:
         name: ``auto`` (the Raspberry Pi camera, else the first USB camera); ``picamera2``; ``rpicam``; ``/dev/videoN`` or N;
-            an address such as ``rtsp://...``; ``-`` for raw frames on standard input; or the path of a picture, a folder or
-            a video.
-        size: Width and height to ask a camera for; of the frames on standard input, pixels.
-        frames_per_second: Rate to ask a camera for.
-        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420, i420-full or yuyv.
+            a URL such as ``rtsp://...``; ``-`` for raw frames on standard input; or the path of an image, a video or a folder.
+        frame_size: Width and height to request from a camera, or of the frames on standard input, pixels.
+        frames_per_second: Frame rate to request from a camera, > 0.
+        pixel_format: Pixel format of standard input, one of frame.PIXEL_FORMATS.
 
     Raises:
         CameraError: If ``auto`` finds no camera.
-        FileNotFoundError: If there is nothing at a path.
-        ValueError: If a path holds nothing that can be read, size and order do not fit, or the rate is not above 0.
+        FileNotFoundError: If a path does not exist.
+        ValueError: If a path contains no readable file, the frame size is not valid for the pixel format, or the rate is not
+            above 0.
     """
     if not 0 < frames_per_second < math.inf:
         raise ValueError(f"frames_per_second must be above 0. Received: {frames_per_second}")
     text = str(name)
     if text == "auto":
-        return LiveSource(_first_camera(size, frames_per_second))
+        return LiveSource(_first_camera(frame_size, frames_per_second))
     if text == "picamera2":
-        return LiveSource(PiCamera(size, frames_per_second))
+        return LiveSource(PiCamera(frame_size, frames_per_second))
     if text == "rpicam":
-        return LiveSource(RpicamVid(size, frames_per_second))
+        return LiveSource(RpicamVid(frame_size, frames_per_second))
     if text == "-":
-        return LiveSource(RawInput(size, pixels, frames_per_second))
+        return LiveSource(RawInput(frame_size, pixel_format, frames_per_second))
     if text.lower().startswith(SCHEMES):
         return LiveSource(NetworkStream(text))
-    if re.fullmatch(r"\d+|/dev/video\d+", text):
-        return LiveSource(UsbCamera(f"/dev/video{text}" if text.isdigit() else text, size, frames_per_second))
-    if Path(text).is_char_device():  # such as /dev/v4l/by-id/...
-        return LiveSource(UsbCamera(text, size, frames_per_second))
-    list_files(text)  # a wrong path is told now
+    if text.isdecimal():
+        text = f"/dev/video{text}"
+    if re.fullmatch(r"/dev/video\d+", text) or Path(text).is_char_device():  # a device such as /dev/v4l/by-id/...
+        return LiveSource(UsbCamera(text, frame_size, frames_per_second))
+    list_files(text)  # reports a wrong path now
     return FileSource(Path(text))
 
 
-def _first_camera(size: tuple[int, int], frames_per_second: float) -> Camera:
-    """Choose a camera: the Pi's own first, because who has one has connected it on purpose."""
+def _first_camera(frame_size: tuple[int, int], frames_per_second: float) -> Camera:
+    """Choose a camera. The Raspberry Pi camera comes first: its owner connected it to the board on purpose."""
     reasons = []
     try:
         if pi_cameras(import_picamera2()):
-            return PiCamera(size, frames_per_second)
+            return PiCamera(frame_size, frames_per_second)
         reasons.append("picamera2 finds none")
     except ImportError as error:
         reasons.append("picamera2 is not installed" if "No module named 'picamera2'" in str(error) else str(error))
         program = find_rpicam()
         try:
             if program and rpicam_lists_a_camera(program):
-                return RpicamVid(size, frames_per_second, program)
+                return RpicamVid(frame_size, frames_per_second, program)
             reasons.append("rpicam-vid finds none" if program else "rpicam-vid is not installed")
-        except CameraError as silent:
-            reasons.append(str(silent))
+        except CameraError as timeout:
+            reasons.append(str(timeout))
     except RuntimeError as error:
         reasons.append(f"picamera2 fails: {error}")
-    usable = [device for device in video_devices() if device.captures is not False]
+    usable = [device for device in video_devices() if device.is_capture_device is not False]
     if usable:
-        return UsbCamera(usable[0].path, size, frames_per_second)
+        return UsbCamera(usable[0].path, frame_size, frames_per_second)
     reasons.append("no camera at /dev/video*")
     raise CameraError(
         "missing",
-        f"no camera found ({'; '.join(reasons)}). Plug one in, or name a source: a file, a folder, /dev/videoN, rtsp://..., -",
+        f"no camera found ({'; '.join(reasons)}). Connect one, or name a source: a file, a folder, /dev/videoN, rtsp://..., -",
     )
 
 
 def list_files(source: str | Path) -> list[Path]:
-    """Return the pictures and videos of a source: the file itself, or those of a folder and its sub-folders.
+    """Return the images and videos of a source: the file itself, or those in a folder and its sub-folders.
 
     Raises:
-        FileNotFoundError: If there is nothing at ``source``.
-        ValueError: If it is a file of another kind, or a folder without pictures and videos.
+        FileNotFoundError: If ``source`` does not exist.
+        ValueError: If it is another kind of file, or a folder without images and videos.
     """
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"no picture, folder or video at '{source}'")
-    known = PICTURE_SUFFIXES + VIDEO_SUFFIXES
+        raise FileNotFoundError(f"no image, folder or video at '{source}'")
+    suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
     if path.is_file():
-        if path.suffix.lower() not in known:
-            raise ValueError(f"'{path}' is neither a picture nor a video; known endings: {', '.join(known)}")
+        if path.suffix.lower() not in suffixes:
+            raise ValueError(f"'{path}' is neither an image nor a video. Supported suffixes: {', '.join(suffixes)}")
         return [path]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in known]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in suffixes]
     if not files:
-        raise ValueError(f"the folder '{path}' holds no pictures and no videos; known endings: {', '.join(known)}")
+        raise ValueError(f"the folder '{path}' contains no images or videos. Supported suffixes: {', '.join(suffixes)}")
     return files
 
 
 def read_frames(source: str | Path, on_skip: Callable[[str], None] | None = None) -> Generator[Frame, None, None]:
-    """Yield the frames of a picture, a folder or a video file, in order of their names.
+    """Yield the frames of an image, a video or a folder, in order of the file names.
 
     Args:
         source: File or folder.
-        on_skip: Called with the reason for each file of a folder that cannot be read. A single file that cannot be
-            read raises instead.
+        on_skip: Called with the reason for each file of a folder that cannot be read. If no file can be read, the last
+            error is raised instead.
 
     Raises:
-        FileNotFoundError: If there is nothing at ``source``.
-        ValueError: If it holds nothing to read, or no file of it can be read.
+        FileNotFoundError: If ``source`` does not exist.
+        ValueError: If it contains no images or videos, or none of its files can be read.
     """
     files = list_files(source)
-    unread = 0
+    unreadable = 0
     for file in files:
         try:
             if file.suffix.lower() in VIDEO_SUFFIXES:
@@ -194,26 +214,25 @@ def read_frames(source: str | Path, on_skip: Callable[[str], None] | None = None
             else:
                 yield Frame(file, None, read_image(file))
         except (ValueError, OSError) as error:
-            unread += 1
-            if unread == len(files):
+            unreadable += 1
+            if unreadable == len(files):
                 raise
             if on_skip:
                 on_skip(str(error))
 
 
 def _video_frames(path: Path) -> Generator[Frame, None, None]:
-    cv2 = import_cv2()
-    capture = cv2.VideoCapture(str(path))
+    capture = import_cv2().VideoCapture(str(path))
+    number = 0
     try:
-        rate = reported_rate(capture) or 25.0
-        number = 0
+        rate = reported_rate(capture) or DEFAULT_FRAMES_PER_SECOND
         while True:
-            read, frame = capture.read()
-            if not read:
+            success, pixels = capture.read()
+            if not success:
                 break
-            yield Frame(path, number, np.asarray(frame, np.uint8), "bgr", rate)
+            yield Frame(path, number, np.asarray(pixels, np.uint8), "bgr", rate)
             number += 1
     finally:
         capture.release()
     if not number:
-        raise ValueError(f"cannot read a single frame of the video '{path}': it is damaged or of an unknown codec")
+        raise ValueError(f"cannot read any frame of the video '{path}': it is damaged or has an unknown codec")

@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.edge_runtime.cameras.camera import CameraError
+from fer_edge.edge_runtime.cameras.camera import CameraError, FirstFrameMixin
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 SYSFS = Path("/sys/class/video4linux")
-# From linux/videodev2.h: struct v4l2_capability is 104 bytes, its device_caps stand at 88; bit 31 of capabilities (at 84)
-# says that they count.
+# From linux/videodev2.h. struct v4l2_capability has 104 bytes: capabilities at 84, device_caps at 88. Bit 31 of capabilities
+# says that device_caps is valid.
 QUERYCAP = 0x80685600
-# struct v4l2_requestbuffers: count, type (1: video capture), memory (1: mapped), and 8 bytes more. Asking for no buffers
-# changes nothing, but is refused while another program has some.
+# struct v4l2_requestbuffers: count, type (1: video capture), memory (1: mapped), and 8 more bytes. A request for 0 buffers
+# has no effect, but fails while another program has buffers.
 REQBUFS = 0xC0145608
 NO_BUFFERS = struct.pack("<III8x", 0, 1, 1)
-CAPTURES = 0x00000001
-HAS_DEVICE_CAPS = 0x80000000
-BROKEN_FRAMES = 5  # in a row that are no lost camera yet
-SILENT_S = 1.0  # a read that fails only after so long is one
-# Parts of a Raspberry Pi that give no pictures of their own: codecs, the ISP, and the raw side of the Pi camera, which
-# libcamera serves.
+CAP_VIDEO_CAPTURE = 0x00000001
+CAP_DEVICE_CAPS = 0x80000000
+MAX_BROKEN_FRAMES = 5  # in a row, before the camera counts as lost
+SLOW_READ_S = 1.0  # a read that fails after this long is a lost camera, not a broken frame
+# Parts of a Raspberry Pi that are video devices but deliver no images by themselves: codecs, the image signal processor, and
+# the raw side of the Pi camera, which only libcamera can use.
 NOT_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "rpi-hevc", "rpivid", "pispbe", "unicam", "rp1-cfe")
 
 
@@ -37,18 +37,18 @@ class VideoDevice:
 
     Attributes:
         path: The file.
-        title: What the kernel calls it.
-        captures: Whether it gives pictures; None where it may not be asked.
+        title: The kernel's name for the device.
+        is_capture_device: Whether it captures video; None without permission to query it.
     """
 
     path: Path
     title: str
-    captures: bool | None
+    is_capture_device: bool | None
 
 
 def video_devices(sysfs: Path = SYSFS) -> list[VideoDevice]:
-    """Return the video devices of this machine that may be cameras, by number."""
-    found = []
+    """Return the video devices of this machine that may be cameras, sorted by number."""
+    devices = []
     for entry in sorted(sysfs.glob("video*"), key=lambda path: int(path.name[5:] or 0)):
         try:
             title = (entry / "name").read_text().strip()
@@ -56,11 +56,11 @@ def video_devices(sysfs: Path = SYSFS) -> list[VideoDevice]:
             title = entry.name
         if not title.startswith(NOT_CAMERAS):
             path = Path("/dev") / entry.name
-            found.append(VideoDevice(path, title, _captures(path)))
-    return found
+            devices.append(VideoDevice(path, title, _is_capture_device(path)))
+    return devices
 
 
-def _captures(path: Path) -> bool | None:
+def _is_capture_device(path: Path) -> bool | None:
     try:
         handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError:
@@ -68,23 +68,23 @@ def _captures(path: Path) -> bool | None:
     try:
         answer = fcntl.ioctl(handle, QUERYCAP, bytes(104))
         capabilities, device_caps = struct.unpack_from("<II", answer, 84)
-        return bool((device_caps if capabilities & HAS_DEVICE_CAPS else capabilities) & CAPTURES)
+        return bool((device_caps if capabilities & CAP_DEVICE_CAPS else capabilities) & CAP_VIDEO_CAPTURE)
     except OSError:
         return False
     finally:
         os.close(handle)
 
 
-class UsbCamera:
-    """A camera at /dev/videoN, read by OpenCV; frames are BGR.
+class UsbCamera(FirstFrameMixin):
+    """A camera at /dev/videoN, read by OpenCV. Frames are BGR.
 
     Args:
-        device: The file, such as /dev/video0.
-        size: Width and height to ask for, pixels; the camera may choose another.
-        frames_per_second: Rate to ask for.
+        device: The device file, such as /dev/video0.
+        size: Width and height to request, pixels; the camera may choose others.
+        frames_per_second: Frame rate to request.
     """
 
-    order = "bgr"
+    pixel_format = "bgr"
     reconnects = True
 
     def __init__(self, device: str | Path, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0) -> None:
@@ -93,88 +93,87 @@ class UsbCamera:
         self.frames_per_second: float | None = frames_per_second
         self._size = size
         self._capture: Any = None
-        self._first: Image | None = None
 
     def open(self) -> None:
-        """Open it and wait for a first frame: a busy camera opens, and only then fails.
+        """Open the camera and wait for a first frame: a busy camera opens, but fails on the first read.
 
         Raises:
-            CameraError: If it is missing, denied, busy, or gives no pictures.
+            CameraError: If it is missing, denied, busy, or delivers no frames.
         """
         check_device(self.device)
         cv2 = import_cv2()
         self._capture = cv2.VideoCapture(str(self.device), cv2.CAP_V4L2)
-        # Uncompressed, USB 2 cannot carry more than 640 x 480 at 30 a second.
+        # Uncompressed video above 640x480 at 30 frames per second exceeds the bandwidth of USB 2.
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
         self._capture.set(cv2.CAP_PROP_FPS, self.frames_per_second)
-        self._first = self._next() if self._capture.isOpened() else None
-        if self._first is None:
+        self._first_frame = self._read_frame() if self._capture.isOpened() else None
+        if self._first_frame is None:
             self.close()
             raise diagnose_no_frames(self.device)
 
-    def read(self) -> Image | None:
-        """Wait for the next frame (height, width, 3), BGR; None when the camera is lost."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return self._next()
-
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
 
-    def _next(self) -> Image | None:
-        """Return the next frame that can be decoded; a few may be cut short, as USB cameras do when they start."""
+    def _read_frame(self) -> Image | None:
+        """Return the next frame that can be decoded. USB cameras often send a few broken frames at the start."""
         cv2 = import_cv2()
-        for _ in range(BROKEN_FRAMES if self._capture is not None else 0):
+        for _ in range(MAX_BROKEN_FRAMES if self._capture is not None else 0):
             start = time.monotonic()
             try:
-                read, picture = self._capture.read()
-            except cv2.error:  # a frame of no bytes at all
+                success, pixels = self._capture.read()
+            except cv2.error:  # a frame of 0 bytes
                 continue
-            if read:
-                return np.asarray(picture, np.uint8)
-            if time.monotonic() - start > SILENT_S:
+            if success:
+                return np.asarray(pixels, np.uint8)
+            if time.monotonic() - start > SLOW_READ_S:
                 break
         return None
 
 
 def check_device(device: Path) -> None:
-    """Check that a device file is there and may be used.
+    """Check that a device file exists and that this user may use it.
 
     Raises:
         CameraError: If it is missing or denied.
     """
     if not device.exists():
-        others = [f"{other.path} ({other.title})" for other in video_devices() if other.captures is not False]
-        there = f"There is: {', '.join(others)}" if others else "No other camera is there either"
-        raise CameraError("missing", f"no camera at {device}: it is not plugged in, or its number has changed. {there}")
+        others = [f"{other.path} ({other.title})" for other in video_devices() if other.is_capture_device is not False]
+        available = ", ".join(others) or "none"
+        raise CameraError(
+            "missing",
+            f"no camera at {device}: it is not plugged in, or its number has changed. Available cameras: {available}",
+        )
     if not os.access(device, os.R_OK | os.W_OK):
         raise CameraError(
             "denied",
-            f"{device} may not be used by this user. Allow it: sudo usermod -aG video $USER, then log in again",
+            f"this user may not use {device}. Allow it: sudo usermod -aG video $USER, then log in again",
         )
 
 
 def diagnose_no_frames(device: Path, processes: Path = Path("/proc")) -> CameraError:
-    """Find out why a device that is there gives no pictures."""
+    """Return the reason why an existing device delivers no frames.
+
+    Args:
+        device: The device file.
+        processes: The proc filesystem.
+    """
     if _is_busy(device):
-        holders = _processes_using(device, processes)
-        by = f"by process {' or '.join(holders)}" if holders else f"by another user's program: sudo fuser -v {device} names it"
-        return CameraError("busy", f"{device} is in use {by}. Close that program and try again")
+        users = _processes_using(device, processes)
+        by = f"process {' or '.join(users)}" if users else f"a program of another user: sudo fuser -v {device} names it"
+        return CameraError("busy", f"{device} is in use by {by}. Close that program and try again")
     return CameraError(
         "failed",
-        f"{device} gives no pictures: it may be the wrong one of a camera's devices, or want another --size. "
-        "fer-edge doctor lists the cameras",
+        f"{device} delivers no frames: use another device of this camera (fer-edge doctor lists them), or another --frame-size",
     )
 
 
 def _is_busy(device: Path) -> bool:
-    """Return whether another program takes pictures from it: having it open alone, as sound servers do, keeps nobody out."""
+    """Return whether another program captures from the device. A program that only has it open does not count."""
     try:
         handle = os.open(device, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:  # some drivers let only one program open it
@@ -189,15 +188,15 @@ def _is_busy(device: Path) -> bool:
 
 
 def _processes_using(device: Path, processes: Path) -> list[str]:
-    """Return "NUMBER (NAME)" of the other processes that have the device open, as far as this user may see."""
+    """Return "PID (NAME)" of other processes that have the device open, as far as this user can see."""
     target = str(device.resolve())
-    found = []
+    users = []
     for process in processes.glob("[0-9]*"):
         if process.name == str(os.getpid()):
             continue
         try:
             if any(str(handle.readlink()) == target for handle in (process / "fd").iterdir()):
-                found.append(f"{process.name} ({(process / 'comm').read_text().strip()})")
+                users.append(f"{process.name} ({(process / 'comm').read_text().strip()})")
         except OSError:
             continue
-    return found
+    return users

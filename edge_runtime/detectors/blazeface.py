@@ -22,7 +22,7 @@ INPUT_SIDE = 128  # pixels
 LAYERS = ((16, 2), (8, 6))  # (cells a side, anchors a cell)
 MIN_LOGIT = 0.0  # a score of 0.5
 EDGE_TOLERANCE = 0.1  # of a face that may lie outside of a part
-PLACES = [0, 1, 4, 5, 6, 7]  # columns that move with the picture: corner and eyes; 2 and 3 are sizes
+POSITION_COLUMNS = [0, 1, 4, 5, 6, 7]  # columns that move with the image: corner and eyes; 2 and 3 are sizes
 MAX_OVERLAP = 0.3
 
 Array = npt.NDArray[np.float32]
@@ -38,8 +38,8 @@ def blazeface_model() -> Path | None:
 class BlazeFace:
     """MediaPipe's short-range face detector.
 
-    It finds faces that fill a fifth of what it sees or more (measured on FER2013 faces pasted into pictures: 70 % of such
-    that fill a fifth, 97 % of those that fill a third), so it looks at parts of the picture too.
+    It finds faces that fill a fifth of what it sees or more (measured on FER2013 faces pasted into images: 70 % of such
+    that fill a fifth, 97 % of those that fill a third), so it looks at parts of the image too.
 
     Raises:
         ImportError: If the package with the model is not installed.
@@ -59,16 +59,16 @@ class BlazeFace:
         self._anchors = _anchors()
         self._parts = TileScheduler()
 
-    def find(self, picture: Image, min_face_px: int, known: Sequence[Box] | None = None) -> list[tuple[Box, Eyes]]:
-        """Return boxes and eyes, pixels of an RGB picture (height, width, 3).
+    def detect(self, image: Image, min_face_px: int, previous_boxes: Sequence[Box] | None = None) -> list[tuple[Box, Eyes]]:
+        """Return boxes and eyes, pixels of an RGB image (height, width, 3).
 
         Args:
-            picture: The picture.
+            image: The image.
             min_face_px: Smallest box that is looked for.
-            known: Boxes of the frame before; None searches the whole picture.
+            previous_boxes: Boxes of the frame before; None searches the whole image.
         """
-        parts = self._parts.choose(picture.shape[1], picture.shape[0], min_face_px, known)
-        looks = [self._look(picture, part) for part in parts]
+        parts = self._parts.next_tiles(image.shape[1], image.shape[0], min_face_px, previous_boxes)
+        looks = [self._infer_tile(image, part) for part in parts]
         kept = _suppress(np.concatenate([rows for rows, _ in looks]), np.concatenate([scores for _, scores in looks]))
         found: list[tuple[Box, Eyes]] = []
         for x, y, w, h, *eyes in kept.tolist():
@@ -76,10 +76,10 @@ class BlazeFace:
             found.append(((round(x), round(y), round(w), round(h)), (first, second)))
         return found
 
-    def _look(self, picture: Image, part: Box) -> tuple[npt.NDArray[np.float64], Array]:
-        """Run the network on one part: rows (x, y, width, height, two eyes) in pixels of the picture, and scores."""
+    def _infer_tile(self, image: Image, part: Box) -> tuple[npt.NDArray[np.float64], Array]:
+        """Run the network on one part: rows (x, y, width, height, two eyes) in pixels of the image, and scores."""
         left, top, width, height = part
-        square, scale, margin_left, margin_top = _letterbox(picture[top : top + height, left : left + width])
+        square, scale, margin_left, margin_top = _letterbox(image[top : top + height, left : left + width])
         self._interpreter.set_tensor(self._input, square)
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
@@ -88,37 +88,37 @@ class BlazeFace:
         rows = self._interpreter.get_tensor(self._boxes)[0, found, :8].astype(np.float64)
         rows[:, :2] -= rows[:, 2:4] / 2
         anchors = self._anchors[found] * INPUT_SIDE - [margin_left, margin_top]
-        rows[:, PLACES] += np.tile(anchors, 3)
+        rows[:, POSITION_COLUMNS] += np.tile(anchors, 3)
         rows /= scale
-        # A face that reaches out of this part is seen better by another one, unless the picture ends there too.
+        # A face that reaches out of this part is seen better by another one, unless the image ends there too.
         slack = EDGE_TOLERANCE * rows[:, 2]
         whole = (left == 0) | (rows[:, 0] > -slack)
         whole &= (top == 0) | (rows[:, 1] > -slack)
-        whole &= (left + width == picture.shape[1]) | (rows[:, 0] + rows[:, 2] < width + slack)
-        whole &= (top + height == picture.shape[0]) | (rows[:, 1] + rows[:, 3] < height + slack)
-        rows[:, PLACES] += np.tile([left, top], 3)
+        whole &= (left + width == image.shape[1]) | (rows[:, 0] + rows[:, 2] < width + slack)
+        whole &= (top + height == image.shape[0]) | (rows[:, 1] + rows[:, 3] < height + slack)
+        rows[:, POSITION_COLUMNS] += np.tile([left, top], 3)
         return rows[whole], np.asarray(scores[whole], np.float32)
 
 
 def _anchors() -> Array:
-    """Return the anchors' centres, (896, 2) x and y in 0..1."""
-    centres = []
+    """Return the anchors' centers, (896, 2) x and y in 0..1."""
+    centers = []
     for cells, repeats in LAYERS:
         axis = (np.arange(cells) + 0.5) / cells
         grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-        centres.append(np.repeat(grid, repeats, axis=0))
-    return np.concatenate(centres).astype(np.float32)
+        centers.append(np.repeat(grid, repeats, axis=0))
+    return np.concatenate(centers).astype(np.float32)
 
 
-def _letterbox(picture: Image) -> tuple[Array, float, int, int]:
-    """Fit a picture into the input square: the batch (-1..1), its scale, and the square's left and top margins."""
+def _letterbox(image: Image) -> tuple[Array, float, int, int]:
+    """Fit an image into the input square: the batch (-1..1), its scale, and the square's left and top margins."""
     cv2 = import_cv2()
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = INPUT_SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (INPUT_SIDE - size[0]) // 2, (INPUT_SIDE - size[1]) // 2
     square = np.zeros((INPUT_SIDE, INPUT_SIDE, 3), np.uint8)
-    square[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    square[top : top + size[1], left : left + size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return (square[None].astype(np.float32) / 127.5 - 1), scale, left, top
 
 

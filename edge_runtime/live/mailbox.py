@@ -20,14 +20,14 @@ class Mailbox(Generic[Item]):
 
     Attributes:
         dropped: Items that were replaced before anybody took them.
-        waited_s: Time that take() has waited, seconds.
+        waited_s: Time that get() has waited, seconds.
     """
 
     def __init__(self, block_when_full: bool) -> None:
-        self._keep_all = block_when_full
+        self._block_when_full = block_when_full
         self._changed = threading.Condition()
         self._item: Item | None = None
-        self._ended = False
+        self._closed = False
         self._error: BaseException | None = None
         self.dropped = 0
         self.waited_s = 0.0
@@ -39,15 +39,15 @@ class Mailbox(Generic[Item]):
             Closed: If the taker has gone.
         """
         with self._changed:
-            while self._keep_all and self._item is not None and not self._ended:
+            while self._block_when_full and self._item is not None and not self._closed:
                 self._changed.wait()
-            if self._ended:
+            if self._closed:
                 raise Closed
             self.dropped += self._item is not None
             self._item = item
             self._changed.notify_all()
 
-    def take(self) -> Item:
+    def get(self) -> Item:
         """Wait for an item.
 
         Raises:
@@ -56,7 +56,7 @@ class Mailbox(Generic[Item]):
         """
         start = time.perf_counter()
         with self._changed:
-            while self._item is None and not self._ended:
+            while self._item is None and not self._closed:
                 self._changed.wait()
             self.waited_s += time.perf_counter() - start
             item, self._item = self._item, None
@@ -68,9 +68,9 @@ class Mailbox(Generic[Item]):
                 raise error
             raise Closed
 
-    def end(self, error: BaseException | None = None) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Say that nothing more comes, or that nobody takes any more; an error goes to the taker."""
         with self._changed:
-            if not self._ended:
-                self._ended, self._error = True, error
+            if not self._closed:
+                self._closed, self._error = True, error
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""From a source to labelled frames: capture, detection and classification overlap, and only the newest frame counts."""
+"""From a source to labeled frames: capture, detection and classification overlap, and only the newest frame counts."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from fer_edge.edge_runtime.cameras.camera import Notice
+from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.source import Source
 from fer_edge.edge_runtime.classify import Classifier, Prediction
@@ -24,13 +24,13 @@ JOIN_S = 3.0  # a camera that hangs must not keep the program from ending
 
 
 @dataclass(frozen=True)
-class LabelledFace:
+class LabeledFace:
     """One face of a frame.
 
     Attributes:
         box_px: Its box (x, y, width, height), pixels of the frame.
         prediction: What is said of it, smoothed over time unless raw.
-        number: The same in every frame that shows this face, from 1; None in single pictures.
+        number: The same in every frame that shows this face, from 1; None in single images.
         eyes_px: Its eyes, (x, y) each, pixels of the frame; None where the detector does not know.
     """
 
@@ -56,21 +56,21 @@ class LabelledFace:
 
 
 @dataclass(frozen=True)
-class LabelledFrame:
+class LabeledFrame:
     """A frame with its faces, largest first; none where no face was found."""
 
     frame: Frame
-    faces: tuple[LabelledFace, ...]
+    faces: tuple[LabeledFace, ...]
 
     @property
     def number(self) -> int | None:
-        """Return the number of the frame in its source; None for a picture."""
+        """Return the number of the frame in its source; None for an image."""
         return self.frame.number
 
     @property
-    def picture(self) -> Image:
+    def image(self) -> Image:
         """Return the frame, uint8 (height, width, 3), RGB."""
-        return self.frame.picture
+        return self.frame.image
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ class PipelineSettings:
 
     Attributes:
         detect_every: Frames from one detection to the next; None adapts to the load for a camera, and is 3 for videos.
-        min_face_px: Smallest box, pixels; None for 32 in single pictures and 1/8 of the frame's shorter side else.
-        most_faces: Faces a frame at most; the largest stay.
-        smoothing: How labels are steadied over time; never those of single pictures.
+        min_face_px: Smallest box, pixels; None for 32 in single images and 1/8 of the frame's shorter side else.
+        max_faces: Faces a frame at most; the largest stay.
+        smoothing: How labels are steadied over time; never those of single images.
         every_frame: Label every frame of a camera too, however late.
     """
 
     detect_every: int | None = None
     min_face_px: int | None = None
-    most_faces: int = 16
+    max_faces: int = 16
     smoothing: Smoothing = field(default_factory=Smoothing)
     every_frame: bool = False
 
@@ -95,22 +95,22 @@ class PipelineSettings:
         for name, value in (("detect_every", self.detect_every), ("min_face_px", self.min_face_px)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
-        if self.most_faces < 1:
-            raise ValueError(f"most_faces must be at least 1. Received: most_faces={self.most_faces}")
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1. Received: max_faces={self.max_faces}")
 
 
 class Pipeline:
-    """Labelled frames of a source, to be iterated over once.
+    """Labeled frames of a source, to be iterated over once.
 
     Two threads capture and detect; classification happens in the thread that iterates. A live source's frames are dropped
-    where there is no time for them; files are labelled frame by frame, in order.
+    where there is no time for them; files are labeled frame by frame, in order.
 
     Args:
         source: Where frames come from.
         detector: Finds the faces; ``none`` takes each frame as one face.
         classifier: Labels them.
         settings: How.
-        notice: Called with a line about what the user should know. From another thread.
+        on_message: Called with a line about what the user should know. From another thread.
 
     Attributes:
         stats: Counters and times, up to date at any moment.
@@ -125,7 +125,7 @@ class Pipeline:
         detector: Detector,
         classifier: Classifier,
         settings: PipelineSettings | None = None,
-        notice: Notice | None = None,
+        on_message: OnMessage | None = None,
     ) -> None:
         self.stats = PipelineStats()
         self.stats.threads = classifier.num_threads
@@ -136,24 +136,24 @@ class Pipeline:
         self._source = source
         self._detector = detector
         self._classifier = classifier
-        self._notice = notice
+        self._on_message = on_message
         self._stop = threading.Event()
         block_when_full = not source.live or self._settings.every_frame
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
         self._found: Mailbox[tuple[Frame, list[TrackedFace]]] = Mailbox(block_when_full)
         every = self._settings.detect_every
-        cadence = DetectionInterval(
+        interval = DetectionInterval(
             every or (VIDEO_EVERY if block_when_full else 1), fixed=every is not None or block_when_full
         )
-        self._finder = DetectAndTrack(detector, cadence, self._settings.min_face_px, self._settings.most_faces, self.stats)
+        self._finder = DetectAndTrack(detector, interval, self._settings.min_face_px, self._settings.max_faces, self.stats)
         self._smoother = Smoother(self._settings.smoothing)
         self._threads = [
             threading.Thread(target=target, name=f"fer-edge {target.__name__.strip('_')}", daemon=True)
             for target in (self._capture, self._find)
         ]
 
-    def __iter__(self) -> Iterator[LabelledFrame]:
-        """Start, and yield labelled frames until the source ends or close() is called.
+    def __iter__(self) -> Iterator[LabeledFrame]:
+        """Start, and yield labeled frames until the source ends or close() is called.
 
         Raises:
             OSError: If the source cannot be opened.
@@ -167,13 +167,13 @@ class Pipeline:
         try:
             while True:
                 try:
-                    frame, faces = self._found.take()
+                    frame, faces = self._found.get()
                 except Closed:
                     return
-                labelled = self._label(frame, faces)
-                self.stats.finished(len(faces), frame.capture_time_s)
+                labeled = self._label(frame, faces)
+                self.stats.count_frame(len(faces), frame.capture_time_s)
                 self.stats.dropped = self._captured.dropped + self._found.dropped
-                yield labelled
+                yield labeled
         finally:
             self.close()
 
@@ -186,8 +186,8 @@ class Pipeline:
     def stop(self) -> None:
         """Let the iteration end soon; from any thread."""
         self._stop.set()
-        self._captured.end()
-        self._found.end()
+        self._captured.close()
+        self._found.close()
 
     def close(self) -> None:
         """Stop, let go of the source, and wait for the threads."""
@@ -199,8 +199,8 @@ class Pipeline:
 
     def _tell(self, text: str) -> None:
         self.stats.reopened += text.endswith(" is back")
-        if self._notice:
-            self._notice(text)
+        if self._on_message:
+            self._on_message(text)
 
     def _capture(self) -> None:
         try:
@@ -213,29 +213,29 @@ class Pipeline:
                     self.stats.captured += 1
                     self._captured.put(frame)
         except Closed:
-            self._captured.end()
+            self._captured.close()
         except BaseException as error:  # to the thread that iterates, which can do something about it
-            self._captured.end(error)
+            self._captured.close(error)
         else:
-            self._captured.end()
+            self._captured.close()
 
     def _find(self) -> None:
         try:
             while True:
-                frame = self._captured.take()
+                frame = self._captured.get()
                 dropped = self._captured.dropped + self._found.dropped
-                if not frame.number:  # a picture, or a video's first frame: it has nothing to do with the one before
-                    self._finder.forget()
-                self._found.put((frame, self._finder.find(frame, dropped, self._captured.waited_s)))
+                if not frame.number:  # an image, or a video's first frame: it has nothing to do with the one before
+                    self._finder.reset()
+                self._found.put((frame, self._finder.update(frame, dropped, self._captured.waited_s)))
         except Closed:
-            self._found.end()
+            self._found.close()
         except BaseException as error:
-            self._found.end(error)
+            self._found.close(error)
 
-    def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabelledFrame:
+    def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabeledFrame:
         crop = self._classifier.contract.crop
         single = frame.number is None
-        labelled = []
+        labeled = []
         for face in faces:
             with self.stats.timed("crop"):
                 whole = self._detector.name == "none"
@@ -245,8 +245,8 @@ class Pipeline:
                 (prediction,) = self._classifier.predict(cut)
             if not single:
                 prediction = self._smoother.update(face.number, prediction, _moment_s(frame))
-            labelled.append(LabelledFace(face.box_px, prediction, None if single else face.number, face.eyes_px))
-        return LabelledFrame(frame, tuple(labelled))
+            labeled.append(LabeledFace(face.box_px, prediction, None if single else face.number, face.eyes_px))
+        return LabeledFrame(frame, tuple(labeled))
 
 
 def _moment_s(frame: Frame) -> float:

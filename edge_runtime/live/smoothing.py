@@ -17,24 +17,24 @@ class Smoothing:
     """How labels are steadied.
 
     Attributes:
-        time_s: Time constant of the exponential moving average of the probabilities, seconds; 0 takes each frame as it is.
-        margin: By how much another label must lead before it replaces the shown one, 0..1.
-        unsure_below: Below this probability the label is "unsure", until it is half a margin above again; 0 always names
+        time_constant_s: Time constant of the exponential moving average of the probabilities, seconds. 0 disables averaging.
+        hysteresis: By how much another label must lead before it replaces the shown one, 0..1.
+        min_confidence: Below this probability the label is "unsure", until it is half a margin above again; 0 always names
             one.
     """
 
-    time_s: float = 0.25
-    margin: float = 0.1
-    unsure_below: float = 0.4
+    time_constant_s: float = 0.25
+    hysteresis: float = 0.1
+    min_confidence: float = 0.4
 
     def __post_init__(self) -> None:
-        for name, high in (("time_s", 60.0), ("margin", 1.0), ("unsure_below", 1.0)):
+        for name, high in (("time_constant_s", 60.0), ("hysteresis", 1.0), ("min_confidence", 1.0)):
             value = getattr(self, name)
             if not 0 <= value <= high:
                 raise ValueError(f"{name} must lie between 0 and {high:g}. Received: {name}={value}")
 
 
-RAW = Smoothing(time_s=0.0, margin=0.0, unsure_below=0.0)
+NO_SMOOTHING = Smoothing(time_constant_s=0.0, hysteresis=0.0, min_confidence=0.0)
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Smoother:
             The averaged probabilities, the label that is shown and its probability. The label is "unsure", with the
             highest probability, where even that is too low.
         """
-        if self._smoothing == RAW:
+        if self._smoothing == NO_SMOOTHING:
             return prediction
         new = np.array(prediction.probabilities)
         face = self._faces.get(number)
@@ -76,17 +76,17 @@ class Smoother:
             face = self._faces[number] = _Face(new, int(new.argmax()), now_s)
         else:
             elapsed_s = max(0.0, now_s - face.seen_s)
-            weight = 1 - math.exp(-elapsed_s / self._smoothing.time_s) if self._smoothing.time_s else 1.0
+            weight = 1 - math.exp(-elapsed_s / self._smoothing.time_constant_s) if self._smoothing.time_constant_s else 1.0
             face.average = face.average + weight * (new - face.average)
             face.seen_s = now_s
             best = int(face.average.argmax())
             shown = face.average[face.shown]
-            if face.average[best] >= shown + self._smoothing.margin or shown < self._smoothing.unsure_below:
+            if face.average[best] >= shown + self._smoothing.hysteresis or shown < self._smoothing.min_confidence:
                 face.shown = best
         self._forget(now_s)
         probabilities = tuple(face.average.tolist())
         highest = max(probabilities)
-        face.unsure = highest < self._smoothing.unsure_below + (self._smoothing.margin / 2 if face.unsure else 0)
+        face.unsure = highest < self._smoothing.min_confidence + (self._smoothing.hysteresis / 2 if face.unsure else 0)
         if face.unsure:
             return Prediction(UNSURE, highest, probabilities, prediction.labels)
         return Prediction(prediction.labels[face.shown], probabilities[face.shown], probabilities, prediction.labels)

@@ -48,12 +48,12 @@ class PipelineStats:
 
     Attributes:
         captured: Frames that the source gave.
-        processed: Frames that were labelled.
+        processed: Frames that were labeled.
         dropped: Frames that a newer one replaced before anybody had time for them.
         reopened: How often the camera came back.
-        faces: Faces that were labelled.
+        faces: Faces that were labeled.
         detect_every: Frames from one detection to the next, at present.
-        latency_ms: Age of the newest labelled frame, from capture to label; None for files.
+        latency_ms: Age of the newest labeled frame, from capture to label; None for files.
         threads: Threads of the classifier.
     """
 
@@ -76,8 +76,8 @@ class PipelineStats:
             cpu_ms = (time.thread_time_ns() - cpu_start) / 1e6
             self._times[stage].add((time.perf_counter_ns() - start) / 1e6, cpu_ms)
 
-    def finished(self, faces: int, capture_time_s: float | None) -> None:
-        """Count a labelled frame."""
+    def count_frame(self, faces: int, capture_time_s: float | None) -> None:
+        """Count a labeled frame."""
         now = time.monotonic()
         self.processed += 1
         self.faces += faces
@@ -86,7 +86,7 @@ class PipelineStats:
 
     @property
     def frames_per_second(self) -> float:
-        """Labelled frames a second, over the newest hundred."""
+        """Labeled frames a second, over the newest hundred."""
         moments = list(self._finished)
         return (len(moments) - 1) / max(moments[-1] - moments[0], 1e-9) if len(moments) > 1 else 0.0
 

@@ -1,13 +1,16 @@
 """The live runtime in one call."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from fer_edge.edge_runtime.cameras.camera import Notice
+from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.source import open_source
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
-from fer_edge.edge_runtime.live.smoothing import RAW, Smoothing
+from fer_edge.edge_runtime.live.smoothing import Smoothing
 from fer_edge.edge_runtime.live.thread_tuning import load_classifier
+
+DEFAULT_SMOOTHING = Smoothing()
 
 
 def stream(
@@ -17,17 +20,17 @@ def stream(
     detector: str = "auto",
     detect_every: int | None = None,
     min_face_px: int | None = None,
-    most_faces: int = 16,
-    raw: bool = False,
-    smoothing: Smoothing | None = None,
+    max_faces: int = 16,
+    smoothing: Smoothing = DEFAULT_SMOOTHING,
+    min_confidence: float | None = None,
     threads: int | None = None,
-    size: tuple[int, int] = (640, 480),
-    frames_per_second: float = 30.0,
-    pixels: str = "rgb",
+    frame_size: tuple[int, int] = (640, 480),
+    fps: float = 30.0,
+    pixel_format: str = "rgb",
     every_frame: bool = False,
-    notice: Notice | None = None,
+    on_message: OnMessage | None = None,
 ) -> Pipeline:
-    """Label the faces of a camera, a stream, a video, a folder or a picture, frame by frame.
+    """Label the faces of a camera, a stream, a video, a folder or an image, frame by frame.
 
         for frame in fer_edge.stream("/dev/video0", "mobilenet_v2_ck48_int8.tflite"):
             for face in frame.faces:
@@ -43,18 +46,18 @@ def stream(
         detector: auto, blazeface, yunet, haar, a YuNet .onnx file, or none: each frame is one face.
         detect_every: Frames from one detection to the next; None adapts to the load.
         min_face_px: Smallest face to look for, pixels of the frame.
-        most_faces: Faces a frame at most; the largest stay.
-        raw: The model's own word for each frame: no smoothing, no hysteresis, never "unsure".
-        smoothing: How labels are steadied; the usual where None.
+        max_faces: Faces a frame at most; the largest stay.
+        smoothing: How labels are smoothed over time. NO_SMOOTHING returns the model's prediction for each frame.
+        min_confidence: Replaces smoothing.min_confidence: below this probability, 0..1, the label is "unsure".
         threads: Threads of the classifier; None measures a few and takes the fastest.
-        size: Width and height to ask a camera for, or of the frames on standard input, pixels.
-        frames_per_second: Rate to ask a camera for.
-        pixels: Order of the bytes on standard input: rgb, bgr, grey, i420 or yuyv.
+        frame_size: Width and height to ask a camera for, or of the frames on standard input, pixels.
+        fps: Rate to ask a camera for.
+        pixel_format: Order of the bytes on standard input: rgb, bgr, gray, i420 or yuyv.
         every_frame: Label every frame of a camera too, however late.
-        notice: Called with a line when a camera is lost or back, or a file is left out.
+        on_message: Called with a line when a camera is lost or back, or a file is left out.
 
     Returns:
-        An iterable of labelled frames: ``frame.faces``, ``frame.picture``, ``frame.number``; its ``stats`` count and time.
+        An iterable of labeled frames: ``frame.faces``, ``frame.image``, ``frame.number``; its ``stats`` count and time.
 
     Raises:
         FileNotFoundError: If there is no such source or model.
@@ -62,9 +65,9 @@ def stream(
         ImportError: If the interpreter, OpenCV or the detector's model is missing.
         OSError: If no camera is found; while iterating, if it is busy, missing or denied.
     """
-    if raw and smoothing:
-        raise ValueError("raw=True switches smoothing off: give one of the two")
-    settings = PipelineSettings(detect_every, min_face_px, most_faces, RAW if raw else smoothing or Smoothing(), every_frame)
-    opened = open_source(source, size, frames_per_second, pixels)
+    if min_confidence is not None:
+        smoothing = replace(smoothing, min_confidence=min_confidence)
+    settings = PipelineSettings(detect_every, min_face_px, max_faces, smoothing, every_frame)
+    opened = open_source(source, frame_size, fps, pixel_format)
     classifier = load_classifier(model, threads)
-    return Pipeline(opened, open_detector(detector), classifier, settings, notice)
+    return Pipeline(opened, open_detector(detector), classifier, settings, on_message)

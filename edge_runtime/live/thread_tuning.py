@@ -9,8 +9,8 @@ import numpy as np
 from fer_edge.edge_runtime.classify import Classifier
 
 COUNTS = (1, 2, 4)
-SECONDS_A_COUNT = 0.06
-LEAST_GAIN = 1.15  # below, the other stages make better use of the core
+SECONDS_PER_COUNT = 0.06
+MIN_SPEEDUP = 1.15  # below, the other stages make better use of the core
 WARM_UP_RUNS = 2
 
 
@@ -36,7 +36,7 @@ def load_classifier(model: str | Path | None = None, threads: int | None = None)
     for count in (count for count in COUNTS[1:] if count <= cores):
         other = Classifier(best.model, count)
         other_ms = _median_ms(other)
-        if other_ms * LEAST_GAIN < best_ms:
+        if other_ms * MIN_SPEEDUP < best_ms:
             best, best_ms = other, other_ms
     return best
 
@@ -47,7 +47,7 @@ def _median_ms(classifier: Classifier) -> float:
     for _ in range(WARM_UP_RUNS):
         classifier.predict(face)
     samples: list[float] = []
-    end = time.perf_counter() + SECONDS_A_COUNT
+    end = time.perf_counter() + SECONDS_PER_COUNT
     while len(samples) < 3 or time.perf_counter() < end:
         start = time.perf_counter_ns()
         classifier.predict(face)

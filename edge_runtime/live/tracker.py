@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.detectors.detector import Detection
-from fer_edge.edge_runtime.detectors.tiling import overlap
+from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 MIN_IOU = 0.3  # intersection over union at which two boxes are the same face
-PATTERN_PX = 32  # side of the pattern that is searched for; one step is 1/32 of a face
+TEMPLATE_PX = 32  # side of the template that is searched for; one step is 1/32 of a face
 SEARCH_SHARE = 0.4  # of a face's side, in each direction: what a head covers in a frame or two
 MIN_CORRELATION = 0.6  # normalised correlation
 MAX_MISSED_DETECTIONS = 10  # detections without it; until then, a face that comes back keeps its number
@@ -24,7 +24,7 @@ class _Track:
     number: int
     box: Box
     eyes: Eyes | None
-    pattern: Image | None
+    template: Image | None
     missed: int = 0
 
 
@@ -56,12 +56,12 @@ class Tracker:
         self._numbers = itertools.count(1)
         self._size: tuple[int, ...] = ()
 
-    def see(self, found: Sequence[Detection], grey: Image | None) -> list[TrackedFace]:
+    def update(self, found: Sequence[Detection], gray: Image | None) -> list[TrackedFace]:
         """Take the detector's word.
 
         Args:
             found: The faces of this frame, largest first.
-            grey: The frame, uint8 (height, width), to remember the faces' looks; None where follow() will not be called.
+            gray: The frame, uint8 (height, width), to remember the faces' looks; None where follow() will not be called.
 
         Returns:
             These faces with their numbers, in the same order.
@@ -73,29 +73,29 @@ class Tracker:
             if track is None:
                 track = _Track(next(self._numbers), detection.box_px, detection.eyes_px, None)
             track.box, track.eyes, track.missed = detection.box_px, detection.eyes_px, 0
-            track.pattern = None if grey is None else _pattern(grey, track.box)
+            track.template = None if gray is None else _template(gray, track.box)
             seen.append(track)
         kept = [track for track in self._tracks if all(track is not other for other in seen)]
         for track in kept:
             track.missed += 1
         self._tracks = seen + [track for track in kept if track.missed < MAX_MISSED_DETECTIONS][: self._most]
-        self._size = () if grey is None else grey.shape
+        self._size = () if gray is None else gray.shape
         return [TrackedFace(track.number, track.box, track.eyes) for track in seen]
 
-    def follow(self, grey: Image) -> list[TrackedFace] | None:
+    def track(self, gray: Image) -> list[TrackedFace] | None:
         """Find the faces of the last detection again, each near its last place.
 
         Args:
-            grey: uint8 array (height, width).
+            gray: uint8 array (height, width).
 
         Returns:
             The faces in the order of the detection; None where one was lost, so that the detector has to look.
         """
         current = [track for track in self._tracks if not track.missed]
-        if grey.shape != self._size:
+        if gray.shape != self._size:
             return None
         for track in current:
-            shift = _search(grey, track.box, track.pattern)
+            shift = _match_template(gray, track.box, track.template)
             if shift is None:
                 return None
             dx, dy = shift
@@ -111,14 +111,14 @@ class Tracker:
         """Return the boxes of the faces in the newest frame."""
         return [track.box for track in self._tracks if not track.missed]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget all faces: the next frame has nothing to do with the last one. No number is given twice."""
         self._tracks = []
 
     def _match(self, found: Sequence[Detection]) -> list[_Track | None]:
         """Return the track of each detection: the pairs that overlap most come first."""
         pairs = [
-            (overlap(detection.box_px, track.box), i, k)
+            (iou(detection.box_px, track.box), i, k)
             for i, detection in enumerate(found)
             for k, track in enumerate(self._tracks)
         ]
@@ -132,45 +132,45 @@ class Tracker:
 
 
 def _inside(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom of a box with a margin, cut at the picture's border."""
+    """Return left, top, right, bottom of a box with a margin, cut at the image's border."""
     x, y, width, height = box
     return max(0, x - margin), max(0, y - margin), min(shape[1], x + width + margin), min(shape[0], y + height + margin)
 
 
-def _pattern(grey: Image, box: Box) -> Image | None:
-    left, top, right, bottom = _inside(box, 0, grey.shape)
+def _template(gray: Image, box: Box) -> Image | None:
+    left, top, right, bottom = _inside(box, 0, gray.shape)
     if right - left < 8 or bottom - top < 8:
         return None
     cv2 = import_cv2()
-    scale = PATTERN_PX / max(box[2:])
+    scale = TEMPLATE_PX / max(box[2:])
     size = max(4, round((right - left) * scale)), max(4, round((bottom - top) * scale))
-    return np.asarray(cv2.resize(grey[top:bottom, left:right], size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _search(grey: Image, box: Box, pattern: Image | None) -> tuple[int, int] | None:
+def _match_template(gray: Image, box: Box, template: Image | None) -> tuple[int, int] | None:
     """Return how far a face has moved, pixels; None where nothing near looks like it."""
-    if pattern is None:
+    if template is None:
         return None
     cv2 = import_cv2()
-    left, top, right, bottom = _inside(box, round(max(box[2:]) * SEARCH_SHARE), grey.shape)
+    left, top, right, bottom = _inside(box, round(max(box[2:]) * SEARCH_SHARE), gray.shape)
     if right - left < 8 or bottom - top < 8:
         return None
-    scale = PATTERN_PX / max(box[2:])
+    scale = TEMPLATE_PX / max(box[2:])
     size = round((right - left) * scale), round((bottom - top) * scale)
-    if size[0] < pattern.shape[1] or size[1] < pattern.shape[0]:
+    if size[0] < template.shape[1] or size[1] < template.shape[0]:
         return None
-    area = cv2.resize(grey[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    likeness = cv2.matchTemplate(area, pattern, cv2.TM_CCOEFF_NORMED)
+    area = cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+    likeness = cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED)
     _, best, _, (column, row) = cv2.minMaxLoc(likeness)
     if not best >= MIN_CORRELATION:
         return None
-    was_left, was_top, _, _ = _inside(box, 0, grey.shape)
-    dx = (column + _between(likeness[row], column)) / scale + left - was_left
-    dy = (row + _between(likeness[:, column], row)) / scale + top - was_top
+    was_left, was_top, _, _ = _inside(box, 0, gray.shape)
+    dx = (column + _subpixel_peak(likeness[row], column)) / scale + left - was_left
+    dy = (row + _subpixel_peak(likeness[:, column], row)) / scale + top - was_top
     return round(dx), round(dy)
 
 
-def _between(values: npt.NDArray[np.float32], best: int) -> float:
+def _subpixel_peak(values: npt.NDArray[np.float32], best: int) -> float:
     """Return where the peak lies between the samples, -0.5..0.5: the top of a parabola through three of them."""
     if not 0 < best < len(values) - 1:
         return 0.0

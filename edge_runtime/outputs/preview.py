@@ -1,7 +1,7 @@
-"""The preview page for a board without a screen: MJPEG with boxes and labels, probabilities live.
+"""Preview page for a board without a screen: an MJPEG stream with boxes and labels, and live probabilities.
 
-aiohttp serves it: one thread carries any number of slow clients, each of which gets the newest frame when it is ready for
-one, and never a queue.
+aiohttp serves any number of slow clients in one thread. A client gets the newest frame whenever it is ready for one; frames
+never queue up.
 """
 
 import asyncio
@@ -18,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.edge_runtime.images import import_cv2
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
+from fer_edge.edge_runtime.outputs.address import parse_address
 from fer_edge.edge_runtime.outputs.output import annotate, as_data
 
 DEFAULT_PORT = 8080
-FRAMES_A_SECOND = 15.0  # of the preview; the pipeline is not slowed by it
-REPEAT_S = 1.0  # while no frame comes, viewers are told how old the newest is
-LONGEST_SIDE_PX = 960
+ADDRESS_FORMAT = "an address is HOST:PORT, for example 127.0.0.1:8080"
+MAX_FRAMES_PER_SECOND = 15.0  # of the preview; the pipeline may run faster
+RESEND_S = 1.0  # interval at which viewers get the age of the newest frame while no frame arrives
+MAX_SIDE_PX = 960
 JPEG_QUALITY = 80
-MOST_CONNECTIONS = 64  # a page holds two: the pictures and the events
-STALLED_S = 20.0  # a client that has not read anything for so long is let go
+MAX_CONNECTIONS = 64  # a page uses two: images and events
+CLIENT_TIMEOUT_S = 20.0  # a client that reads nothing for this long is disconnected
 COOKIE = "fer_edge_token"
 PAGE = Path(__file__).with_name("preview.html")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -36,41 +38,21 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 Handler = Callable[[Any], Awaitable[Any]]
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``, ``HOST``, ``:PORT`` or ``PORT``; without a host it is this machine only.
-
-    Raises:
-        ValueError: If the port is no number from 0 to 65535.
-    """
-    bare = text.strip()
-    if bare.isdigit():
-        bare = f":{bare}"
-    if bare.count(":") > 1 and not bare.startswith("["):
-        bare = f"[{bare}]"  # an IPv6 address
-    host, colon, port = bare.rpartition(":") if not bare.endswith("]") else (bare, "", "")
-    if not colon and not host:
-        host, port = bare, ""
-    number = int(port) if port.isdigit() else -1 if colon else DEFAULT_PORT
-    if not 0 <= number <= 65535:
-        raise ValueError(f"an address is HOST:PORT, for example 127.0.0.1:8080. Received: '{text}'")
-    return host.strip("[]") or LOCAL_NAMES[1], number
-
-
-def _shown_host(host: str) -> str:
-    """Return what a browser elsewhere can open: of all addresses of this machine, the one that leads out."""
+def _host_for_browsers(host: str) -> str:
+    """Return a host that browsers on other machines can open. For 0.0.0.0 this is the address of the outgoing interface."""
     if host != "0.0.0.0":
         host = socket.gethostname() if host == "::" else host
         return f"[{host}]" if ":" in host else host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         try:
-            route.connect(("192.0.2.1", 9))  # set aside for documentation (RFC 5737); a UDP socket sends nothing here
+            route.connect(("192.0.2.1", 9))  # reserved for documentation (RFC 5737); connecting a UDP socket sends nothing
             return str(route.getsockname()[0])
         except OSError:  # no network yet
             return socket.gethostname()
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
+    """Return whether only this machine can reach a host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -78,19 +60,20 @@ def is_loopback(host: str) -> bool:
 
 
 class PreviewServer:
-    """Serves the newest labelled frame. Nothing is stored.
+    """Serves the newest labeled frame. Nothing is stored.
 
     Args:
-        address: ``HOST:PORT``; port 0 takes a free one.
-        stats: The pipeline's counters, for the page.
-        token: What a client has to know. None needs none on this machine, and makes one up elsewhere.
+        address: ``HOST:PORT``, ``HOST``, ``:PORT`` or ``PORT``; the default is 127.0.0.1:8080. Port 0 picks a free port.
+        stats: The pipeline's counters, shown on the page.
+        token: Token that clients must present. If None, a loopback address needs no token, and others get a random one.
 
     Attributes:
-        url: Where the page is, with the token.
+        url: URL of the page, including the token.
 
     Raises:
         ImportError: If aiohttp is not installed.
-        OSError: If the address cannot be listened on.
+        OSError: If the server cannot listen on the address.
+        ValueError: If the address cannot be parsed.
     """
 
     def __init__(self, address: str, stats: PipelineStats, token: str | None = None) -> None:
@@ -101,18 +84,19 @@ class PreviewServer:
                 f"the preview page needs aiohttp ({error}). Install it: pip install 'fer-edge[edge,serve]'"
             ) from error
         self._web = aiohttp.web
-        host, port = parse_address(address)
+        bind = parse_address(address, {"http": DEFAULT_PORT}, ADDRESS_FORMAT, default_host="127.0.0.1")
+        host, port = bind.host, bind.port
         self._token = token or (None if is_loopback(host) else secrets.token_urlsafe(16))
-        self._names = (*LOCAL_NAMES, host)
+        self._allowed_hosts = (*LOCAL_NAMES, host)
         self._stats = stats
         self._nonce = secrets.token_urlsafe(16)
-        self._newest: LabelledFrame | None = None
+        self._newest: LabeledFrame | None = None
         self._newest_s = time.monotonic()
-        self._picture: tuple[LabelledFrame, bytes] | None = None
+        self._jpeg_of_newest: tuple[LabeledFrame, bytes] | None = None
         self._encoding = asyncio.Lock()
         self._connections = 0
         self._runner: Any = None
-        # In a thread of its own from the start: the one that asks may have a loop running, as in a notebook.
+        # In a separate thread: the calling thread may already run an event loop, for example in a notebook.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fer-edge preview", daemon=True)
         self._thread.start()
@@ -121,13 +105,13 @@ class PreviewServer:
         except OSError as error:
             self._end_loop()
             raise OSError(
-                f"cannot serve the preview at {host}:{port}: {error.strerror or error}. Choose another --serve"
+                f"cannot serve the preview at {host}:{port}: {error.strerror or error}. Choose another --serve address"
             ) from error
-        self.url = f"http://{_shown_host(host)}:{port}/" + (f"?token={self._token}" if self._token else "")
+        self.url = f"http://{_host_for_browsers(host)}:{port}/" + (f"?token={self._token}" if self._token else "")
 
-    def write(self, labelled: LabelledFrame) -> None:
-        """Make a frame the newest. Costs nothing: clients fetch it when they are ready."""
-        self._newest, self._newest_s = labelled, time.monotonic()
+    def write(self, labeled: LabeledFrame) -> None:
+        """Make a frame the newest. It is drawn and encoded only when a client asks for it."""
+        self._newest, self._newest_s = labeled, time.monotonic()
 
     def close(self, complete: bool) -> None:
         """Stop serving."""
@@ -167,21 +151,22 @@ class PreviewServer:
         return int(self._runner.addresses[0][1])
 
     async def _guard(self, request: Any, handler: Handler) -> Any:
-        """Let in only who may see the camera, and tell browsers to keep what they see to themselves."""
+        """Reject requests without the token, or through a foreign host name."""
         web = self._web
         if self._token:
             given = request.query.get("token") or request.cookies.get(COOKIE) or ""
             given = given or request.headers.get("Authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
-                raise web.HTTPUnauthorized(text="The token is missing or wrong. fer-edge run prints the whole address.\n")
-        elif re.sub(r":\d+$", "", request.host).strip("[]") not in self._names:
-            # Another site may have pointed its own name at this machine, to read the camera through a browser here.
-            raise web.HTTPForbidden(text="This preview answers to localhost only.\n")
+                raise web.HTTPUnauthorized(text="The token is missing or wrong. Open the URL that fer-edge run prints.\n")
+        elif re.sub(r":\d+$", "", request.host).strip("[]") not in self._allowed_hosts:
+            # DNS rebinding: a website may point its own name at this machine to read the camera through a local browser.
+            raise web.HTTPForbidden(text="This preview is available on localhost only.\n")
         return await handler(request)
 
-    def _headers(self, kind: str) -> dict[str, str]:
+    def _headers(self, content_type: str) -> dict[str, str]:
+        """Return response headers that keep browsers from storing, embedding or passing on the page."""
         return {
-            "Content-Type": kind,
+            "Content-Type": content_type,
             "Cache-Control": "no-store",
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
@@ -198,44 +183,44 @@ class PreviewServer:
         return response
 
     async def _state(self, request: Any) -> Any:
-        return self._web.Response(text=json.dumps(self._data()), headers=self._headers("application/json"))
+        return self._web.Response(text=json.dumps(self._state_data()), headers=self._headers("application/json"))
 
     async def _events(self, request: Any) -> Any:
         async def send(response: Any) -> None:
-            await response.write(f"data: {json.dumps(self._data())}\n\n".encode())
+            await response.write(f"data: {json.dumps(self._state_data())}\n\n".encode())
 
         return await self._push(request, "text/event-stream", send)
 
     async def _stream(self, request: Any) -> Any:
         async def send(response: Any) -> None:
-            picture = await self._jpeg()
-            if not picture:
+            jpeg = await self._jpeg()
+            if not jpeg:
                 return
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-            await response.write(head.encode() + picture + b"\r\n")
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            await response.write(head.encode() + jpeg + b"\r\n")
 
-        # Twice: Chromium shows a picture only when the head of the next one has come. Not more often: who records or labels
-        # this stream has to notice that the camera is lost.
-        return await self._push(request, "multipart/x-mixed-replace; boundary=frame", send, most_sends=2)
+        # Twice: Chromium shows an image only after the header of the next one. Not more often: programs that read this
+        # stream must notice when the camera is lost.
+        return await self._push(request, "multipart/x-mixed-replace; boundary=frame", send, max_sends=2)
 
     async def _push(
-        self, request: Any, kind: str, send: Callable[[Any], Awaitable[None]], most_sends: float = float("inf")
+        self, request: Any, content_type: str, send: Callable[[Any], Awaitable[None]], max_sends: float = float("inf")
     ) -> Any:
-        """Send each new frame to one client, as fast as that client reads; the old one again, so often, where none comes."""
-        if self._connections >= MOST_CONNECTIONS:
-            raise self._web.HTTPServiceUnavailable(text=f"There are {MOST_CONNECTIONS} connections already, two a page.\n")
+        """Send new frames to one client as fast as it reads. Without a new frame, send the newest up to max_sends times."""
+        if self._connections >= MAX_CONNECTIONS:
+            raise self._web.HTTPServiceUnavailable(text=f"All {MAX_CONNECTIONS} connections are in use (two per page).\n")
         self._connections += 1
-        sent: LabelledFrame | None = None
+        sent: LabeledFrame | None = None
         sent_s, sends = time.monotonic(), 0
         try:
-            response = self._web.StreamResponse(headers=self._headers(kind))
+            response = self._web.StreamResponse(headers=self._headers(content_type))
             await response.prepare(request)
             while request.transport is not None and not request.transport.is_closing():
                 new = self._newest is not sent
-                if new or (sends < most_sends and time.monotonic() - sent_s >= REPEAT_S):
+                if new or (sends < max_sends and time.monotonic() - sent_s >= RESEND_S):
                     sent, sent_s, sends = self._newest, time.monotonic(), 1 if new else sends + 1
-                    await asyncio.wait_for(send(response), STALLED_S)
-                await asyncio.sleep(1 / FRAMES_A_SECOND)
+                    await asyncio.wait_for(send(response), CLIENT_TIMEOUT_S)
+                await asyncio.sleep(1 / MAX_FRAMES_PER_SECOND)
         except ConnectionError:
             pass
         except asyncio.TimeoutError:
@@ -245,14 +230,14 @@ class PreviewServer:
         return response
 
     async def _jpeg(self) -> bytes:
-        """Return the newest frame, drawn and encoded once for all clients; nothing before the first."""
+        """Return the newest frame as JPEG, drawn and encoded once for all clients; empty before the first frame."""
         async with self._encoding:
             newest = self._newest
-            if newest is not None and (self._picture is None or self._picture[0] is not newest):
-                self._picture = newest, await asyncio.to_thread(_encode, newest)
-            return self._picture[1] if self._picture else b""
+            if newest is not None and (self._jpeg_of_newest is None or self._jpeg_of_newest[0] is not newest):
+                self._jpeg_of_newest = newest, await asyncio.to_thread(_encode, newest)
+            return self._jpeg_of_newest[1] if self._jpeg_of_newest else b""
 
-    def _data(self) -> dict[str, Any]:
+    def _state_data(self) -> dict[str, Any]:
         newest = self._newest
         stats = self._stats
         latency = stats.latency_ms
@@ -265,10 +250,10 @@ class PreviewServer:
         }
 
 
-def _encode(labelled: LabelledFrame) -> bytes:
+def _encode(labeled: LabeledFrame) -> bytes:
     cv2 = import_cv2()
-    picture = cv2.cvtColor(annotate(labelled), cv2.COLOR_RGB2BGR)
-    scale = LONGEST_SIDE_PX / max(picture.shape[:2])
+    image = cv2.cvtColor(annotate(labeled), cv2.COLOR_RGB2BGR)
+    scale = MAX_SIDE_PX / max(image.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])

@@ -1,4 +1,4 @@
-"""Labelled frames as lines: on a terminal, as JSON lines, as CSV."""
+"""Labeled frames as lines of text: on a terminal, as JSON lines, as CSV."""
 
 import csv
 import io
@@ -8,121 +8,120 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from fer_edge.edge_runtime.cameras.camera import Notice
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
-from fer_edge.edge_runtime.outputs.output import as_json_line, as_text_line
+from fer_edge.edge_runtime.outputs.output import as_json_line, as_text_line, label_with_percent
 
 LOG_SUFFIXES = (".jsonl", ".csv")
 COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability")
 
-ToLine = Callable[[LabelledFrame], str]
+FormatFrame = Callable[[LabeledFrame], str]
 
 
 def csv_header(labels: tuple[str, ...]) -> str:
-    """Return the header row for a model's labels, without an end of line."""
+    """Return the header row for a model's labels, without a newline."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([*COLUMNS, *labels])
     return text.getvalue()
 
 
 class CsvFormatter:
-    """One row per face, after a header row. Call it with labelled frames one after another.
+    """Formats labeled frames as CSV, one row per face. Call it with one frame after another.
 
     Args:
-        labels: The model's labels: one column each.
-        header: Whether the header row comes first.
+        labels: The model's labels, one column each.
+        header: Whether the first call returns the header row too.
     """
 
     def __init__(self, labels: tuple[str, ...], header: bool = True) -> None:
         self._labels = labels
         self._header = header
 
-    def __call__(self, labelled: LabelledFrame) -> str:
-        """Return the rows of a frame; nothing where no face was found."""
+    def __call__(self, labeled: LabeledFrame) -> str:
+        """Return the rows of a frame; an empty string if it has no faces."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if self._header:
             self._header = False
             text.write(csv_header(self._labels) + "\n")
-        frame = labelled.frame
-        for face in labelled.faces:
-            shares = [f"{face.probabilities[label]:.4f}" for label in self._labels]
-            when = "" if frame.time is None else f"{frame.time:.3f}"
-            writer.writerow(
-                [frame.source, frame.number, when, face.number, *face.box_px, face.label, f"{face.probability:.4f}", *shares]
-            )
+        frame = labeled.frame
+        for face in labeled.faces:
+            probabilities = [f"{face.probabilities[label]:.4f}" for label in self._labels]
+            time = "" if frame.time is None else f"{frame.time:.3f}"
+            row = [frame.source, frame.number, time, face.number, *face.box_px, face.label, f"{face.probability:.4f}"]
+            writer.writerow([*row, *probabilities])
         return text.getvalue().rstrip("\n")
 
 
 class LineWriter:
-    """Prints each frame.
+    """Writes each frame to an open file.
 
     Args:
-        format_frame: Turns a frame into text; an empty one is not printed.
-        file: Where to.
+        format_frame: Returns the text of a frame, without the last newline. An empty text is not written.
+        file: The file.
     """
 
-    def __init__(self, format_frame: ToLine, file: IO[str]) -> None:
-        self._to_line = format_frame
+    def __init__(self, format_frame: FormatFrame, file: IO[str]) -> None:
+        self._format_frame = format_frame
         self._file = file
 
-    def write(self, labelled: LabelledFrame) -> None:
-        """Print one frame, at once: who reads along wants it now, and a kill must not cost more than a line."""
-        line = self._to_line(labelled)
+    def write(self, labeled: LabeledFrame) -> None:
+        """Write and flush one frame, so that readers see it at once and a kill loses at most one line."""
+        line = self._format_frame(labeled)
         if line:
             self._file.write(line + "\n")
             self._file.flush()
 
     def close(self, complete: bool) -> None:
-        """Leave the file to its owner."""
+        """Do nothing: the caller closes the file."""
 
 
 class LogFile:
-    """Appends each frame to a .jsonl or .csv file, one write a frame.
+    """Appends each frame to a .jsonl or .csv file.
 
-    When the disk is full it ends, says so, and what runs goes on.
+    If the disk is full, the log ends with a message, and the run continues.
 
     Args:
-        path: The file; what it holds already stays.
+        path: The file. Its content is kept.
         labels: The model's labels.
-        notice: Called with a line when it ends early.
+        on_message: Called with a line of text when the log ends early.
 
     Raises:
-        ValueError: If it is neither .jsonl nor .csv, or a .csv with other columns.
-        OSError: If it cannot be written.
+        ValueError: If the file is neither .jsonl nor .csv, or a .csv with other columns.
+        OSError: If the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, labels: tuple[str, ...], notice: Notice | None = None) -> None:
+    def __init__(self, path: str | Path, labels: tuple[str, ...], on_message: OnMessage | None = None) -> None:
         target = Path(path)
-        if target.suffix.lower() not in LOG_SUFFIXES:
-            raise ValueError(f"a log is a file ending in {' or '.join(LOG_SUFFIXES)}. Received: '{path}'")
+        suffix = target.suffix.lower()
+        if suffix not in LOG_SUFFIXES:
+            raise ValueError(f"a log must be a {' or '.join(LOG_SUFFIXES)} file. Received: '{path}'")
         target.parent.mkdir(parents=True, exist_ok=True)
         empty = not target.exists() or target.stat().st_size == 0
-        rows = target.suffix.lower() == ".csv"
-        if rows and not empty:
+        if suffix == ".csv" and not empty:
             _check_header(target, csv_header(labels))
         self._file = target.open("a", encoding="utf-8", newline="")
         if not empty and not _ends_with_newline(target):
             self._file.write("\n")  # a process was killed in the middle of the last line
-        format_frame: ToLine = CsvFormatter(labels, header=empty) if rows else as_json_line
-        self._lines = LineWriter(format_frame, self._file)
+        format_frame: FormatFrame = CsvFormatter(labels, header=empty) if suffix == ".csv" else as_json_line
+        self._writer = LineWriter(format_frame, self._file)
         self._path = path
-        self._notice = notice
+        self._on_message = on_message
         self._ended = False
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Append one frame."""
         if self._ended:
             return
         try:
-            self._lines.write(labelled)
+            self._writer.write(labeled)
         except OSError as error:
             self._ended = True
-            with suppress(OSError):  # the line that did not fit
+            with suppress(OSError):  # closing flushes the line that did not fit
                 self._file.close()
-            if self._notice:
-                self._notice(f"the log '{self._path}' ends here: {error.strerror or error}")
+            if self._on_message:
+                self._on_message(f"the log '{self._path}' ends here: {error.strerror or error}")
 
     def close(self, complete: bool) -> None:
         """Close the file."""
@@ -130,53 +129,53 @@ class LogFile:
 
 
 class StatusLine:
-    """What the camera shows now: one line that is written over on a terminal, a line at each change elsewhere.
+    """Shows the current faces: one line that is overwritten on a terminal, or one line per change in a file.
 
     Args:
-        file: Where to.
+        file: The terminal or file.
         stats: The pipeline's counters, shown on a terminal.
-        every_s: Least time between two updates on a terminal, seconds.
+        min_interval_s: Time between two updates of a terminal if nothing changes, seconds.
     """
 
-    def __init__(self, file: IO[str], stats: PipelineStats, every_s: float = 0.1) -> None:
+    def __init__(self, file: IO[str], stats: PipelineStats, min_interval_s: float = 0.1) -> None:
         self._file = file
         self._stats = stats
-        self._every_s = every_s
-        self._terminal = file.isatty()
+        self._min_interval_s = min_interval_s
+        self._is_terminal = file.isatty()
         self._last: tuple[tuple[int | None, str], ...] | None = None
-        self._shown_s = float("-inf")
+        self._updated_s = float("-inf")
 
-    def write(self, labelled: LabelledFrame) -> None:
+    def write(self, labeled: LabeledFrame) -> None:
         """Show one frame."""
-        shown = tuple(sorted((face.number, face.label) for face in labelled.faces))
-        now = labelled.frame.capture_time_s or 0.0
-        changed = shown != self._last
-        if not changed and (not self._terminal or now - self._shown_s < self._every_s):
+        current = tuple(sorted((face.number, face.label) for face in labeled.faces))
+        now = labeled.frame.capture_time_s or 0.0
+        changed = current != self._last
+        if not changed and (not self._is_terminal or now - self._updated_s < self._min_interval_s):
             return
-        self._last, self._shown_s = shown, now
-        if not self._terminal:
-            self._file.write(as_text_line(labelled) + "\n")
+        self._last, self._updated_s = current, now
+        if not self._is_terminal:
+            self._file.write(as_text_line(labeled) + "\n")
         else:
-            told = ", ".join(f"{face.label} {face.probability:.0%}" for face in labelled.faces) or "no face"
-            text = f"{self._stats.frames_per_second:5.1f} frames/s  {told}"
+            faces = ", ".join(map(label_with_percent, labeled.faces)) or "no face"
+            text = f"{self._stats.frames_per_second:5.1f} frames/s  {faces}"
             width = shutil.get_terminal_size().columns - 1
             self._file.write("\r" + text[:width].ljust(width))
         self._file.flush()
 
     def close(self, complete: bool) -> None:
-        """Leave the last line standing."""
-        if self._terminal and self._last is not None:
+        """Keep the last line on the terminal."""
+        if self._is_terminal and self._last is not None:
             self._file.write("\n")
             self._file.flush()
 
 
-def _check_header(path: Path, wanted: str) -> None:
+def _check_header(path: Path, expected: str) -> None:
     with path.open(encoding="utf-8", errors="replace") as file:
-        found = file.readline().rstrip("\n")
-    if found != wanted:
+        header = file.readline().rstrip("\n")
+    if header != expected:
         raise ValueError(
-            f"the log '{path}' has other columns, as of a model with other labels: '{found}' instead of '{wanted}'. "
-            "Choose another file"
+            f"the log '{path}' has other columns, probably from a model with other labels. Expected: '{expected}'. "
+            f"Received: '{header}'. Choose another file"
         )
 
 

@@ -1,148 +1,150 @@
-"""Annotated videos and pictures on the disk. A file gets its name when it is whole."""
+"""Annotated videos and images on disk. A file appears under its name only when it is complete."""
 
-import os
 import shutil
-import uuid
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from fer_edge.edge_runtime.cameras.camera import Notice
-from fer_edge.edge_runtime.images import PICTURE_SUFFIXES, Image, import_cv2, write_image
-from fer_edge.edge_runtime.live.pipeline import LabelledFrame
+from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, import_cv2, write_image
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.outputs.output import annotate
 
 VIDEO_CODEC = "mp4v"
 VIDEO_SUFFIX = ".mp4"
-RESERVE_BYTES = 16 << 20  # an .mp4 is worth nothing without its index, which is written last
-FRAMES_A_CHECK = 15
-MOST_REPEATS_S = 2.0  # a gap longer than that, as of a lost camera, is cut short
+DEFAULT_FRAMES_PER_SECOND = 25.0
+MIN_FREE_BYTES = 16 << 20  # an .mp4 cannot be read without its index, which is written last
+FRAMES_PER_DISK_CHECK = 15
+MAX_GAP_S = 2.0  # a longer gap between two frames, for example while the camera was lost, is shortened to this
+
+
+class _DiscardedError(Exception):
+    """Makes atomic_path remove its temporary file."""
 
 
 class AtomicVideoWriter:
-    """An .mp4 in the making.
+    """Writes an .mp4 under a temporary name, and renames it when it is complete.
 
     Args:
-        path: Its name once it is whole.
-        frames_per_second: Its rate.
-        size: Width and height, pixels; other pictures are brought to it.
+        path: The file.
+        frames_per_second: Frame rate.
+        size: Width and height, pixels. Images of other sizes are resized.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
 
     def __init__(self, path: Path, frames_per_second: float, size: tuple[int, int]) -> None:
         self._cv2 = import_cv2()
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.frames = 0
         self._size = size
-        self._temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
         codec = self._cv2.VideoWriter_fourcc(*VIDEO_CODEC)
-        self._writer: Any = self._cv2.VideoWriter(str(self._temporary), codec, frames_per_second, size)
-        if not self._writer.isOpened():
-            raise OSError(f"cannot write the video '{path}'")
+        with ExitStack() as stack:
+            self._temporary = stack.enter_context(atomic_path(path))
+            self._writer: Any = self._cv2.VideoWriter(str(self._temporary), codec, frames_per_second, size)
+            if not self._writer.isOpened():
+                raise OSError(f"cannot write the video '{path}'")
+            self._rename_at_exit = stack.pop_all()
 
-    def write(self, picture: Image) -> None:
-        """Add an RGB picture (height, width, 3).
+    def write(self, image: Image) -> None:
+        """Add a frame.
+
+        Args:
+            image: uint8 array (height, width, 3), RGB.
 
         Raises:
-            OSError: If the disk is nearly full: finish() still works then.
+            OSError: If the disk is nearly full. finish() still works then.
         """
-        # OpenCV's writer tells nobody of a full disk.
-        if self.frames % FRAMES_A_CHECK == 0 and shutil.disk_usage(self.path.parent).free < RESERVE_BYTES:
+        # OpenCV's writer does not report a full disk.
+        if self.frames % FRAMES_PER_DISK_CHECK == 0 and shutil.disk_usage(self.path.parent).free < MIN_FREE_BYTES:
             raise OSError(f"the disk is nearly full: '{self.path}' ends after {self.frames} frames")
-        if (picture.shape[1], picture.shape[0]) != self._size:
-            picture = self._cv2.resize(picture, self._size, interpolation=self._cv2.INTER_AREA)
-        self._writer.write(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = self._cv2.resize(image, self._size, interpolation=self._cv2.INTER_AREA)
+        self._writer.write(self._cv2.cvtColor(image, self._cv2.COLOR_RGB2BGR))
         self.frames += 1
 
     def finish(self, keep_short: bool = False) -> None:
-        """Close it and give it its name.
+        """Complete and rename the file.
 
         Args:
-            keep_short: Whether it gets its name although frames are missing in it, if any can be read.
+            keep_short: Whether to keep a file in which frames are missing, if any frame can be read.
 
         Raises:
-            OSError: If frames are missing in it, kept or not.
+            OSError: If frames are missing, whether or not the file is kept.
         """
         self._writer.release()
-        try:
-            held = _count_frames(self._temporary)
-            kept = held == self.frames or (keep_short and held > 0)
-            if kept:
-                # Without the sync a power cut just after the rename can leave an empty file under the final name.
-                with self._temporary.open("rb") as file:
-                    os.fsync(file.fileno())
-                self._temporary.replace(self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
-        if not kept:
-            raise OSError(f"the video '{self.path}' could not be written whole: is the disk full?")
-        if held != self.frames:
-            raise OSError(f"the video '{self.path}' holds {held} of {self.frames} frames: is the disk full?")
+        with self._rename_at_exit:
+            readable = _count_frames(self._temporary)
+            if readable != self.frames and not (keep_short and readable > 0):
+                raise OSError(f"the video '{self.path}' is incomplete and was removed: is the disk full?")
+        if readable != self.frames:
+            raise OSError(f"the video '{self.path}' contains {readable} of {self.frames} frames: is the disk full?")
 
     def discard(self) -> None:
-        """Throw it away."""
+        """Remove the file."""
         self._writer.release()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(_DiscardedError), self._rename_at_exit:
+            raise _DiscardedError
 
 
 class VideoRecorder:
-    """An annotated video of a live source, in real time: frames that were dropped are stood in for by the one before.
+    """Records a live source with annotations, in real time: the frame before a dropped one is repeated.
 
-    When the disk is nearly full it ends, says so, and what runs goes on.
+    If the disk is nearly full, the recording ends with a message, and the run continues.
 
     Args:
         path: An .mp4 file.
-        notice: Called with a line when it ends early.
+        on_message: Called with a line of text when the recording ends early.
 
     Raises:
         ValueError: If the name does not end in .mp4.
     """
 
-    def __init__(self, path: str | Path, notice: Notice | None = None) -> None:
+    def __init__(self, path: str | Path, on_message: OnMessage | None = None) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() != VIDEO_SUFFIX:
-            raise ValueError(f"a recording is an {VIDEO_SUFFIX} file. Received: '{path}'")
-        self._notice = notice
+            raise ValueError(f"a recording must be an {VIDEO_SUFFIX} file. Received: '{path}'")
+        self._on_message = on_message
         self._video: AtomicVideoWriter | None = None
         self._ended = False
-        self._rate = 25.0
-        self._due = 0.0
-        self._last_s: float | None = None
+        self._frames_per_second = DEFAULT_FRAMES_PER_SECOND
+        self._frames_due = 0.0
+        self._last_capture_s: float | None = None
 
-    def write(self, labelled: LabelledFrame) -> None:
-        """Add one labelled frame."""
+    def write(self, labeled: LabeledFrame) -> None:
+        """Add one labeled frame."""
         if self._ended:
             return
-        frame = labelled.frame
+        frame = labeled.frame
         if self._video is None:
-            self._rate = frame.frames_per_second or 25.0
-            self._video = AtomicVideoWriter(self._path, self._rate, (frame.width & ~1, frame.height & ~1))
-        passed_s = 1 / self._rate
-        if frame.capture_time_s is not None and self._last_s is not None:
-            passed_s = min(frame.capture_time_s - self._last_s, MOST_REPEATS_S)
-        self._last_s = frame.capture_time_s
-        self._due += passed_s * self._rate
-        picture = annotate(labelled)
+            self._frames_per_second = frame.frames_per_second or DEFAULT_FRAMES_PER_SECOND
+            self._video = AtomicVideoWriter(self._path, self._frames_per_second, (frame.width & ~1, frame.height & ~1))
+        elapsed_s = 1 / self._frames_per_second
+        if frame.capture_time_s is not None and self._last_capture_s is not None:
+            elapsed_s = min(frame.capture_time_s - self._last_capture_s, MAX_GAP_S)
+        self._last_capture_s = frame.capture_time_s
+        self._frames_due += elapsed_s * self._frames_per_second
+        image = annotate(labeled)
         try:
-            while self._video.frames < round(self._due):
-                self._video.write(picture)
+            while self._video.frames < round(self._frames_due):
+                self._video.write(image)
         except OSError as error:
             self._ended = True
-            told = str(error)
+            message = str(error)
             try:
                 self._video.finish(keep_short=True)
-            except OSError as short:
-                told += f"; {short}"
-            if self._notice:
-                self._notice(told)
+            except OSError as incomplete:
+                message += f"; {incomplete}"
+            if self._on_message:
+                self._on_message(message)
 
     def close(self, complete: bool) -> None:
-        """Finish the file; it is worth having however the run ended, and short as well: it cannot be made again.
+        """Finish the file, however the run ended and even if frames are missing: it cannot be recorded again.
 
         Raises:
-            OSError: If it could not be written whole.
+            OSError: If frames are missing.
         """
         if self._video is not None and not self._ended:
             self._ended = True
@@ -150,44 +152,48 @@ class VideoRecorder:
 
 
 class AnnotatedFileWriter:
-    """Annotated copies of pictures and video files.
+    """Writes annotated copies of images and video files.
 
     Args:
-        target: A folder, in which copies keep their place below ``source``; for a single picture or video also a file.
-        source: What is run on.
+        target: A folder in which copies keep their path relative to ``source``. For a single image or video also a file.
+        source: The image, video or folder that is labeled.
+
+    Attributes:
+        written: The files written so far.
     """
 
     def __init__(self, target: str | Path, source: str | Path) -> None:
         self._target = Path(target)
         self._source = Path(source)
-        self._one_file = not self._source.is_dir() and bool(self._target.suffix)
+        self._target_is_file = not self._source.is_dir() and bool(self._target.suffix)
         self._video: AtomicVideoWriter | None = None
         self.written: list[Path] = []
 
-    def write(self, labelled: LabelledFrame) -> None:
-        """Write the annotated copy of one picture, or one more frame of a video.
+    def write(self, labeled: LabeledFrame) -> None:
+        """Write the annotated copy of an image, or the next frame of a video.
 
         Raises:
             OSError: If it cannot be written.
-            ValueError: If the target's ending does not fit, or the copy would overwrite its source.
+            ValueError: If the suffix of the target does not fit, or the copy would overwrite its source.
         """
-        frame = labelled.frame
-        path = self._path(labelled)
+        frame = labeled.frame
+        path = self._copy_path(labeled)
         if not frame.number:
             self._finish_video()
         if frame.number is None:
-            write_image(path, annotate(labelled))
+            write_image(path, annotate(labeled))
             self.written.append(path)
             return
         if self._video is None:
-            self._video = AtomicVideoWriter(path, frame.frames_per_second or 25.0, (frame.width, frame.height))
-        self._video.write(annotate(labelled))
+            rate = frame.frames_per_second or DEFAULT_FRAMES_PER_SECOND
+            self._video = AtomicVideoWriter(path, rate, (frame.width, frame.height))
+        self._video.write(annotate(labeled))
 
     def close(self, complete: bool) -> None:
-        """Give the last video its name, or throw half a copy away.
+        """Finish the last video, or discard it if it is not complete.
 
         Raises:
-            OSError: If it could not be written whole.
+            OSError: If the video cannot be written completely.
         """
         if complete:
             self._finish_video()
@@ -200,20 +206,18 @@ class AnnotatedFileWriter:
             video.finish()
             self.written.append(video.path)
 
-    def _path(self, labelled: LabelledFrame) -> Path:
-        source = Path(labelled.frame.source)
-        still = labelled.frame.number is None
-        if self._one_file:
+    def _copy_path(self, labeled: LabeledFrame) -> Path:
+        source = Path(labeled.frame.source)
+        is_image = labeled.frame.number is None
+        if self._target_is_file:
             path = self._target
-            fitting = PICTURE_SUFFIXES if still else (VIDEO_SUFFIX,)
-            if path.suffix.lower() not in fitting:
-                kind = "picture" if still else "video"
-                raise ValueError(
-                    f"cannot save a {kind} as '{path.name}'; choose one of: {', '.join(fitting)}, or name a folder"
-                )
+            suffixes = IMAGE_SUFFIXES if is_image else (VIDEO_SUFFIX,)
+            if path.suffix.lower() not in suffixes:
+                kind = "an image" if is_image else "a video"
+                raise ValueError(f"cannot save {kind} as '{path.name}'; choose one of: {', '.join(suffixes)}, or name a folder")
         else:
             name = source.relative_to(self._source) if self._source.is_dir() else Path(source.name)
-            path = self._target / (name if still or name.suffix == VIDEO_SUFFIX else f"{name}{VIDEO_SUFFIX}")
+            path = self._target / (name if is_image or name.suffix == VIDEO_SUFFIX else f"{name}{VIDEO_SUFFIX}")
         if path.resolve() == source.resolve():
             raise ValueError(f"the annotated copy would overwrite '{source}'. Choose another --save")
         return path

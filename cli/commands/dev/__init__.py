@@ -1,0 +1,17 @@
+"""fer-edge dev: tools for working on fer-edge itself. The main help does not list this group."""
+
+import click
+
+from fer_edge.lazy_group import LazyGroup
+
+COMMANDS = {
+    "search": "Search for the recipe settings of a network.",
+    "pack": "Pack finished runs into small files.",
+    "unpack": "Restore packed runs and measure them again.",
+    "draw-face": "Draw an image with one synthetic face.",
+}
+
+
+@click.group(cls=LazyGroup, package="fer_edge.commands.dev", summaries=COMMANDS)
+def command() -> None:
+    """Tools for working on fer-edge itself. Their options may change at any time."""

@@ -1,0 +1,57 @@
+"""Help texts of commands: options under group titles, and examples at the end."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class GroupedOption(click.Option):
+    """An option that the help lists under a group title.
+
+    Args:
+        args: Positional arguments of click.Option.
+        group: The title, such as ``Outputs``.
+        kwargs: Keyword arguments of click.Option.
+    """
+
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options by group. Options without a group come under ``Options``."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section per group, in the order in which the groups first appear.
+
+        Args:
+            ctx: The context of the command.
+            formatter: Receives the text.
+        """
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def option_group(title: str) -> Callable[..., Any]:
+    """Return a replacement for ``click.option`` whose options appear under ``title``.
+
+    output_option = option_group("Outputs")
+
+    @click.command(cls=GroupedCommand)
+    @output_option("--csv", is_flag=True, help="One CSV row per face.")
+    """
+    return functools.partial(click.option, cls=GroupedOption, group=title)
+
+
+def examples(*lines: str) -> str:
+    """Return the epilog of a command: its examples, one per line. click does not rewrap it."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
