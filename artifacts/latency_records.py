@@ -86,7 +86,7 @@ class MachineState:
 
 @dataclass(frozen=True)
 class ConversionCost:
-    """What conversion cost, copied from the contract. None is what it does not say.
+    """What conversion cost, copied from the contract. None marks unknown values.
 
     Attributes:
         accuracy_before: Accuracy of the Keras model on the held-out faces of the run, 0..1.
@@ -143,7 +143,7 @@ class LatencyRecord:
         leaky: Whether that division inflates the figures.
         parameters: Number of weights.
         source_digest: sha256 of the Keras model behind the file.
-        conversion: What conversion cost.
+        conversion: What conversion cost; None if the contract does not say.
         num_threads: Threads of the interpreter.
         load_ms: From file to allocated tensors, milliseconds.
         first_inference_ms: The first inference, milliseconds.
@@ -166,7 +166,7 @@ class LatencyRecord:
     leaky: bool
     parameters: int
     source_digest: str
-    conversion: ConversionCost
+    conversion: ConversionCost | None
     num_threads: int
     load_ms: float
     first_inference_ms: float

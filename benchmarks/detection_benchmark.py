@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
+from fer_edge.artifacts.typed_json import append_json_lines
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.latency_records import append_records
 from fer_edge.benchmarks.synthetic_scenes import SIZE, LabeledCrop, background, box_of, paste, read_crops
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box, crop_face
@@ -156,7 +156,7 @@ def main() -> None:
             print(f"p50 {row['p50_ms']:.1f} ms; accuracy of the found: {shares}", flush=True)
     record["after"] = read_state()
     if chosen.record:
-        append_records(chosen.record, [record])
+        append_json_lines(chosen.record, [record])
 
 
 if __name__ == "__main__":

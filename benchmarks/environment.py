@@ -1,51 +1,52 @@
-"""Where a measurement was made: board, OS, runtime, governor, temperature and throttling."""
+"""Where a measurement is made: board, OS, runtime, governor, temperature and throttling."""
 
 import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any
+
+from fer_edge.artifacts.latency_records import Environment, MachineState
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
-THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")  # Raspberry Pi's firmware
+THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")  # firmware of the Raspberry Pi
 BOARD = Path("/proc/device-tree/model")
 CPU = Path("/proc/cpuinfo")
-# Instructions that multiply and add int8 four at a time, as cpuinfo names them; best first. They decide how fast int8 is.
+# Instructions that multiply and add four int8 values at once, as cpuinfo names them; best first. They make int8 fast.
 INTEGER_DOT_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return what does not change during a measurement. What cannot be read is None."""
+def describe_environment() -> Environment:
+    """Return what does not change during a measurement. Values that cannot be read are None."""
     runtimes = {}
     for package in RUNTIMES:
         try:
             runtimes[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {
-        "board": _text(BOARD),
-        "cpu": _cpu_model(),
-        "integer_dot_product": _integer_dot_product(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "os": _os_name(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "runtimes": runtimes,
-        "governor": _text(GOVERNOR),
-    }
+    return Environment(
+        board=_text(BOARD),
+        cpu=_cpu_info("model name", "Model"),
+        integer_dot_product=_integer_dot_product(),
+        machine=platform.machine(),
+        cores=os.cpu_count(),
+        os=_os_name(),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        runtimes=runtimes,
+        governor=_text(GOVERNOR),
+    )
 
 
-def read_state() -> dict[str, Any]:
-    """Return what can change during a measurement: temperature (Celsius), throttle bits, load. None where unknown."""
+def read_state() -> MachineState:
+    """Return what can change during a measurement. Values that cannot be read are None."""
     temperature = _text(TEMPERATURE)
-    return {
-        "temperature_c": int(temperature) / 1000 if temperature and temperature.isdigit() else None,
-        "throttle_bits": _text(THROTTLED),
-        "load_1min": round(os.getloadavg()[0], 2),
-    }
+    return MachineState(
+        temperature_c=int(temperature) / 1000 if temperature and temperature.isdigit() else None,
+        throttle_bits=_text(THROTTLED),
+        load_1min=round(os.getloadavg()[0], 2),
+    )
 
 
 def _text(path: Path) -> str | None:
@@ -55,21 +56,18 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _cpu_model() -> str | None:
+def _cpu_info(*names: str) -> str | None:
+    """Return the value of the first line of cpuinfo with one of these names."""
     for line in (_text(CPU) or "").splitlines():
         name, _, value = line.partition(":")
-        if name.strip() in ("model name", "Model"):
+        if name.strip() in names:
             return value.strip()
     return None
 
 
 def _integer_dot_product() -> str | None:
-    for line in (_text(CPU) or "").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            held = value.split()
-            return next((one for one in INTEGER_DOT_PRODUCTS if one in held), None)
-    return None
+    available = (_cpu_info("flags", "Features") or "").split()
+    return next((instruction for instruction in INTEGER_DOT_PRODUCTS if instruction in available), None)
 
 
 def _os_name() -> str | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fer_edge.artifacts.typed_json import append_json_lines
 from fer_edge.benchmarks.environment import describe_environment
-from fer_edge.benchmarks.latency_records import append_records
 from fer_edge.benchmarks.synthetic_scenes import LabeledCrop, background, noisy, paste, read_crops
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
@@ -156,7 +156,7 @@ def main() -> None:
     print(record["flicker"])
     print(record["lag"])
     if chosen.record:
-        append_records(chosen.record, [record])
+        append_json_lines(chosen.record, [record])
 
 
 if __name__ == "__main__":

@@ -1,68 +1,127 @@
-"""Tables and a plot out of rows: text, markdown, CSV, JSON; accuracy against latency against size."""
+"""Rows, tables and a plot of latency records: accuracy, latency, size, memory."""
 
 import csv
 import io
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fer_edge.artifacts.atomic_write import atomic_path
-from fer_edge.benchmarks.latency_records import BenchmarkRow
+import numpy as np
 
-NOT_MEASURED = "not measured"
+from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.latency_records import LatencyRecord
+from fer_edge.benchmarks.tables import NOT_MEASURED
+
 MARKERS = {"float32": "o", "float16": "s", "dynamic": "D", "int8": "^"}
 OTHER_MARKERS = "PXv<>*hp"
 HEADER = (
-    "network", "precision", "data", "split", "accuracy", "macro F1", "MB", "parameters", "threads",
+    "network", "precision", "data", "protocol", "accuracy", "macro F1", "MB", "parameters", "threads",
     "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB", "board",
 )  # fmt: skip
-
-
 CONVERSION_HEADER = (
-    "network", "precision", "data", "split", "accuracy in Keras", "here", "agreement", "worst recall, points", "gate", "MB",
-    "compressed MB", "p50 ms", "conversion s",
+    "network", "precision", "data", "protocol", "accuracy in Keras", "after conversion", "agreement", "worst recall, points",
+    "gate", "MB", "compressed MB", "p50 ms", "conversion s",
 )  # fmt: skip
 
 
-def conversion_cells(row: BenchmarkRow) -> tuple[str, ...]:
-    """Return what conversion cost as texts in the order of CONVERSION_HEADER, measured on the run's own test faces."""
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """One row of a comparison, derived from a record. None marks values that were not measured.
 
-    def told(value: float | None, form: str, factor: float = 1.0) -> str:
-        return NOT_MEASURED if value is None else format(factor * value, form)
+    Attributes:
+        network: Name of the network.
+        precision: Its precision.
+        data: Data it was measured on, and trained on if that is other data.
+        protocol: Protocol of the measurement, or of the training; with ``(leaky)`` if it inflates the accuracy.
+        accuracy: Fraction of faces with the right label, 0..1.
+        macro_f1: Mean F1 over the classes, 0..1.
+        file_bytes: Size of the file, bytes.
+        parameters: Number of weights.
+        threads: Threads of the interpreter.
+        p50_ms: Median latency, milliseconds.
+        p90_ms: 90th percentile, milliseconds.
+        p99_ms: 99th percentile, milliseconds.
+        load_ms: From file to allocated tensors, milliseconds.
+        first_inference_ms: The first inference, milliseconds.
+        peak_memory_bytes: Peak memory of the measuring process, bytes.
+        stage: What was timed.
+        board: Where it was measured, with the CPU's integer dot product.
+        accuracy_before: Accuracy of the Keras model on the test faces of its run, 0..1.
+        accuracy_after: Accuracy of the file on the same faces, 0..1.
+        agreement: Fraction of these faces with the Keras model's label, 0..1.
+        worst_recall_change: Most negative change of a class's recall, -1..1.
+        conversion_s: Time of the quantizer, seconds, without folding, fine-tuning and the search for layers.
+        rejected: Whether the gate rejected the file.
+        compressed_bytes: Size after zlib, bytes: what a download or an app package takes.
+    """
 
-    return (
-        row.network,
-        row.precision,
-        row.data,
-        row.split,
-        told(row.accuracy_before, ".4f"),
-        told(row.accuracy_after, ".4f"),
-        told(row.agreement, ".4f"),
-        told(row.worst_recall_change, "+.1f", 100),
-        NOT_MEASURED if row.refused is None else ("refused" if row.refused else "passed"),
-        f"{row.file_bytes / 1e6:.2f}",
-        told(row.compressed_bytes, ".2f", 1e-6),
-        f"{row.p50_ms:.2f}",
-        told(row.conversion_s, ".1f"),
+    network: str
+    precision: str
+    data: str
+    protocol: str
+    accuracy: float | None
+    macro_f1: float | None
+    file_bytes: int
+    parameters: int
+    threads: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    load_ms: float
+    first_inference_ms: float
+    peak_memory_bytes: int | None
+    stage: str
+    board: str
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    agreement: float | None = None
+    worst_recall_change: float | None = None
+    conversion_s: float | None = None
+    rejected: bool | None = None
+    compressed_bytes: int | None = None
+
+
+def derive_row(record: LatencyRecord) -> BenchmarkRow:
+    """Derive a table row from a raw record."""
+    p50, p90, p99 = map(float, np.percentile(record.samples_ms, [50, 90, 99]))
+    measured = record.measured_accuracy
+    protocol, leaky = (measured.protocol, measured.warning) if measured else (record.protocol, record.leaky)
+    elsewhere = measured is not None and measured.data != record.data
+    return BenchmarkRow(
+        network=record.network,
+        precision=record.precision,
+        data=f"{measured.data}, trained on {record.data}" if measured and elsewhere else record.data,
+        protocol=f"{protocol} (leaky)" if leaky else protocol,
+        accuracy=measured.accuracy if measured else None,
+        macro_f1=measured.macro_f1 if measured else None,
+        file_bytes=record.file_bytes,
+        parameters=record.parameters,
+        threads=record.num_threads,
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        load_ms=record.load_ms,
+        first_inference_ms=record.first_inference_ms,
+        peak_memory_bytes=record.peak_memory_bytes,
+        stage=record.latency_protocol.stage,
+        board=record.environment.title,
+        compressed_bytes=record.compressed_bytes,
+        **(asdict(record.conversion) if record.conversion else {}),
     )
 
 
 def cells(row: BenchmarkRow) -> tuple[str, ...]:
-    """Return a row as texts in the order of HEADER."""
-
-    def share(value: float | None) -> str:
-        return NOT_MEASURED if value is None else f"{value:.4f}"
-
+    """Return a row as text in the order of HEADER."""
     return (
         row.network,
         row.precision,
         row.data,
-        row.split,
-        share(row.accuracy),
-        share(row.macro_f1),
+        row.protocol,
+        _text(row.accuracy, ".4f"),
+        _text(row.macro_f1, ".4f"),
         f"{row.file_bytes / 1e6:.2f}",
         f"{row.parameters:,}",
         str(row.threads),
@@ -71,19 +130,36 @@ def cells(row: BenchmarkRow) -> tuple[str, ...]:
         f"{row.p99_ms:.2f}",
         f"{row.load_ms:.1f}",
         f"{row.first_inference_ms:.1f}",
-        NOT_MEASURED if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
+        _text(row.peak_memory_bytes, ".0f", 1e-6),
         row.board,
     )
 
 
-def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table; the first four columns, ``gate`` and ``board`` are words, the others numbers."""
-    align = ["---" if k < 4 or title in ("gate", "board") else "---:" for k, title in enumerate(header)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *lines])
+def conversion_cells(row: BenchmarkRow) -> tuple[str, ...]:
+    """Return what conversion cost as text in the order of CONVERSION_HEADER, measured on the test faces of the run."""
+    return (
+        row.network,
+        row.precision,
+        row.data,
+        row.protocol,
+        _text(row.accuracy_before, ".4f"),
+        _text(row.accuracy_after, ".4f"),
+        _text(row.agreement, ".4f"),
+        _text(row.worst_recall_change, "+.1f", 100),
+        NOT_MEASURED if row.rejected is None else ("rejected" if row.rejected else "passed"),
+        f"{row.file_bytes / 1e6:.2f}",
+        _text(row.compressed_bytes, ".2f", 1e-6),
+        f"{row.p50_ms:.2f}",
+        _text(row.conversion_s, ".1f"),
+    )
+
+
+def _text(value: float | None, form: str, factor: float = 1.0) -> str:
+    return NOT_MEASURED if value is None else format(factor * value, form)
 
 
 def as_csv(rows: Sequence[BenchmarkRow]) -> str:
-    """Return all fields as CSV; what was not measured is empty."""
+    """Return all fields as CSV. Values that were not measured are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(BenchmarkRow)], lineterminator="\n")
     writer.writeheader()
@@ -92,27 +168,22 @@ def as_csv(rows: Sequence[BenchmarkRow]) -> str:
 
 
 def as_json(rows: Sequence[BenchmarkRow]) -> str:
-    """Return all fields as a JSON list; what was not measured is null."""
+    """Return all fields as a JSON list. Values that were not measured are null."""
     return json.dumps([asdict(row) for row in rows], indent=1)
 
 
 def pareto_front(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
-    """Return the rows that no other row beats: none is at least as accurate, as fast and as small, and better in one.
-
-    Rows without a measured accuracy are left out.
-    """
+    """Return the rows that no other row dominates in accuracy, latency and size. Rows without accuracy are left out."""
     measured = [(row, (-row.accuracy, row.p50_ms, row.file_bytes)) for row in rows if row.accuracy is not None]
 
-    def beaten(own: tuple[float, ...]) -> bool:
-        return any(
-            all(theirs <= mine for theirs, mine in zip(other, own, strict=True)) and other != own for _, other in measured
-        )
+    def dominated(costs: tuple[float, ...]) -> bool:
+        return any(all(a <= b for a, b in zip(other, costs, strict=True)) and other != costs for _, other in measured)
 
-    return [row for row, costs in measured if not beaten(costs)]
+    return [row for row, costs in measured if not dominated(costs)]
 
 
 def precision_markers(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
-    """Return a matplotlib marker for each precision of the rows: the usual four keep theirs, eight others have their own."""
+    """Return a different matplotlib marker for each precision of the rows (up to eight besides the usual four)."""
     used = dict.fromkeys(row.precision for row in rows)
     others = [precision for precision in used if precision not in MARKERS]
     return {name: marker for name, marker in MARKERS.items() if name in used} | dict(
@@ -121,10 +192,10 @@ def precision_markers(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
 
 
 def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
-    """Draw accuracy against latency; the area of a mark is the file size, and the Pareto front is ringed.
+    """Plot accuracy against latency. The area of a mark is the file size; rings mark the Pareto front.
 
     Args:
-        rows: Rows with measured accuracy; others are left out.
+        rows: The rows. Those without a measured accuracy are left out.
         path: Image file to write.
 
     Raises:
@@ -144,16 +215,13 @@ def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for row in measured:
-        accuracy = float(row.accuracy or 0.0)
         style: dict[str, Any] = {"marker": markers[row.precision], "color": f"C{networks.index(row.network)}"}
-        area = 20 + 12 * row.file_bytes / 1e6
-        axes.scatter(
-            row.p50_ms, accuracy, s=area, alpha=0.6, edgecolors="black" if row in front else "none", linewidths=2, **style
-        )
+        style |= {"s": 20 + 12 * row.file_bytes / 1e6, "edgecolors": "black" if row in front else "none"}
+        axes.scatter(row.p50_ms, row.accuracy or 0.0, alpha=0.6, linewidths=2, **style)
     for network in networks:
         axes.scatter([], [], color=f"C{networks.index(network)}", label=network)
     for precision, marker in markers.items():
-        axes.scatter([], [], marker=marker, color="grey", label=precision)
+        axes.scatter([], [], marker=marker, color="gray", label=precision)
     axes.scatter([], [], facecolors="none", edgecolors="black", linewidths=2, label="Pareto front")
     axes.set_xscale("log")
     axes.set_xlabel(f"{measured[0].stage}, median ms ({', '.join(dict.fromkeys(row.board for row in measured))})")

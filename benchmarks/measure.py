@@ -1,19 +1,19 @@
-"""Measure one .tflite file in a process of its own: load time, first inference, latency, peak memory."""
+"""Measure one .tflite file in its own process: load time, first inference, latency, peak memory."""
 
 import json
 import subprocess
 import sys
 import time
 import zlib
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fer_edge.artifacts.contract import Contract, ModelError, check_tflite, read_contract
+from fer_edge.artifacts.contract import Contract, ModelError, read_contract
+from fer_edge.artifacts.latency_records import ConversionCost, LatencyProtocol, LatencyRecord
+from fer_edge.artifacts.typed_json import from_data, to_data
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.protocol import Protocol, time_runs
+from fer_edge.benchmarks.timing import time_runs
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.interpreter import find_interpreter
 
@@ -21,114 +21,110 @@ STATUS = Path("/proc/self/status")
 CHILD_SECONDS = 600
 
 
-def measure_model(model: str | Path, num_threads: int, protocol: Protocol | None = None) -> dict[str, Any]:
-    """Measure a model in a fresh process, so that nothing else is in its memory and its load is a first one.
+def measure_model(model: str | Path, num_threads: int, protocol: LatencyProtocol | None = None) -> LatencyRecord:
+    """Measure a model in a new process, so that memory and load time are those of this model alone.
 
     Args:
         model: A .tflite file of fer-edge.
         num_threads: Threads of the interpreter.
-        protocol: The rules.
+        protocol: How to measure. Default: LatencyProtocol().
 
     Returns:
-        One record: the file and what it is, the board, the protocol, and the raw samples. See measure_here.
+        The record, with the raw samples.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ModelError: If the model cannot be loaded.
         RuntimeError: If the measuring process fails.
     """
-    check_tflite(model)
     read_contract(model)
-    rules = protocol or Protocol()
-    command = [sys.executable, "-m", "fer_edge.benchmarks.measure", str(model), str(num_threads), json.dumps(asdict(rules))]
+    rules = json.dumps(to_data(protocol or LatencyProtocol()))
+    command = [sys.executable, "-m", "fer_edge.benchmarks.measure", str(model), str(num_threads), rules]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False)
+        child = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"measuring {model} took more than {CHILD_SECONDS} s. Lower --min-runs and --min-seconds") from error
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if child.returncode:
+        reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
         kind = ModelError if "ModelError" in reason else RuntimeError
         raise kind(f"measuring {model} failed: {reason}")
-    record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return record
+    return from_data(LatencyRecord, json.loads(child.stdout.splitlines()[-1]))
 
 
-def measure_here(model: str | Path, num_threads: int, protocol: Protocol) -> dict[str, Any]:
-    """Measure a model in this process, which should be fresh.
+def measure_here(model: str | Path, num_threads: int, protocol: LatencyProtocol) -> LatencyRecord:
+    """Measure a model in this process, which should be new.
+
+    Args:
+        model: A .tflite file of fer-edge.
+        num_threads: Threads of the interpreter.
+        protocol: How to measure.
 
     Returns:
-        A record: ``samples_ms`` (raw, in order), ``load_ms`` (file to allocated tensors), ``first_inference_ms``,
-        ``peak_memory_bytes`` and ``memory_before_bytes`` (of the process; None where the system does not say),
-        ``file_bytes`` and ``compressed_bytes`` (zlib, level 9), the contract's facts, what ``conversion`` cost,
-        ``environment``, ``state_before``, ``state_after``, ``protocol``.
+        The record, with the raw samples.
     """
-    find_interpreter()  # its own import does not count as loading the model
+    find_interpreter()  # importing the interpreter is not part of loading the model
     state_before = read_state()
-    memory_before = _memory("VmHWM")
-    started = time.perf_counter_ns()
+    memory_before = _peak_memory_bytes()
+    start = time.perf_counter_ns()
     classifier = Classifier(model, num_threads)
-    load_ms = (time.perf_counter_ns() - started) / 1e6
-    size = classifier.contract.image_size
-    face = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    started = time.perf_counter_ns()
-    classifier.probabilities(face)
-    first_ms = (time.perf_counter_ns() - started) / 1e6
-    samples = time_runs(
-        classifier.interpreter.invoke,
-        protocol.warmup_runs,
-        protocol.min_runs,
-        protocol.min_seconds,
-        time.perf_counter_ns,
-    )
+    load_ms = (time.perf_counter_ns() - start) / 1e6
     contract = classifier.contract
-    return {
-        "file": Path(model).name,
-        "file_bytes": Path(model).stat().st_size,
-        "compressed_bytes": len(zlib.compress(Path(model).read_bytes(), 9)),
-        "architecture": contract.architecture,
-        "precision": contract.precision,
-        "data": contract.data,
-        "split": contract.split["name"],
-        "leaky": contract.split["leakage"]["leaky"],
-        "parameters": contract.parameters,
-        "source_digest": contract.source_digest,
-        "conversion": _conversion(contract),
-        "num_threads": num_threads,
-        "load_ms": load_ms,
-        "first_inference_ms": first_ms,
-        "samples_ms": [round(sample, 4) for sample in samples],  # to 0.1 microseconds
-        "memory_before_bytes": memory_before,
-        "peak_memory_bytes": _memory("VmHWM"),
-        "environment": describe_environment(),
-        "state_before": state_before,
-        "state_after": read_state(),
-        "protocol": asdict(protocol),
-    }
+    face = np.random.default_rng(0).integers(0, 256, (contract.image_size, contract.image_size, 3), np.uint8)
+    start = time.perf_counter_ns()
+    classifier.probabilities(face)
+    first_ms = (time.perf_counter_ns() - start) / 1e6
+    limits = (protocol.warmup_runs, protocol.min_runs, protocol.min_seconds)
+    samples = time_runs(classifier.interpreter.invoke, *limits, time.perf_counter_ns)
+    content = Path(model).read_bytes()
+    return LatencyRecord(
+        file=Path(model).name,
+        file_bytes=len(content),
+        compressed_bytes=len(zlib.compress(content, 9)),
+        network=contract.architecture,
+        precision=contract.precision,
+        data=contract.data,
+        protocol=contract.split.protocol,
+        leaky=contract.split.leakage.leaky,
+        parameters=contract.parameters,
+        source_digest=contract.source_digest,
+        conversion=_conversion_cost(contract),
+        num_threads=num_threads,
+        load_ms=load_ms,
+        first_inference_ms=first_ms,
+        samples_ms=tuple(round(sample, 4) for sample in samples),  # to 0.1 microseconds
+        memory_before_bytes=memory_before,
+        peak_memory_bytes=_peak_memory_bytes(),
+        environment=describe_environment(),
+        state_before=state_before,
+        state_after=read_state(),
+        latency_protocol=protocol,
+    )
 
 
-def _conversion(contract: Contract) -> dict[str, Any]:
-    """Return what the contract says that conversion cost."""
+def _conversion_cost(contract: Contract) -> ConversionCost | None:
     metrics = contract.metrics
-    recalls = [(metrics["recall_before"][label], after) for label, after in metrics["recall_after"].items()]
-    return {
-        "accuracy_before": metrics["accuracy_before"],
-        "accuracy_after": metrics["accuracy_after"],
-        "agreement": metrics["agreement"],
-        "worst_recall_change": min((after - before for before, after in recalls if after is not None), default=None),
-        "conversion_s": contract.quantization.get("conversion_s"),
-        "refused": bool(metrics["gate"]["problems"]) if "gate" in metrics else None,
-    }
+    if metrics is None:
+        return None
+    return ConversionCost(
+        accuracy_before=metrics.before.accuracy,
+        accuracy_after=metrics.after.accuracy,
+        agreement=metrics.agreement,
+        worst_recall_change=metrics.worst_recall_change(),
+        conversion_s=contract.quantization.conversion_s,
+        rejected=None if metrics.gate is None else bool(metrics.gate.issues),
+    )
 
 
-def _memory(field: str) -> int | None:
-    """Return a memory figure of this process in bytes. VmHWM is the peak, and unlike getrusage's it starts at exec."""
+def _peak_memory_bytes() -> int | None:
+    """Return the peak memory of this process. Unlike the value of getrusage, VmHWM starts at exec."""
     if not STATUS.is_file():
         return None
     for line in STATUS.read_text().splitlines():
-        if line.startswith(f"{field}:"):
+        if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return None
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_here(sys.argv[1], int(sys.argv[2]), Protocol(**json.loads(sys.argv[3])))))
+    rules = from_data(LatencyProtocol, json.loads(sys.argv[3]))
+    print(json.dumps(to_data(measure_here(sys.argv[1], int(sys.argv[2]), rules))))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.artifacts.contract import read_contract
+from fer_edge.artifacts.typed_json import append_json_lines
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.latency_records import append_records
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 
 FRAMES = 900
@@ -102,7 +102,7 @@ def main() -> None:
         "runs": runs,
     }
     if chosen.record:
-        append_records(chosen.record, [record])
+        append_json_lines(chosen.record, [record])
     for run in runs:
         stages = ", ".join(
             f"{stage} {times['p50_ms']:.2f} ({times['cpu_ms']:.2f})" for stage, times in run["profile"]["stages"].items()

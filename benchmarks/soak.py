@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from fer_edge.artifacts.typed_json import append_json_lines
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.latency_records import append_records
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.frame import Frame
@@ -331,7 +331,7 @@ def main() -> None:
             "after": read_state(),
         }
     if chosen.record:
-        append_records(chosen.record, [record])
+        append_json_lines(chosen.record, [record])
     shown = {key: record[key] for key in ("full_disk", "twenty_viewers", "steady")}
     print(json.dumps(shown, indent=1))
     if record["full_disk"] is None:

@@ -1,1 +1,1 @@
-"""The tables of the published comparison, made again from stored records."""
+"""The published comparison next to our results, from stored records."""

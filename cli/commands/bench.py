@@ -5,15 +5,14 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import FiniteRange, friendly_errors, note, progress_bar, report_evaluation_set, report_skipped
-from fer_edge.table import text_table
+from fer_edge.console import FiniteRange, friendly_errors, note
 
 
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL|FOLDER...")
 @click.option("--data", help="Labelled faces for accuracy and macro F1; without it they are not measured.")
-@click.option("--split", "split_name", help="paper, subject, official or all.  [default: as each model was trained]")
-@click.option("--part", default="test", show_default=True, help="train, validation, test, private_test or all.")
+@click.option("--protocol", help="paper, subject, official or all  [default: that of each model's training]")
+@click.option("--split", default="test", show_default=True, help="train, validation, test, private_test or all.")
 @click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
 @click.option("--threads", default="1", show_default=True, help="Numbers of threads, for example 1,2,4.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
@@ -29,8 +28,8 @@ from fer_edge.table import text_table
 def command(
     models: tuple[Path, ...],
     data: str | None,
-    split_name: str | None,
-    part: str,
+    protocol: str | None,
+    split: str,
     maps: tuple[str, ...],
     threads: str,
     form: str | None,
@@ -45,42 +44,42 @@ def command(
 
     A name, as mobilenet_v2, is a model that comes with fer-edge.
     """
-    from fer_edge.benchmarks.latency_records import Record, append_records, derive_row, read_records
+    from fer_edge.artifacts.latency_records import LatencyProtocol, read_latency_records
     from fer_edge.benchmarks.latency_tables import (
         CONVERSION_HEADER,
         HEADER,
         as_csv,
         as_json,
-        as_markdown,
         cells,
         conversion_cells,
+        derive_row,
         plot_rows,
     )
-    from fer_edge.benchmarks.measure import measure_model
-    from fer_edge.benchmarks.protocol import Protocol
+    from fer_edge.benchmarks.tables import markdown_table, text_table
+    from fer_edge.compare_models import bench
 
     if stored and record:
         raise ValueError("--from measures nothing, so there is nothing to --record")
     if plot and not (stored or data):
         raise ValueError("--plot draws accuracy against latency. Give --data too, the faces to measure accuracy on")
-    records: list[Record] = read_records(stored) if stored else []
-    if not stored:
-        files = _model_files(models or (_runs(),))
-        counts = _thread_counts(threads)
-        protocol = Protocol(min_runs=min_runs, min_seconds=min_seconds)
-        accuracies = _accuracies(files, data, maps, split_name, part) if data else {}
-        with progress_bar("measuring") as progress:
-            for done, (path, count) in enumerate((path, count) for path in files for count in counts):
-                progress(done, len(files) * len(counts))
-                records.append({**measure_model(path, count, protocol), **accuracies.get(path, {})})
-                if record:
-                    append_records(record, records[-1:])
-    rows = [derive_row(entry) for entry in records]
+    if stored:
+        rows = [derive_row(entry) for entry in read_latency_records(stored)]
+    else:
+        rows = bench(
+            models or ("runs",),
+            data,
+            protocol=protocol,
+            split=split,
+            label_map=maps,
+            threads=_thread_counts(threads),
+            latency_protocol=LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
+            record=record,
+        )
     if form in ("json", "csv"):
         click.echo(as_json(rows) if form == "json" else as_csv(rows))
     else:
         header, lines = (CONVERSION_HEADER, map(conversion_cells, rows)) if conversion else (HEADER, map(cells, rows))
-        click.echo((as_markdown if form else text_table)(header, list(lines)))
+        click.echo((markdown_table if form else text_table)(header, list(lines)))
     if not form:
         note(f"stage {_joined(row.stage for row in rows)}; measured on {_joined(row.board for row in rows)}")
     if plot:
@@ -92,52 +91,8 @@ def _joined(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def _runs() -> Path:
-    runs = Path("runs")
-    if not runs.is_dir():
-        raise FileNotFoundError("no folder 'runs' here. Name a model or a folder: fer-edge bench cnn_nano mobilenet_v2")
-    return runs
-
-
-def _model_files(paths: tuple[Path, ...]) -> list[Path]:
-    from fer_edge.edge_runtime.find_model import find_model
-
-    files: list[Path] = []
-    for path in paths:
-        found = sorted(path.rglob("*.tflite")) if path.is_dir() else [find_model(path)]
-        if not found:
-            raise FileNotFoundError(f"the folder '{path}' holds no .tflite file. Make some: fer-edge convert RUN --all")
-        files += found
-    return files
-
-
 def _thread_counts(text: str) -> list[int]:
     try:
-        counts = [int(part) for part in text.split(",")]
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < 1:
-        raise ValueError(f"--threads takes whole numbers from 1, for example 1,2,4. Received: '{text}'")
-    return counts
-
-
-def _accuracies(
-    files: list[Path], data: str, maps: tuple[str, ...], split_name: str | None, part: str
-) -> dict[Path, dict[str, object]]:
-    from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.evaluate_model import evaluate_model
-
-    with progress_bar("reading faces") as progress:
-        faces = load_faces(data, parse_label_map(maps), progress)
-    report_skipped(faces.skipped, len(faces))
-    result: dict[Path, dict[str, object]] = {}
-    for path in files:
-        with progress_bar(f"evaluating {path.name}") as progress:
-            figures = evaluate_model(path, faces, split_name, part, progress=progress).figures
-        report_evaluation_set(path, figures)
-        result[path] = {
-            "accuracy": figures["accuracy"],
-            "macro_f1": figures["macro"]["f1"],
-            "evaluated": {name: figures[name] for name in ("data", "split", "part", "count", "warning")},
-        }
-    return result
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--threads takes whole numbers, for example 1,2,4. Received: '{text}'") from error
