@@ -13,7 +13,6 @@ COMMANDS = {
     "verify": "Compare a .tflite file with the run it was converted from.",
     "run": "Find and label faces in cameras, streams, images, folders and videos.",
     "bench": "Compare models: accuracy, latency, size, memory.",
-    "report": "Compare our results with the published tables; write model cards.",
     "info": "Print the contract of a .tflite file.",
     "doctor": "Check the installation and show how to fix it.",
 }

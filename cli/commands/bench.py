@@ -5,25 +5,32 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import FiniteRange, friendly_errors, note
+from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors, note
+from fer_edge.option_groups import examples
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fer-edge bench cnn_nano mobilenet_v2", "fer-edge bench runs/cnn_fer2013 --data fer2013.zip --plot plot.png"
+    )
+)
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL|FOLDER...")
-@click.option("--data", help="Labelled faces for accuracy and macro F1; without it they are not measured.")
+@click.option("--data", help="Labeled faces to measure the accuracy on: a folder, zip or csv file, or synthetic.")
 @click.option("--protocol", help="paper, subject, official or all  [default: that of each model's training]")
 @click.option("--split", default="test", show_default=True, help="train, validation, test, private_test or all.")
-@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
-@click.option("--threads", default="1", show_default=True, help="Numbers of threads, for example 1,2,4.")
+@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out.")
+@click.option("--threads", default="1", show_default=True, help="Numbers of interpreter threads, for example 1,2,4.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a markdown table.")
-@click.option("--conversion", is_flag=True, help="Show what conversion cost instead: agreement, worst recall, time.")
+@click.option("--conversion", is_flag=True, help="Show the cost of conversion instead: agreement, worst recall, time.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the raw records to this JSON-lines file.")
-@click.option("--from", "stored", type=click.Path(path_type=Path), help="Make the table from stored records; measure nothing.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy, latency and size into this picture file.")
-@click.option("--min-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Counted runs at least.")
-@click.option("--min-seconds", type=FiniteRange(min=0), default=2.0, show_default=True, help="Counted time at least.")
+@click.option("--from", "stored", type=click.Path(path_type=Path), help="Show stored records; measure nothing.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Plot accuracy, latency and size into this image file.")
+@click.option("--min-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Minimum number of timed runs.")
+@click.option(
+    "--min-seconds", type=FiniteRange(min=0), default=2.0, show_default=True, help="Minimum time of the timed runs, seconds."
+)
 @friendly_errors
 def command(
     models: tuple[Path, ...],
@@ -40,9 +47,10 @@ def command(
     min_runs: int,
     min_seconds: float,
 ) -> None:
-    """Compare models. A folder stands for all .tflite files in it; without any: the folder runs.
+    """Compare models: accuracy, latency, size and memory.
 
-    A name, as mobilenet_v2, is a model that comes with fer-edge.
+    MODEL is a .tflite file or the name of a bundled model, such as mobilenet_v2. FOLDER stands for all .tflite files in it.
+    Default: the folder runs.
     """
     from fer_edge.artifacts.latency_records import LatencyProtocol, read_latency_records
     from fer_edge.benchmarks.latency_tables import (
@@ -59,9 +67,9 @@ def command(
     from fer_edge.compare_models import bench
 
     if stored and record:
-        raise ValueError("--from measures nothing, so there is nothing to --record")
+        raise ValueError("--from measures nothing, so there is nothing to record. Remove --record or --from")
     if plot and not (stored or data):
-        raise ValueError("--plot draws accuracy against latency. Give --data too, the faces to measure accuracy on")
+        raise ValueError("--plot needs the accuracy of the models. Pass --data too")
     if stored:
         rows = [derive_row(entry) for entry in read_latency_records(stored)]
     else:
@@ -74,6 +82,7 @@ def command(
             threads=_thread_counts(threads),
             latency_protocol=LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
             record=record,
+            reporter=ConsoleReporter(),
         )
     if form in ("json", "csv"):
         click.echo(as_json(rows) if form == "json" else as_csv(rows))

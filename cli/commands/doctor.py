@@ -2,9 +2,9 @@
 
 import click
 
+from fer_edge.benchmarks.tables import text_table
 from fer_edge.console import friendly_errors
 from fer_edge.option_groups import examples
-from fer_edge.table import text_table
 
 
 @click.command(epilog=examples("fer-edge doctor", "fer-edge doctor --json"))

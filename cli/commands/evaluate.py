@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fer_edge.benchmarks.tables import text_table
 from fer_edge.console import friendly_errors, progress_bar, report_evaluation_set, report_skipped, start_keras
-from fer_edge.table import text_table
 
 if TYPE_CHECKING:
     from fer_edge.train.evaluate_model import Evaluation

@@ -167,7 +167,7 @@ def _counts(stats: "PipelineStats") -> str:
 
 def _profile(stats: "PipelineStats") -> str:
     """Return the stage times and counters as text."""
-    from fer_edge.table import text_table
+    from fer_edge.benchmarks.tables import text_table
 
     rows = [
         (stage, str(times.runs), f"{times.mean_ms:.2f}", f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.cpu_ms:.2f}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from fer_edge.benchmarks.tables import text_table
 from fer_edge.console import friendly_errors, gate_options, note, report_skipped, start_keras, warn
-from fer_edge.table import text_table
 
 
 @click.command()

@@ -5,9 +5,15 @@ import click
 from fer_edge.lazy_group import LazyGroup
 
 COMMANDS = {
+    "report": "Write the comparison page, the published tables and model cards.",
     "search": "Search for the recipe settings of a network.",
     "pack": "Pack finished runs into small files.",
     "unpack": "Restore packed runs and measure them again.",
+    "soak": "Run the pipeline for long under faults and check its limits.",
+    "label-stability": "Measure flicker and lag of labels.",
+    "detection-benchmark": "Measure detectors on full images.",
+    "pipeline-benchmark": "Measure the speed and memory of fer-edge run.",
+    "overhead": "Measure the time that Classifier.predict adds to the interpreter.",
     "draw-face": "Draw an image with one synthetic face.",
 }
 

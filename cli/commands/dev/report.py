@@ -1,16 +1,17 @@
-"""fer-edge report: stored records in; the comparison page, the published tables and model cards out."""
+"""fer-edge dev report: stored records in; the comparison page, the published tables and model cards out."""
 
 from pathlib import Path
 
 import click
 
 from fer_edge.console import friendly_errors, note
+from fer_edge.option_groups import examples
 
 RESULTS = Path("benchmarks/results/accuracy.jsonl")
 LATENCIES = Path("benchmarks/results/shipped_speed.jsonl")
 
 
-@click.command()
+@click.command(epilog=examples("fer-edge dev report", "fer-edge dev report runs --card models/cnn_fer2013_int8.tflite"))
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN...]")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Accuracy records.")
 @click.option("--latencies", type=click.Path(path_type=Path), default=LATENCIES, show_default=True, help="Latency records.")
