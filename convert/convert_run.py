@@ -1,430 +1,261 @@
-"""Convert a run to .tflite files, each with its contract inside, measured against the Keras model and judged by the gate."""
+"""Convert a run to .tflite files, each with its contract inside, measured against the Keras model and checked by the gate."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from fer_edge.artifacts.atomic_write import atomic_path
-from fer_edge.artifacts.contract import Contract, CropConvention, ModelError, read_contract
-from fer_edge.convert import ai_edge
-from fer_edge.convert.calibrate import (
-    GOOD_AGREEMENT,
-    SHARES,
-    check_calibration,
-    describe_calibration,
-    rank_by_activation_outliers,
-)
-from fer_edge.convert.compare import compare, kl_divergence
-from fer_edge.convert.cross_layer_equalization import equalize
-from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
-from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
-from fer_edge.convert.fold import fold_model
-from fer_edge.convert.gate import Issue, Thresholds, check_thresholds, diagnose, notes
-from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
-from fer_edge.convert.metadata import attach
-from fer_edge.convert.quantization_recipes import RECIPES, QuantizationRecipe
-from fer_edge.convert.run_folder import Run
-from fer_edge.convert.tf_converter import convert_keras
-from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
-from fer_edge.edge_runtime.detectors.box_transform import derive_box_transforms
+from fer_edge.artifacts.conversion import FineTuning, QuantizationRecipe, Thresholds
+from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
+from fer_edge.artifacts.run_folder import Run, newest_run, read_run
+from fer_edge.convert.calibration_faces import collect_calibration_faces
+from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
+from fer_edge.convert.prepare_run import PreparedRun, face_batch, prepare_run
+from fer_edge.convert.quantization_recipes import find_recipe
+from fer_edge.convert.quantize import float_flatbuffer, quantize
+from fer_edge.convert.sensitivity import check_layers, find_keep_float
+from fer_edge.convert.write_and_check import ConversionResult, check_conversion, write_and_check
 from fer_edge.edge_runtime.images import Image
 
-if TYPE_CHECKING:
-    import keras
-
-LOG_FILE = "convert.log"
-REJECTED_SUFFIX = ".rejected"  # behind .tflite, so that nothing that looks for models finds it
-BATCH = 64
-
-Progress = Callable[[int, int], None]
+AUTO = "auto"
+MAX_PRINTED_LAYERS = 10
 
 
-@dataclass(frozen=True)
-class ConversionResult:
-    """One file that conversion made.
-
-    Attributes:
-        path: Where it lies; a rejected file's name ends in ``.rejected``.
-        contract: The contract inside, with the metrics before and after.
-        inspection: Operators and sizes.
-        problems: Why the gate refuses it, likely causes last; none where it is right.
-        notes: What makes it slower or less exact than it could be.
-    """
-
-    path: Path
-    contract: Contract
-    inspection: Inspection
-    problems: tuple[Issue, ...]
-    notes: tuple[Issue, ...]
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run made ready for conversion.
-
-    Attributes:
-        run: The run.
-        model: Its Keras model.
-        folded: The model to convert: without grey conversion and batch normalisation, channels equalised, perhaps fine-tuned
-            since.
-        pictures: Calibration faces as they are stored.
-        calibration: The same at the model's input size, uint8 array (n, size, size, 3), RGB.
-        description: What the calibration set looks like, see describe_calibration.
-        held_out: Test faces, uint8 array (m, size, size, 3), RGB.
-        before: The Keras model's probabilities of them, float32 array (m, classes).
-        crop: How faces are cut for this model; the box transforms are derived from its own calibration faces.
-        out: Folder for the files.
-    """
-
-    run: Run
-    model: "keras.Model"
-    folded: "keras.Model"
-    pictures: Sequence[Image]
-    calibration: npt.NDArray[np.uint8]
-    description: dict[str, Any]
-    held_out: npt.NDArray[np.uint8]
-    before: npt.NDArray[np.float32]
-    crop: CropConvention
-    out: Path
+class Dataset(Protocol):
+    """What convert needs of a dataset, such as train.dataset.FaceDataset."""
 
     @property
-    def log(self) -> Path:
-        """File that takes what converters print."""
-        return self.out / LOG_FILE
+    def fingerprint(self) -> str:
+        """The sha256 over labels and pixels."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the images."""
+
+    @property
+    def images(self) -> Sequence[Image]:
+        """The images, uint8 arrays (height, width) or (height, width, 3), RGB, in the order of ids."""
 
 
-def prepare_run(
-    run: Run, out: Path | None = None, calibration: Sequence[Image] | None = None, calibrated_from: str = ""
-) -> PreparedRun:
-    """Load, fold and equalise a run's model and bring its faces to size.
+class DatasetReader(Protocol):
+    """A function that reads a dataset, such as train.datasets.load_faces."""
 
-    Args:
-        run: The run, from read_run.
-        out: Folder for the files, the run folder by default.
-        calibration: Faces to calibrate with instead of the run's own training faces.
-        calibrated_from: Where these are from.
+    def __call__(self, data: str, label_map: Mapping[str, str], progress: Progress, /) -> Dataset:
+        """Read a dataset.
+
+        Args:
+            data: Path of the dataset, or its name.
+            label_map: New label by class name.
+            progress: Called with (images done, images in all).
+        """
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What to convert to. The fields are the options of ``fer-edge convert``.
+
+    Attributes:
+        precisions: Names in quantization_recipes.RECIPES.
+        quantizer: int8: ``ai-edge`` or ``tflite``; None for the default.
+        keep_float: int8: names of layers that stay in float; ``auto`` finds them.
+        calibrate_from: int8: folder of images or video to calibrate with; None for the training faces in the run folder.
+        qat: int8: fine-tune with simulated quantization.
+        prune: Fine-tune with this percentage of the weights of inner layers set to zero; None without.
+        cluster: Fine-tune with this number of distinct weights per layer; None without.
+        data: The training data of the run. Fine-tuning needs it.
+        epochs: Passes of fine-tuning over the training faces.
+        thresholds: Thresholds of the gate.
+        runs: Where to look for the newest run.
+        out: Folder for the files; None for the run folder.
 
     Raises:
-        ValueError: If the model is damaged or was not trained by fer-edge.
-        RuntimeError: If keras does not run on TensorFlow.
+        ValueError: If a value is unknown or out of range, or two options exclude each other.
     """
-    model = load_model(run)
-    faces = run.calibration.images if calibration is None else calibration
-    targets = run.calibration.targets if calibration is None else None
-    source = "the run folder" if calibration is None else calibrated_from
-    description = describe_calibration(faces, targets, run.labels, source)
-    held_out, pixels = face_batch(run, run.held_out.images), face_batch(run, faces)
-    return PreparedRun(
-        run=run,
-        model=model,
-        folded=prepare(run, model),
-        pictures=faces,
-        calibration=pixels,
-        description=description,
-        held_out=held_out,
-        before=predict(model, held_out),
-        crop=crop_convention(run),
-        out=out or run.folder,
+
+    precisions: tuple[str, ...] = ("int8",)
+    quantizer: str | None = None
+    keep_float: tuple[str, ...] = ()
+    calibrate_from: Path | None = None
+    qat: bool = False
+    prune: float | None = None
+    cluster: int | None = None
+    data: str | None = None
+    epochs: int = 3
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    runs: Path = Path("runs")
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        plan = self.fine_tuning
+        if plan is not None and self.data is None:
+            raise ValueError(f"fine-tuning ({plan.kind}) needs the training data: --data DATA")
+        if plan is None and self.data is not None:
+            raise ValueError(
+                "--data is for fine-tuning: add --qat, --prune or --cluster. Without them, convert uses the faces in the run"
+            )
+        int8_only = (
+            ("--quantizer", self.quantizer),
+            ("--keep-float", self.keep_float),
+            ("--calibrate-from", self.calibrate_from),
+        )
+        for option, value in int8_only:
+            if value and "int8" not in self.precisions:
+                raise ValueError(f"{option} is for int8. Received: {', '.join(self.precisions)}. Add --int8 or remove {option}")
+        self.recipes(self.keep_float)
+
+    @property
+    def fine_tuning(self) -> FineTuning | None:
+        """The fine-tuning; None without."""
+        return plan_fine_tuning(self.qat, self.prune, self.cluster, self.epochs)
+
+    @property
+    def named_layers(self) -> tuple[str, ...]:
+        """The layers in keep_float, without ``auto``."""
+        return tuple(layer for layer in self.keep_float if layer != AUTO)
+
+    def recipes(self, keep_float: Sequence[str]) -> list[QuantizationRecipe]:
+        """Return one recipe per precision, with these layers in float."""
+        return [find_recipe(precision, self.quantizer, keep_float, self.fine_tuning) for precision in self.precisions]
+
+
+def convert(
+    run: str | Path | None = None,
+    options: ConvertOptions = ConvertOptions(),
+    *,
+    read_dataset: DatasetReader | None = None,
+    command: Sequence[str] = (),
+    reporter: Reporter = SILENT,
+) -> list[ConversionResult]:
+    """Convert a run to TFLite, as ``fer-edge convert`` does.
+
+    from fer_edge.convert.convert_run import ConvertOptions, convert
+
+    for result in convert("runs/cnn-fer2013-paper-official-s0", ConvertOptions(precisions=("float16", "int8"))):
+        print(result.path, result.contract.metrics.after.accuracy, result.issues)
+
+    Args:
+        run: The run folder; None for the newest run in ``options.runs``.
+        options: What to convert to.
+        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.datasets.load_faces``.
+        command: The command line, for the contract.
+        reporter: Receives messages and progress.
+
+    Returns:
+        One result per precision, also for files that the gate rejects.
+
+    Raises:
+        FileNotFoundError: If there is no such run, or no finished one.
+        ValueError: If the run or the data does not fit the options, or the calibration faces are not suitable.
+        RuntimeError: If fine-tuning or a converter fails.
+        ImportError: If a package of the extra ``convert`` is missing.
+    """
+    opened = read_run(run or newest_run(options.runs))
+    _introduce(opened, reporter)
+    calibration = None
+    if options.calibrate_from is not None:
+        with reporter.progress("finding faces") as progress:
+            calibration = collect_calibration_faces(options.calibrate_from, opened, progress=progress)
+    calibrated_from = options.calibrate_from.name if options.calibrate_from else ""
+    prepared = prepare_run(opened, options.out, calibration, calibrated_from, tuple(command))
+    # Everything that can be wrong is checked before the long parts start.
+    check_layers(prepared.folded, options.named_layers)
+    check_conversion(prepared, options.recipes(options.keep_float))
+    if options.fine_tuning is not None:
+        prepared = _fine_tuned(prepared, options, read_dataset, reporter)
+    keep_float = _layers_in_float(prepared, options, reporter)
+    with reporter.progress(f"converting {opened.record.plan.network}") as progress:
+        return convert_run(prepared, options.recipes(keep_float), options.thresholds, progress)
+
+
+def _introduce(run: Run, reporter: Reporter) -> None:
+    split = run.record.split
+    leaky = ", leaky: see fer-edge info" if split.leakage.leaky else ""
+    reporter.result(
+        f"{run.folder}: {len(run.calibration.images)} calibration faces, {len(run.held_out.images)} test faces "
+        f"(protocol {split.protocol}{leaky})"
     )
+
+
+def _fine_tuned(
+    prepared: PreparedRun, options: ConvertOptions, read_dataset: DatasetReader | None, reporter: Reporter
+) -> PreparedRun:
+    plan = options.fine_tuning
+    if plan is None or options.data is None or read_dataset is None:
+        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.datasets.load_faces")
+    with reporter.progress("reading faces") as progress:
+        images = _training_images(prepared.run, options.data, read_dataset, progress)
+    with reporter.progress(f"fine-tuning {prepared.run.record.plan.network} ({plan.kind})") as progress:
+        return replace(prepared, folded=fine_tune(prepared.folded, face_batch(prepared.run, images), plan, progress))
+
+
+def _training_images(run: Run, data: str, read_dataset: DatasetReader, progress: Progress) -> list[Image]:
+    """Return the images that the run was trained on. Other data may contain its test images."""
+    record = run.record
+    label_map = dict(entry.split("=", 1) for entry in record.data.label_map)
+    dataset = read_dataset(data, label_map, progress)
+    if dataset.fingerprint != record.data.fingerprint:
+        raise ValueError(
+            f"'{data}' is not the data that {run.folder} was trained on ({record.data.name}). Pass that data with --data"
+        )
+    index = {name: position for position, name in enumerate(dataset.ids)}
+    return [dataset.images[index[name]] for name in record.ids.train]
+
+
+def _layers_in_float(prepared: PreparedRun, options: ConvertOptions, reporter: Reporter) -> tuple[str, ...]:
+    if AUTO not in options.keep_float:
+        return options.keep_float
+    recipe = find_recipe("int8", fine_tuning=options.fine_tuning)
+    with reporter.progress("measuring each layer in int8") as progress:
+        layers, sensitivities = find_keep_float(prepared, recipe, options.thresholds, progress)
+    if not sensitivities:
+        reporter.result("keep-float: plain int8 agrees with Keras on the calibration faces; no layer stays in float")
+    else:
+        lines = [
+            f"keep-float: {len(layers)} of {len(sensitivities)} layers stay in float. "
+            "Divergence if only this layer is int8, in nats:",
+            *(f"  {sensitivities[layer]:.4f}  {layer}" for layer in layers[:MAX_PRINTED_LAYERS]),
+        ]
+        if len(layers) > MAX_PRINTED_LAYERS:
+            lines.append(f"  and {len(layers) - MAX_PRINTED_LAYERS} more")
+        reporter.result("\n".join(lines))
+    return tuple(dict.fromkeys((*options.named_layers, *layers)))
 
 
 def convert_run(
-    source: PreparedRun,
+    prepared: PreparedRun,
     recipes: Sequence[QuantizationRecipe],
-    bounds: Thresholds | None = None,
+    thresholds: Thresholds | None = None,
     progress: Progress | None = None,
 ) -> list[ConversionResult]:
-    """Convert a run to one .tflite file per recipe.
+    """Convert a prepared run to one .tflite file per recipe.
 
     Args:
-        source: The run, from prepare_run.
+        prepared: The run, from prepare_run.
         recipes: From find_recipe.
-        bounds: What the gate allows, Thresholds() by default.
+        thresholds: Thresholds of the gate; None for the defaults.
         progress: Called with (files done, files in all).
 
     Returns:
-        The files made, in order. Each was measured on the run's held-out faces before it got its name; a refused one
-        is kept under a name that ends in ``.rejected``.
+        One result per recipe, in order. Each file was measured on the held-out faces of the run before it got its name; a
+        rejected file keeps a name that ends in ``.rejected``.
 
     Raises:
-        ValueError: If the calibration faces will not do, or a file of another run would be overwritten.
+        ValueError: If the calibration faces are not suitable, or a file of another run would be overwritten.
         RuntimeError: If a converter fails.
     """
-    check_conversion(source, recipes)
-    targets = [source.out / file_name(source.run, recipe) for recipe in recipes]
-    made = []
+    check_conversion(prepared, recipes)
+    results = []
     float_model = None
-    for done, (recipe, target) in enumerate(zip(recipes, targets, strict=True)):
+    for done, recipe in enumerate(recipes):
         if progress:
             progress(done, len(recipes))
         if recipe.quantizer == "ai-edge" and float_model is None:
-            float_model = float_flatbuffer(source)
+            float_model = float_flatbuffer(prepared)
         started = time.perf_counter()
-        flatbuffer, details = quantize(source, recipe, float_model)
-        details["conversion_s"] = round(time.perf_counter() - started, 2)
-        made.append(write_and_check(source, recipe, flatbuffer, details, target, bounds or Thresholds()))
+        flatbuffer, summary = quantize(prepared, recipe, float_model)
+        summary = replace(summary, conversion_s=round(time.perf_counter() - started, 2))
+        results.append(write_and_check(prepared, flatbuffer, summary, thresholds or Thresholds()))
     if progress:
         progress(len(recipes), len(recipes))
-    return made
-
-
-def check_conversion(source: PreparedRun, recipes: Sequence[QuantizationRecipe]) -> None:
-    """Refuse at once what conversion would refuse at its end.
-
-    Raises:
-        ValueError: If the calibration faces will not do, or a file of another run would be overwritten.
-    """
-    for recipe in recipes:
-        target = source.out / file_name(source.run, recipe)
-        _check_same_run(target, source.run)
-        _check_same_run(target.with_name(target.name + REJECTED_SUFFIX), source.run)
-    if any(recipe.calibrated for recipe in recipes):
-        check_calibration(source.description, source.pictures, source.run.held_out.images)
-
-
-def file_name(run: Run, recipe: QuantizationRecipe) -> str:
-    """Return the name of a converted file, ``<network>_<data>_<precision>.tflite``."""
-    return f"{run.facts['network']}_{run.facts['data']['name']}_{recipe.precision}.tflite"
-
-
-def float_flatbuffer(source: PreparedRun) -> bytes:
-    """Return the folded model as a float32 flatbuffer with a signature, for ai-edge-quantizer."""
-    model = read_flatbuffer(convert_keras(source.folded, RECIPES["float32"], source.calibration[:0], source.log))
-    sign(model)
-    return write_flatbuffer(model)
-
-
-def quantize(
-    source: PreparedRun, recipe: QuantizationRecipe, float_model: bytes | None, ranges: ai_edge.ActivationRanges | None = None
-) -> tuple[bytes, dict[str, Any]]:
-    """Quantise a run's model.
-
-    Args:
-        source: The run.
-        recipe: The recipe.
-        float_model: From float_flatbuffer, for recipes that ai-edge-quantizer carries out; made here where it is None.
-        ranges: Of its activations on the calibration faces; measured here where they are None and needed.
-
-    Returns:
-        The flatbuffer, and what was chosen for it.
-    """
-    if recipe.quantizer != "ai-edge":
-        float_model = None
-    elif float_model is None:
-        float_model = float_flatbuffer(source)
-    if not recipe.calibrated:
-        if float_model is not None:
-            return ai_edge.quantize_weights(float_model), {}
-        return convert_keras(source.folded, recipe, source.calibration[:0], source.log), {}
-    if float_model is not None:
-        ranges = ranges or ai_edge.calibrate(float_model, source.calibration)
-        return _by_ranges(source, recipe, float_model, ranges)
-    before = predict(source.folded, source.calibration)
-    tried = []
-    for flatbuffer, details in _by_share(source, recipe):
-        tried.append((measure_candidate(source, recipe, flatbuffer, before), flatbuffer, details))
-        if tried[-1][0].agreement >= GOOD_AGREEMENT:
-            break  # each further candidate is a conversion of up to a minute
-    return _nearest(tried)
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far an int8 candidate is from the float model, on the calibration faces.
-
-    Attributes:
-        agreement: Share of the faces with the float model's label, 0..1.
-        divergence: Mean Kullback-Leibler divergence, nats.
-    """
-
-    agreement: float
-    divergence: float
-
-
-def measure_candidate(
-    source: PreparedRun, recipe: QuantizationRecipe, flatbuffer: bytes, before: npt.NDArray[np.float32]
-) -> Distance:
-    """Measure an int8 candidate on the calibration faces; ``before`` is what the float model says of them."""
-    after = run_flatbuffer(source, recipe, flatbuffer, source.calibration)
-    agreement = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-    return Distance(agreement, float(kl_divergence(before, after).mean()))
-
-
-def _nearest(tried: Sequence[tuple[Distance, bytes, dict[str, Any]]]) -> tuple[bytes, dict[str, Any]]:
-    """Return the candidate nearest to the float model: enough equal labels, then the divergence, which says it finer."""
-    distance, flatbuffer, details = min(tried, key=lambda tried: (tried[0].agreement < GOOD_AGREEMENT, tried[0].divergence))
-    found = {"agreement_on_calibration": distance.agreement, "divergence_on_calibration": round(distance.divergence, 6)}
-    return flatbuffer, {**details, **found}
-
-
-def _by_ranges(
-    source: PreparedRun, recipe: QuantizationRecipe, float_model: bytes, ranges: ai_edge.ActivationRanges
-) -> tuple[bytes, dict[str, Any]]:
-    before = predict(source.folded, source.calibration)
-    # After quantisation-aware training the rounded weights are the right ones, and their shift was learned.
-    corrected = recipe.fine_tuning is None or recipe.fine_tuning["kind"] != "qat"
-    tried = []
-    for percent in ai_edge.COVERED_PERCENT:
-        flatbuffer = ai_edge.quantize_int8(float_model, ranges, percent, recipe.keep_float, corrected=corrected)
-        distance = measure_candidate(source, recipe, flatbuffer, before)
-        tried.append((distance, flatbuffer, {"ranges_cover_percent": percent, "biases_corrected": corrected}))
-    return _nearest(tried)
-
-
-def _by_share(source: PreparedRun, recipe: QuantizationRecipe) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    order = rank_by_activation_outliers(source.folded, source.calibration)
-    for share in SHARES:
-        kept = np.sort(order[: round(share * len(order))])
-        yield convert_keras(source.folded, recipe, source.calibration[kept], source.log), {"calibration_faces": len(kept)}
-
-
-def write_and_check(
-    source: PreparedRun,
-    recipe: QuantizationRecipe,
-    flatbuffer: bytes,
-    details: dict[str, Any],
-    target: Path,
-    bounds: Thresholds,
-) -> ConversionResult:
-    """Attach the contract, measure on the held-out faces, judge, and write the file whole under the name it deserves.
-
-    Beside it lies a sheet of the faces on which the two models disagree, if there are any.
-    """
-    run = source.run
-    contract = _contract(source, recipe, {**details, "calibration": source.description if recipe.calibrated else None})
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / target.name
-        path.write_bytes(attach(flatbuffer, contract))
-        after = probabilities(Classifier(path), source.held_out)
-        inspection = inspect_model(path)
-    contract = replace(contract, metrics=compare(source.before, after, run.held_out.targets, run.labels))
-    found = notes(inspection, contract.quantization, outlier_layers(source.folded))
-    refusals = check_thresholds(contract.metrics, bounds, contract, run.labels)
-    problems = diagnose(refusals, source.before, after, run.labels, found)
-    contract.metrics["gate"] = {"bounds": vars(bounds), "problems": [vars(problem) for problem in problems]}
-    path = target.with_name(target.name + REJECTED_SUFFIX) if problems else target
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(attach(flatbuffer, contract))
-    if not problems:
-        rejected = target.with_name(target.name + REJECTED_SUFFIX)
-        rejected.unlink(missing_ok=True)
-        disagreement_grid_path(rejected).unlink(missing_ok=True)
-    disagreement_grid_path(path).unlink(missing_ok=True)
-    write_disagreement_grid(
-        disagreement_grid_path(path), run.held_out.images, run.held_out.targets, source.before, after, run.labels
-    )
-    return ConversionResult(path, contract, inspection, tuple(problems), () if problems else tuple(found))
-
-
-def _check_same_run(target: Path, run: Run) -> None:
-    if not target.is_file():
-        return
-    try:
-        digest = read_contract(target).source_digest
-    except ModelError:
-        return  # nothing of ours, or damaged: made anew
-    if digest != run.facts["model_digest"] and target.parent != run.folder:
-        raise ValueError(f"{target} was made from another run of {run.facts['network']}. Choose another folder: --out DIR")
-
-
-def prepare(run: Run, model: "keras.Model") -> "keras.Model":
-    """Return a run's Keras model as it is quantised or fine-tuned: folded, its channels equalised by calibration faces."""
-    return equalize(fold_model(model), face_batch(run, run.calibration.images))
-
-
-def crop_convention(run: Run) -> CropConvention:
-    """Return how faces are cut for a run's model; the box transforms are derived from its own calibration faces."""
-    return CropConvention(
-        training_resolution_px=run.facts["data"]["resolution_px"],
-        box_transforms=derive_box_transforms(run.calibration.images),
-    )
-
-
-def load_model(run: Run) -> "keras.Model":
-    """Load a run's Keras model.
-
-    Raises:
-        ValueError: If it is damaged.
-        RuntimeError: If keras does not run on TensorFlow.
-    """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"conversion needs keras' TensorFlow backend. Received: KERAS_BACKEND={keras.backend.backend()}")
-    try:
-        return keras.models.load_model(run.model_path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
-
-
-def face_batch(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:
-    """Bring faces to the run's input, uint8 array (n, size, size, 3), RGB."""
-    size, resolution = run.facts["image_size"], run.facts["data"]["resolution_px"]
-    if not len(faces):
-        return np.empty((0, size, size, 3), np.uint8)
-    return np.stack(
-        [to_rgb(preprocess_face(np.asarray(image).astype(np.uint8, copy=False), size, resolution)) for image in faces]
-    )
-
-
-def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return a Keras model's probabilities, float32 array (n, classes), of uint8 faces (n, size, size, 3).
-
-    Raises:
-        ValueError: If they are not finite: nothing would differ from them.
-    """
-    found = np.asarray(model.predict(faces.astype(np.float32), batch_size=BATCH, verbose=0), np.float32)
-    if not np.isfinite(found).all():
-        raise ValueError("the Keras model answers with values that are not finite: its training diverged. Train again")
-    return found
-
-
-def probabilities(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return a .tflite file's probabilities, float32 array (n, classes), of uint8 faces (n, size, size, 3)."""
-    return np.stack([classifier.probabilities(face) for face in faces])
-
-
-def run_flatbuffer(
-    source: PreparedRun, recipe: QuantizationRecipe, flatbuffer: bytes, faces: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
-    """Return the probabilities that a flatbuffer without contract gives, float32 array (n, classes)."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "candidate.tflite"
-        path.write_bytes(attach(flatbuffer, _contract(source, recipe, {})))
-        return probabilities(Classifier(path), faces)
-
-
-def _quantizer_version(recipe: QuantizationRecipe) -> dict[str, str]:
-    return {"quantizer": f"ai-edge-quantizer {version('ai-edge-quantizer')}"} if recipe.quantizer == "ai-edge" else {}
-
-
-def _contract(source: PreparedRun, recipe: QuantizationRecipe, details: dict[str, Any]) -> Contract:
-    import tensorflow as tf
-
-    facts = source.run.facts
-    return Contract(
-        architecture=facts["network"],
-        labels=source.run.labels,
-        image_size=facts["image_size"],
-        crop=source.crop,
-        precision=recipe.precision,
-        quantization={**recipe.as_data(), **details},
-        parameters=facts["parameters"],
-        data=facts["data"]["name"],
-        data_fingerprint=facts["data"]["fingerprint"],
-        split={key: value for key, value in facts["split"].items() if key != "ids"},
-        recipe=facts["recipe"]["name"],
-        metrics={},
-        versions={**facts["versions"], "converter": f"tensorflow {tf.__version__}", **_quantizer_version(recipe)},
-        source_digest=facts["model_digest"],
-        temperature=facts.get("temperature"),
-    )
+    return results

@@ -1,8 +1,9 @@
-"""Equalise the channels of activations, so that one int8 scale for all of them is fine enough for each.
+"""Scale the channels of activations to similar magnitudes, so that a single int8 scale suits all of them.
 
-A ReLU network answers the same when a channel is multiplied where it is made and divided by the same factor where it is
-read. In int8 an activation has one scale for all its channels, so channels of like size lose less to rounding. The idea:
-cross-layer equalisation, https://arxiv.org/abs/1906.04721; here by the sizes that faces give, and through concatenations.
+A ReLU network computes the same if a channel is multiplied where it is written and divided by the same factor where it is
+read. In int8 all channels of an activation share one scale, so channels of similar magnitude lose less to rounding. Source:
+cross-layer equalization, https://arxiv.org/abs/1906.04721. Here the magnitudes are measured on faces, and factors pass through
+concatenations.
 """
 
 from collections.abc import Sequence
@@ -15,30 +16,32 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import keras
 
-# Exponents of a channel's size in its factor. What only depthwise convolutions read is made wholly equal: their weights have
-# one scale per channel and lose nothing. Elsewhere the weights of one scale grow apart as the channels come together, and the
-# square root shares the loss. Measured on CK+48 training faces, divergence of int8 from float in thousandths of a nat at
-# 0 / 0.5 / 0.75 / 1 for all: VGG16 0.30 / 0.19 / 0.23 / 0.37, DenseNet121 16.7 / 11.5 / 4.8 / 0.8, and by this rule 0.9.
+# The factor of a channel is its magnitude to the power of minus this exponent. Channels that only depthwise convolutions read
+# become equal: depthwise weights have one scale per channel and lose nothing. Elsewhere weights that share a scale diverge as
+# the channels converge, and the square root divides the loss between them. Measured on CK+48 training faces, divergence of
+# int8 from float in thousandths of a nat with the exponents 0 / 0.5 / 0.75 / 1 for all channels: VGG16 0.30 / 0.19 / 0.23 /
+# 0.37, DenseNet121 16.7 / 11.5 / 4.8 / 0.8, and 0.9 with this rule.
 DEPTHWISE_EXPONENT, DENSE_EXPONENT = 1.0, 0.5
-# Size of a channel: its peak on a face, of all faces this percentile. The largest would let one odd face decide: on one very
-# dark face of FER2013 the late activations of a DenseNet121 grow 2000-fold, and of 256 calibration faces 92.6 % kept their
-# label; by the 90th percentile it is 95.3 %.
+# The magnitude of a channel is this percentile over the faces of its peak per face. With the maximum a single face can decide:
+# on one very dark face of FER2013 the late activations of a DenseNet121 grow 2000-fold, and 92.6 % of 256 calibration faces
+# kept their label; with the 90th percentile 95.3 % did.
 PERCENTILE = 90.0
-# A channel that faces hardly use is not blown up past this share of the largest: other faces may use it more.
-SMALLEST_SHARE = 0.01
+# Lower bound of a magnitude, as a fraction of the largest in its tensor: other faces may use the channel more.
+MIN_RELATIVE_MAGNITUDE = 0.01
 BATCH = 32
 
 Channels = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """The channels of all tensors, and which of them must have one factor.
+    """The channels of all tensors, in groups that must share one factor.
 
     Attributes:
         of_tensor: Group of each channel, by the id of the tensor.
         count: Number of groups.
-        fixed: bool array (count,): whether the factor must be 1.
+        fixed: Whether the factor of a group must be 1, bool array (count,).
     """
 
     of_tensor: dict[int, Channels]
@@ -47,74 +50,95 @@ class _Groups:
 
 
 def equalize(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> "keras.Model":
-    """Return the same network with the channels of its activations brought to like size.
+    """Return the same network with the channels of its activations scaled to similar magnitudes.
 
     Args:
-        model: A folded model, see fold_model: no batch normalisation.
+        model: A folded model without batch normalization, see fold_model.
         faces: Calibration faces, uint8 array (n, size, size, 3), RGB.
 
     Returns:
-        A model with the same input and output, equal up to float rounding. Channels that go through anything but ReLU,
-        pooling, padding, concatenation, addition and linear layers stay as they are: ReLU6 cuts at a fixed size.
+        A model with the same input and output, equal up to float rounding. Only channels between linear layers, ReLU, pooling,
+        padding, concatenation and addition change. ReLU6, for example, clips at a fixed value, so its input keeps its scale.
     """
     import keras
 
     groups = _find_groups(model)
-    factors = np.where(groups.fixed, 1.0, _sizes(model, groups, faces) ** -_exponents(model, groups))
-    equal = keras.models.clone_model(model)
+    factors = np.where(groups.fixed, 1.0, _magnitudes(model, groups, faces) ** -_exponents(model, groups))
+    equalized = keras.models.clone_model(model)
     for layer in model.layers:
-        values = layer.get_weights()
-        if not values:
+        weights = layer.get_weights()
+        if not weights:
             continue
         if _is_linear(layer):
-            read, made = (factors[groups.of_tensor[id(tensor)]] for tensor in (layer.input, layer.output))
-            values = _rescale(layer, values, read, made)
-        equal.get_layer(layer.name).set_weights(values)
-    return equal
+            of_input, of_output = (factors[groups.of_tensor[id(tensor)]] for tensor in (layer.input, layer.output))
+            weights = _rescale(layer, weights, of_input, of_output)
+        equalized.get_layer(layer.name).set_weights(weights)
+    return equalized
 
 
 def _find_groups(model: "keras.Model") -> _Groups:
-    """Follow the channels through the network."""
+    """Follow the channels through the network, layer by layer.
+
+    Each channel of a tensor has a number. A layer whose output channels are its input channels passes the numbers on; a layer
+    that mixes channels gives its output new numbers. Two tensors that are added must have one factor per channel, so their
+    numbers are joined to groups at the end.
+    """
     from keras import layers
 
-    channels: dict[int, Channels] = {}
-    joined: list[tuple[Channels, Channels]] = []
+    numbers: dict[int, Channels] = {}  # by the id of the tensor
+    same_factor: list[tuple[Channels, Channels]] = []
     fixed: list[Channels] = []
     total = 0
     for layer in model.layers:
-        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        read = [channels[id(tensor)] for tensor in inputs if id(tensor) in channels]
-        count = layer.output.shape[-1]
-        if isinstance(layer, layers.Concatenate):
-            made = np.concatenate(read)
-        elif isinstance(layer, layers.Add):
-            made = read[0]
-            joined += [(made, other) for other in read[1:]]
-        elif isinstance(layer, layers.Flatten):
-            made = np.tile(read[0], count // len(read[0]))
-        elif _passes_factors(layer) and not _is_linear(layer):
-            made = read[0]
+        tensors = layer.input if isinstance(layer.input, list) else [layer.input]
+        inputs = [numbers[id(tensor)] for tensor in tensors if id(tensor) in numbers]
+        passed_on = _passed_on(layer, inputs)
+        if passed_on is not None:
+            output = passed_on
+            if isinstance(layer, layers.Add):
+                same_factor += [(output, other) for other in inputs[1:]]
         else:
-            made = np.arange(total, total + count)
-            total += count
+            output = np.arange(total, total + layer.output.shape[-1])
+            total += len(output)
             if not _is_linear(layer):
-                fixed += [made, *read]
-            elif not _passes_factors(layer):
-                fixed.append(made)
-        channels[id(layer.output)] = made
-    fixed.append(channels[id(model.output)])
-    group, count = _join(joined, total)
+                fixed += [*inputs, output]  # an unknown function: neither side may be scaled
+            elif not _is_homogeneous(layer):
+                fixed.append(output)  # its weights can undo a factor of the input, but its activation fixes the output
+        numbers[id(layer.output)] = output
+    fixed.append(numbers[id(model.output)])
+    group, count = _join(same_factor, total)
     is_fixed = np.zeros(count, bool)
     is_fixed[group[np.concatenate(fixed)]] = True
-    return _Groups({tensor: group[of_tensor] for tensor, of_tensor in channels.items()}, count, is_fixed)
+    return _Groups({tensor: group[channels] for tensor, channels in numbers.items()}, count, is_fixed)
 
 
-def _join(joined: Sequence[tuple[Channels, Channels]], total: int) -> tuple[npt.NDArray[np.intp], int]:
-    """Return the group of each of ``total`` channels, where joined ones share one, and the number of groups."""
+def _passed_on(layer: "keras.Layer", inputs: list[Channels]) -> Channels | None:
+    """Return the channel numbers of a layer's output if they are those of its inputs; None if the layer mixes channels."""
+    from keras import layers
+
+    if isinstance(layer, layers.Concatenate):
+        return np.concatenate(inputs)
+    if isinstance(layer, layers.Flatten):  # repeats the channels once per position
+        return np.tile(inputs[0], layer.output.shape[-1] // len(inputs[0]))
+    if isinstance(layer, layers.Add) or (_is_homogeneous(layer) and not _is_linear(layer)):
+        return inputs[0]
+    return None
+
+
+def _join(same_factor: Sequence[tuple[Channels, Channels]], total: int) -> tuple[Channels, int]:
+    """Join channels that must share one factor.
+
+    Args:
+        same_factor: Pairs of channel numbers, equally long.
+        total: Number of channels.
+
+    Returns:
+        The group of each channel, and the number of groups.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    pairs = np.concatenate([np.stack(pair) for pair in joined], axis=1) if joined else np.empty((2, 0), np.intp)
+    pairs = np.concatenate([np.stack(pair) for pair in same_factor], axis=1) if same_factor else np.empty((2, 0), np.intp)
     graph = coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(total, total))
     count, group = connected_components(graph, directed=False)
     return group, int(count)
@@ -128,8 +152,8 @@ def _is_linear(layer: "keras.Layer") -> bool:
     return isinstance(layer, layers.Dense) or (isinstance(layer, layers.Conv2D) and layer.groups == 1)
 
 
-def _passes_factors(layer: "keras.Layer") -> bool:
-    """Tell whether a layer, or the activation inside it, gives factor times as much for factor times as much."""
+def _is_homogeneous(layer: "keras.Layer") -> bool:
+    """Return whether a layer, or its activation, is positively homogeneous: f(k x) = k f(x) for k > 0."""
     from keras import activations, layers
 
     if isinstance(layer, layers.ReLU):
@@ -140,7 +164,7 @@ def _passes_factors(layer: "keras.Layer") -> bool:
     return isinstance(layer, (*pools, layers.Dropout, layers.ZeroPadding2D))
 
 
-def _exponents(model: "keras.Model", groups: _Groups) -> npt.NDArray[np.float64]:
+def _exponents(model: "keras.Model", groups: _Groups) -> Floats:
     from keras import layers
 
     exponents = np.full(groups.count, DEPTHWISE_EXPONENT)
@@ -150,30 +174,37 @@ def _exponents(model: "keras.Model", groups: _Groups) -> npt.NDArray[np.float64]
     return exponents
 
 
-def _sizes(model: "keras.Model", groups: _Groups, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the size of each group on the faces, at least SMALLEST_SHARE of its tensor's largest; 1 for 0."""
+def _magnitudes(model: "keras.Model", groups: _Groups, faces: npt.NDArray[np.uint8]) -> Floats:
+    """Return the magnitude of each group on the faces, > 0. Groups without activation have magnitude 1."""
     import keras
     from keras import ops
 
-    # What only goes on into a ReLU or a pooling is fused with it or keeps its scale: it is not rounded on its own.
-    passed_on = {id(layer.input) for layer in model.layers if not _is_linear(layer) and _passes_factors(layer)}
-    rounded = [layer.output for layer in model.layers if id(layer.output) not in passed_on]
+    # A tensor that only enters a ReLU or a pooling is fused with it or keeps its scale: it is not rounded separately.
+    fused = {id(layer.input) for layer in model.layers if not _is_linear(layer) and _is_homogeneous(layer)}
+    rounded = [layer.output for layer in model.layers if id(layer.output) not in fused]
     peaks = [ops.max(ops.abs(tensor), axis=tuple(range(1, len(tensor.shape) - 1))) for tensor in rounded]
-    found = keras.Model(model.input, peaks).predict(faces.astype(np.float32), batch_size=BATCH, verbose=0)
-    sizes = np.zeros(groups.count)
-    for tensor, per_face in zip(rounded, found, strict=True):
-        own = np.percentile(per_face, PERCENTILE, axis=0)
-        np.maximum.at(sizes, groups.of_tensor[id(tensor)], np.maximum(own, SMALLEST_SHARE * own.max()))
-    return np.where(sizes > 0, sizes, 1.0)
+    peaks_per_face = keras.Model(model.input, peaks).predict(faces.astype(np.float32), batch_size=BATCH, verbose=0)
+    magnitudes = np.zeros(groups.count)
+    for tensor, values in zip(rounded, peaks_per_face, strict=True):
+        of_tensor = np.percentile(values, PERCENTILE, axis=0)
+        bounded = np.maximum(of_tensor, MIN_RELATIVE_MAGNITUDE * of_tensor.max())
+        np.maximum.at(magnitudes, groups.of_tensor[id(tensor)], bounded)
+    return np.where(magnitudes > 0, magnitudes, 1.0)
 
 
-def _rescale(
-    layer: "keras.Layer", values: list[Any], read: npt.NDArray[np.float64], made: npt.NDArray[np.float64]
-) -> list[npt.NDArray[np.float32]]:
+def _rescale(layer: "keras.Layer", weights: list[Any], of_input: Floats, of_output: Floats) -> list[npt.NDArray[np.float32]]:
+    """Return the weights of a linear layer whose input and output channels are multiplied by factors.
+
+    Args:
+        layer: The layer.
+        weights: Its kernel, and its bias if it has one.
+        of_input: Factor of each input channel.
+        of_output: Factor of each output channel.
+    """
     from keras import layers
 
-    kernel, *bias = values
+    kernel, *bias = weights
     # A depthwise kernel is (height, width, channels, 1), all others (..., in, out).
-    factors = (made / read)[:, None] if isinstance(layer, layers.DepthwiseConv2D) else made / read[:, None]
-    kernel = kernel * factors
-    return [np.asarray(value, np.float32) for value in (kernel, *(offset * made for offset in bias))]
+    depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    factors = (of_output / of_input)[:, None] if depthwise else of_output / of_input[:, None]
+    return [np.asarray(values, np.float32) for values in (kernel * factors, *(offset * of_output for offset in bias))]

@@ -1,4 +1,4 @@
-"""A picture of the faces on which a converted model and the Keras model disagree."""
+"""An image of the faces on which a converted model and the Keras model disagree."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy.typing as npt
 from fer_edge.convert.compare import kl_divergence
 from fer_edge.edge_runtime.images import Image, import_cv2, write_image
 
-SHEET_SUFFIX = "_disagreements.png"
-MOST_FACES = 24
+GRID_SUFFIX = "_disagreements.png"
+MAX_FACES = 24
 COLUMNS = 6
 TILE_PX = 160
 CAPTION_PX = 44
@@ -19,67 +19,69 @@ FloatArray = npt.NDArray[np.float32]
 
 
 def disagreement_grid_path(model: Path) -> Path:
-    """Return where the sheet of a .tflite file lies, or of a rejected one, when nothing else is asked for."""
-    return model.with_name(model.name.replace(".tflite", "") + SHEET_SUFFIX)
+    """Return the default path of the image for a .tflite file, or for a rejected one."""
+    return model.with_name(model.name.replace(".tflite", "") + GRID_SUFFIX)
 
 
-def disagreements(before: FloatArray, after: FloatArray) -> npt.NDArray[np.intp]:
-    """Return the indices of the faces that got another label, the farthest apart first.
+def disagreements(keras_probs: FloatArray, tflite_probs: FloatArray) -> npt.NDArray[np.intp]:
+    """Return the indices of the faces with different labels, largest divergence first.
 
     Args:
-        before: float32 array (n, classes), of the Keras model.
-        after: float32 array (n, classes), of the .tflite file.
+        keras_probs: Probabilities of the Keras model, float32 array (n, classes), 0..1.
+        tflite_probs: Probabilities of the .tflite file, float32 array (n, classes), 0..1.
     """
-    differ = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
-    return differ[np.argsort(-kl_divergence(before, after)[differ], kind="stable")]
+    differ = np.flatnonzero(keras_probs.argmax(axis=1) != tflite_probs.argmax(axis=1))
+    return differ[np.argsort(-kl_divergence(keras_probs, tflite_probs)[differ], kind="stable")]
 
 
 def write_disagreement_grid(
     path: Path,
     faces: Sequence[Image],
     targets: npt.NDArray[np.int64],
-    before: FloatArray,
-    after: FloatArray,
+    keras_probs: FloatArray,
+    tflite_probs: FloatArray,
     labels: Sequence[str],
 ) -> int:
-    """Draw the worst disagreeing faces into one picture, each with its true label and both answers.
+    """Draw the worst disagreeing faces into one image, each with its true label and both predictions.
 
     Args:
-        path: The picture. It is not written where there is nothing to draw.
-        faces: uint8 arrays (height, width) or (height, width, 3).
-        targets: int64 array (n,), indices into labels.
-        before: float32 array (n, classes), of the Keras model.
-        after: float32 array (n, classes), of the .tflite file.
+        path: The image. It is not written if there are no such faces.
+        faces: uint8 arrays (height, width) or (height, width, 3), RGB.
+        targets: Class indices, int64 array (n,).
+        keras_probs: Probabilities of the Keras model, float32 array (n, classes), 0..1.
+        tflite_probs: Probabilities of the .tflite file, float32 array (n, classes), 0..1.
         labels: Label names in output order.
 
     Returns:
-        Number of faces that got another label.
+        Number of faces with different labels.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    worst = disagreements(before, after)
+    worst = disagreements(keras_probs, tflite_probs)
     if not len(worst):
         return 0
     cv2 = import_cv2()
-    shown = worst[:MOST_FACES]
-    rows = -(-len(shown) // COLUMNS)
-    sheet = np.full((rows * (TILE_PX + CAPTION_PX), min(len(shown), COLUMNS) * TILE_PX, 3), 255, np.uint8)
-    for place, index in enumerate(shown):
-        top, left = place // COLUMNS * (TILE_PX + CAPTION_PX), place % COLUMNS * TILE_PX
+    drawn = worst[:MAX_FACES]
+    rows = -(-len(drawn) // COLUMNS)
+    grid = np.full((rows * (TILE_PX + CAPTION_PX), min(len(drawn), COLUMNS) * TILE_PX, 3), 255, np.uint8)
+    for tile, index in enumerate(drawn):
+        top, left = tile // COLUMNS * (TILE_PX + CAPTION_PX), tile % COLUMNS * TILE_PX
         face = np.asarray(faces[index])
         face = np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
-        sheet[top : top + TILE_PX, left : left + TILE_PX] = cv2.resize(
-            face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST
+        grid[top : top + TILE_PX, left : left + TILE_PX] = cv2.resize(face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST)
+        caption = (
+            f"true: {labels[targets[index]]}",
+            _prediction("Keras", keras_probs[index], labels),
+            _prediction("file", tflite_probs[index], labels),
         )
-        answers = (_answer(name, told[index], labels) for name, told in (("Keras", before), ("file", after)))
-        for line, text in enumerate((f"true: {labels[targets[index]]}", *answers)):
-            place_px = (left + 4, top + TILE_PX + 13 + 13 * line)
-            cv2.putText(sheet, text, place_px, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    write_image(path, sheet)
+        for line, text in enumerate(caption):
+            baseline_px = (left + 4, top + TILE_PX + 13 + 13 * line)
+            cv2.putText(grid, text, baseline_px, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    write_image(path, grid)
     return len(worst)
 
 
-def _answer(name: str, probabilities: FloatArray, labels: Sequence[str]) -> str:
+def _prediction(model: str, probabilities: FloatArray, labels: Sequence[str]) -> str:
     best = int(probabilities.argmax())
-    return f"{name}: {labels[best]} {probabilities[best]:.2f}"
+    return f"{model}: {labels[best]} {probabilities[best]:.2f}"

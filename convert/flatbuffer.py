@@ -1,4 +1,4 @@
-"""Read and change TFLite flatbuffers: the signature, the uint8 interface, what operators a file has.
+"""Read and change TFLite flatbuffers: signature, uint8 input and output, operator codes, operator counts.
 
 Source of the layout: the TFLite schema, version 3.
 """
@@ -13,6 +13,7 @@ from fer_edge.artifacts.contract import TFLITE_IDENTIFIER
 SIGNATURE = "serving_default"
 BUFFER_ALIGNMENT = 16  # bytes
 INPUT_NAME, OUTPUT_NAME = "face", "probability"
+MAX_DEPRECATED_CODE = 127  # the deprecated field is one signed byte
 
 
 def read_flatbuffer(content: bytes) -> Any:
@@ -21,25 +22,23 @@ def read_flatbuffer(content: bytes) -> Any:
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     for buffer in model.buffers:
-        if (
-            buffer.offset > 1
-        ):  # ai-edge-quantizer keeps the weights behind the flatbuffer, and offsets change when it is written
+        if buffer.offset > 1:  # ai-edge-quantizer stores weights after the flatbuffer; write_flatbuffer changes offsets
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
 
 
 def write_flatbuffer(model: Any) -> bytes:
-    """Return an object tree (ModelT) as a flatbuffer."""
+    """Return an object tree (ModelT) as a flatbuffer. Changes the deprecated operator codes of ``model``."""
     import flatbuffers
 
     written: dict[tuple[str, bytes], int] = {}
 
     class SharingBuilder(flatbuffers.Builder):
-        """Aligns the weights, and writes equal arrays once, as the zero points of int8: all zero, 16 bytes a channel."""
+        """Aligns the weights, and writes equal arrays once, such as the zero points of int8 (16 bytes per channel)."""
 
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - the names are flatbuffers'
-            # The schema asks for 16 bytes where the weights lie; the package aligns bytes to 1.
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - flatbuffers' names
+            # The schema requires 16 bytes for weights; the package aligns bytes to 1.
             return super().StartVector(elemSize, numElems, BUFFER_ALIGNMENT if alignment == 1 else alignment)
 
         def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802
@@ -48,51 +47,54 @@ def write_flatbuffer(model: Any) -> bytes:
                 written[key] = super().CreateNumpyVector(x)
             return written[key]
 
+    for code in model.operatorCodes:
+        # ai-edge-quantizer leaves 0 for QUANTIZE and DEQUANTIZE, which readers of the deprecated field take for ADD.
+        code.deprecatedBuiltinCode = min(MAX_DEPRECATED_CODE, _builtin_code(code))
     builder = SharingBuilder(1024)
     builder.Finish(model.Pack(builder), file_identifier=TFLITE_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def sign(model: Any) -> None:
-    """Give a model the signature ``serving_default``: ``face`` in, ``probability`` out. Changes ``model``."""
+def add_signature(model: Any) -> None:
+    """Add the signature ``serving_default``: input ``face``, output ``probability``. Changes ``model``."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    def named(name: str, tensor: int) -> Any:
-        entry = schema.TensorMapT()
-        entry.name, entry.tensorIndex = name, int(tensor)
-        return entry
+    def entry(name: str, tensor: int) -> Any:
+        result = schema.TensorMapT()
+        result.name, result.tensorIndex = name, int(tensor)
+        return result
 
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
-    signature.inputs, signature.outputs = [named(INPUT_NAME, graph.inputs[0])], [named(OUTPUT_NAME, graph.outputs[0])]
+    signature.inputs, signature.outputs = [entry(INPUT_NAME, graph.inputs[0])], [entry(OUTPUT_NAME, graph.outputs[0])]
     model.signatureDefs = [signature]
 
 
 def make_uint8_interface(model: Any) -> None:
-    """Let a model with int8 or float32 input and output take and give uint8. Changes ``model``.
+    """Give a model with int8 or float32 input and output uint8 ones. Changes ``model``.
 
-    One operator at each end: of int8 the same real values and the same scale, 128 added; of a float input each byte as it is,
-    of a float output steps of 1/256.
+    This adds one operator at each end. An int8 tensor keeps its scale, with 128 added to the zero point. A float input takes
+    each byte as its value, and a float output has steps of 1/256.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
     graph = model.subgraphs[0]
 
-    def uint8_twin(index: int, scale: float) -> int:
+    def uint8_tensor(index: int, scale: float) -> int:
         inner = graph.tensors[index]
-        twin = schema.TensorT()
-        twin.name, twin.shape, twin.type = inner.name + b"_uint8", inner.shape, schema.TensorType.UINT8
-        twin.buffer, twin.quantization = 0, schema.QuantizationParametersT()
+        outer = schema.TensorT()
+        outer.name, outer.shape, outer.type = inner.name + b"_uint8", inner.shape, schema.TensorType.UINT8
+        outer.buffer, outer.quantization = 0, schema.QuantizationParametersT()
         if inner.type == schema.TensorType.FLOAT32:
-            twin.quantization.scale, twin.quantization.zeroPoint = np.array([scale], np.float32), np.array([0], np.int64)
+            outer.quantization.scale, outer.quantization.zeroPoint = np.array([scale], np.float32), np.array([0], np.int64)
         else:
-            twin.quantization.scale = inner.quantization.scale
-            twin.quantization.zeroPoint = np.asarray(inner.quantization.zeroPoint) + 128
-        graph.tensors.append(twin)
+            outer.quantization.scale = inner.quantization.scale
+            outer.quantization.zeroPoint = np.asarray(inner.quantization.zeroPoint) + 128
+        graph.tensors.append(outer)
         return len(graph.tensors) - 1
 
-    def convert(source: int, target: int) -> Any:
+    def conversion(source: int, target: int) -> Any:
         operator = schema.OperatorT()
         kind = "Dequantize" if graph.tensors[target].type == schema.TensorType.FLOAT32 else "Quantize"
         operator.opcodeIndex = _operator_code(model, getattr(schema.BuiltinOperator, kind.upper()))
@@ -102,46 +104,52 @@ def make_uint8_interface(model: Any) -> None:
         return operator
 
     face, probability = int(graph.inputs[0]), int(graph.outputs[0])
-    graph.inputs, graph.outputs = [uint8_twin(face, 1.0)], [uint8_twin(probability, 1 / 256)]
-    first, last = convert(graph.inputs[0], face), convert(probability, graph.outputs[0])
+    graph.inputs, graph.outputs = [uint8_tensor(face, 1.0)], [uint8_tensor(probability, 1 / 256)]
+    first, last = conversion(graph.inputs[0], face), conversion(probability, graph.outputs[0])
     graph.operators = [first, *graph.operators, last]
-    sign(model)
+    add_signature(model)
 
 
 def _operator_code(model: Any, builtin: int) -> int:
+    """Return the index of an operator code. It is added if the model lacks it."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    for index, known in enumerate(model.operatorCodes):
-        if max(known.builtinCode, known.deprecatedBuiltinCode) == builtin:
+    for index, code in enumerate(model.operatorCodes):
+        if _builtin_code(code) == builtin:
             return index
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = 2  # the first one that goes between uint8 and int8
+    code.version = 2  # the first version that converts between uint8 and int8
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
+
+
+def _builtin_code(code: Any) -> int:
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
 def operators(model: Any) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """Count the operators of a model.
 
+    Args:
+        model: From read_flatbuffer.
+
     Returns:
-        Operators by name; those of them that compute with floats; those that are no built-ins (custom and Flex).
+        All operators by name; those that compute in float; those that are not built-ins (custom and Flex).
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    every: Counter[str] = Counter()
-    floats: Counter[str] = Counter()
-    custom: Counter[str] = Counter()
+    all_operators: Counter[str] = Counter()
+    float_operators: Counter[str] = Counter()
+    custom_operators: Counter[str] = Counter()
     for graph in model.subgraphs:
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
-            own = code.customCode
-            builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-            name = own.decode() if own else names[builtin]
-            every[name] += 1
-            if own:
-                custom[name] += 1
+            name = code.customCode.decode() if code.customCode else names[_builtin_code(code)]
+            all_operators[name] += 1
+            if code.customCode:
+                custom_operators[name] += 1
             if any(graph.tensors[t].type == schema.TensorType.FLOAT32 for t in (*operator.inputs, *operator.outputs) if t >= 0):
-                floats[name] += 1
-    return every, floats, custom
+                float_operators[name] += 1
+    return all_operators, float_operators, custom_operators

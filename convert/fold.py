@@ -1,103 +1,118 @@
-"""Fold what is linear into the convolutions: grey conversion, scaling of the input, batch normalisation."""
+"""Fold gray conversion, input scaling and batch normalization into the weights of linear layers."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import keras
 
-GREY_LAYER = "to_grey"
+GRAY_LAYER = "to_grey"
+
+Floats = npt.NDArray[np.float64]
 
 
 def fold_model(model: "keras.Model") -> "keras.Model":
-    """Return the same network without its ``to_grey`` layer and without batch normalisation.
+    """Return the same network without its ``to_grey`` layer and without batch normalization.
 
-    ``to_grey`` is linear without offset: grey = sum_c luma_c rgb_c / 255. So the first convolution's kernel for
-    channel c is the grey kernel times luma_c / 255, and zero padding means black before and after.
+    ``to_grey`` is linear without offset: gray = sum_c luma_c rgb_c / 255. So the kernel of the first convolution for channel c
+    is the gray kernel times luma_c / 255, and zero padding stays black.
 
-    Batch normalisation is a scale and an offset per channel. Behind a convolution or a dense layer it goes into that
-    layer's weights. Elsewhere (DenseNet121 has 62 that follow a concatenation) it becomes a 1 x 1 depthwise convolution: equal
-    in float, and in int8 one operator with a scale per channel and the activation fused, where TensorFlow's converter
-    leaves a multiplication and an addition that round twice.
+    Batch normalization is a scale and an offset per channel. After a convolution or a dense layer it is folded into the weights
+    of that layer. Elsewhere (DenseNet121 has 62 after a concatenation) it becomes a 1 x 1 depthwise convolution: equal in
+    float, and in int8 one operator with a scale per channel and a fused activation. TensorFlow's converter would leave a
+    multiplication and an addition, which round twice.
 
     Args:
-        model: From RGB 0..255 to probabilities, beginning with ``to_grey`` and a convolution.
+        model: From RGB 0..255 to probabilities; its first layers are ``to_grey`` and a convolution.
 
     Returns:
         A model with the same input and output, equal up to float rounding.
 
     Raises:
-        ValueError: If the model does not begin so.
+        ValueError: If the first layers are others.
     """
     import keras
 
-    weighted = [layer for layer in model.layers if layer.weights]
-    if weighted[0].name != GREY_LAYER or not isinstance(weighted[1], keras.layers.Conv2D):
-        raise ValueError(f"'{model.name}' does not begin with {GREY_LAYER} and a convolution: it was not trained by fer-edge")
-    norms = _folded_norms(model)
-    gone = {GREY_LAYER, *(norm.name for norm in norms.values())}
-
-    def clone(layer: "keras.Layer") -> "keras.Layer":
-        config = layer.get_config()
-        if layer.name in norms:
-            return type(layer).from_config({**config, "use_bias": True})
-        if _stands_alone(layer, gone):
-            return keras.layers.DepthwiseConv2D(1, name=layer.name)
-        return type(layer).from_config(config)
-
-    def call(layer: "keras.Layer", *args: Any, **kwargs: Any) -> Any:
-        # Without the keyword arguments: those of a replaced layer (a mask) are not its replacement's.
-        return args[0] if layer.name in gone else layer(*args)
-
-    folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    luma = weighted[0].get_weights()[0].reshape(-1)[None, None, :, None]
-    for original in weighted[1:]:
-        if original.name in gone:
+    gray, first, *others = [layer for layer in model.layers if layer.weights]
+    if gray.name != GRAY_LAYER or not isinstance(first, keras.layers.Conv2D):
+        raise ValueError(
+            f"the first layers of '{model.name}' are not {GRAY_LAYER} and a convolution: it is not a fer-edge model"
+        )
+    norm_after = _norms_after_linear_layers(model)
+    removed = {GRAY_LAYER, *(norm.name for norm in norm_after.values())}
+    folded = _clone(model, norm_after, removed)
+    luma = gray.get_weights()[0].reshape(-1)[None, None, :, None]
+    for layer in (first, *others):
+        if layer.name in removed:
             continue
-        values = original.get_weights()
-        if original.name in norms:
-            values = _with_norm(original, values, norms[original.name])
-        elif _stands_alone(original, gone):
-            scale, offset = _scale_and_offset(original)
-            values = [scale[None, None, :, None], offset]
-        if original is weighted[1]:
-            values[0] = values[0] * luma
-        folded.get_layer(original.name).set_weights([np.asarray(value, np.float32) for value in values])
+        weights = layer.get_weights()
+        if layer.name in norm_after:
+            weights = _fold_norm(layer, weights, norm_after[layer.name])
+        elif _is_spatial_norm(layer):
+            scale, offset = _scale_and_offset(layer)
+            weights = [scale[None, None, :, None], offset]
+        if layer is first:
+            weights[0] = weights[0] * luma
+        folded.get_layer(layer.name).set_weights([np.asarray(values, np.float32) for values in weights])
     return folded
 
 
-def _folded_norms(model: "keras.Model") -> "dict[str, keras.layers.BatchNormalization]":
-    """Return, by the name of the layer before it, each batch normalisation that can go into that layer's weights."""
+def _clone(model: "keras.Model", norm_after: "dict[str, keras.layers.BatchNormalization]", removed: set[str]) -> "keras.Model":
+    """Return the folded network with new weights.
+
+    Args:
+        model: The network.
+        norm_after: Batch normalization to fold by the name of the layer before it.
+        removed: Names of the layers that the folded network lacks.
+    """
+    import keras
+
+    def clone(layer: "keras.Layer") -> "keras.Layer":
+        if layer.name not in removed and _is_spatial_norm(layer):
+            return keras.layers.DepthwiseConv2D(1, name=layer.name)
+        bias = {"use_bias": True} if layer.name in norm_after else {}
+        return type(layer).from_config({**layer.get_config(), **bias})
+
+    def call(layer: "keras.Layer", *args: Any, **kwargs: Any) -> Any:
+        # Without kwargs: the keyword arguments of a replaced layer (a mask) do not fit its replacement.
+        return args[0] if layer.name in removed else layer(*args)
+
+    return keras.models.clone_model(model, clone_function=clone, call_function=call)
+
+
+def _norms_after_linear_layers(model: "keras.Model") -> "dict[str, keras.layers.BatchNormalization]":
+    """Return each batch normalization that can be folded into the layer before it, by the name of that layer."""
     import keras
 
     linear = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    makers = {id(layer.output): layer for layer in model.layers}
+    writers = {id(layer.output): layer for layer in model.layers}
     readers: dict[int, int] = {}
     for layer in model.layers:
         for tensor in layer.input if isinstance(layer.input, list) else [layer.input]:
             readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-    found = {}
+    norms = {}
     for layer in model.layers:
         if not isinstance(layer, keras.layers.BatchNormalization):
             continue
-        before = makers[id(layer.input)]
+        before = writers[id(layer.input)]
         if isinstance(before, linear) and before.activation is keras.activations.linear and readers[id(layer.input)] == 1:
-            found[before.name] = layer
-    return found
+            norms[before.name] = layer
+    return norms
 
 
-def _stands_alone(layer: "keras.Layer", gone: set[str]) -> bool:
+def _is_spatial_norm(layer: "keras.Layer") -> bool:
     import keras
 
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.name not in gone and len(layer.input.shape) == 4
+    return isinstance(layer, keras.layers.BatchNormalization) and len(layer.input.shape) == 4
 
 
-def _scale_and_offset(norm: "keras.layers.BatchNormalization") -> tuple[Any, Any]:
-    """Return scale and offset per channel, float64: norm(x) = scale * x + offset."""
+def _scale_and_offset(norm: "keras.layers.BatchNormalization") -> tuple[Floats, Floats]:
+    """Return scale and offset per channel: norm(x) = scale * x + offset."""
     from keras import ops
 
-    def numbers(values: Any) -> Any:
+    def numbers(values: Any) -> Floats:
         return np.asarray(ops.convert_to_numpy(values), np.float64)
 
     scale = 1 / np.sqrt(numbers(norm.moving_variance) + norm.epsilon)
@@ -107,13 +122,13 @@ def _scale_and_offset(norm: "keras.layers.BatchNormalization") -> tuple[Any, Any
     return scale, offset if norm.beta is None else offset + numbers(norm.beta)
 
 
-def _with_norm(layer: "keras.Layer", values: list[Any], norm: "keras.layers.BatchNormalization") -> list[Any]:
-    """Return kernel and bias of a layer with the batch normalisation behind it worked in."""
+def _fold_norm(layer: "keras.Layer", weights: list[Any], norm: "keras.layers.BatchNormalization") -> list[Any]:
+    """Return kernel and bias of a linear layer with the batch normalization after it folded in."""
     import keras
 
     scale, offset = _scale_and_offset(norm)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-    # A depthwise kernel is (height, width, channels, multiplier), its output channels are the last two together.
-    kernel = values[0] * (scale.reshape(values[0].shape[-2:]) if depthwise else scale)
-    bias = values[1] if len(values) > 1 else 0.0
+    # A depthwise kernel is (height, width, channels, multiplier): the last two together are its output channels.
+    kernel = weights[0] * (scale.reshape(weights[0].shape[-2:]) if depthwise else scale)
+    bias = weights[1] if len(weights) > 1 else 0.0
     return [kernel, bias * scale + offset]

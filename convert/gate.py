@@ -1,231 +1,203 @@
-"""The gate: a converted model is right, or refused with the cause and what to try next."""
+"""The gate: accepts a converted model or rejects it, with the cause and what to try next."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import Contract
+from fer_edge.artifacts.conversion import ConversionMetrics, Issue, QuantizationRecipe, Thresholds
 from fer_edge.convert.inspect_model import Inspection
 
-# DenseNet121 unfolded leaves 62; a residual network's own additions come without the multiplications.
-MANY_MULTIPLICATIONS = 8
-NAMED_LAYERS = 3  # of those whose weights stand out
+# An unfolded DenseNet121 has 62 of each. The additions of a residual network have no multiplications with them.
+MIN_UNFOLDED = 8
+MAX_NAMED_LAYERS = 3  # outlier layers in one message
 COLLAPSED_ENTROPY = 0.5
-# What the last layer takes in float behind int8 ones, with the way into float and back.
+PERMUTED_AGREEMENT = 0.9
+# Operators of a float last layer after int8 layers, with the conversions to float and back.
 FLOAT_HEAD = Counter(DEQUANTIZE=1, FULLY_CONNECTED=1, SOFTMAX=1, QUANTIZE=1)
 
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What a conversion may cost.
-
-    Attributes:
-        accuracy_points: Largest fall of the accuracy, percentage points.
-        recall_points: Largest fall of any class's recall, percentage points.
-        agreement_percent: Smallest share of faces with the Keras model's label, percent.
-
-    Raises:
-        ValueError: If one is not between 0 and 100.
-    """
-
-    accuracy_points: float = 1.0
-    recall_points: float = 5.0
-    agreement_percent: float = 97.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value <= 100:  # not-a-number fails too
-                raise ValueError(f"the bound {name} must be a number between 0 and 100. Received: {value}")
-
-
-@dataclass(frozen=True)
-class Issue:
-    """One reason to refuse a model.
-
-    Attributes:
-        cause: What is wrong, with the value and the bound.
-        remedy: What to try next.
-    """
-
-    cause: str
-    remedy: str
+FloatArray = npt.NDArray[np.float32]
 
 
 def check_thresholds(
-    metrics: Mapping[str, Any], bounds: Thresholds, contract: Contract, run_labels: Sequence[str]
+    metrics: ConversionMetrics, thresholds: Thresholds, contract: Contract, run_labels: Sequence[str]
 ) -> list[Issue]:
-    """Return the reasons to refuse a converted model, none where it is right.
+    """Return the reasons to reject a converted model.
 
-    A fall of a single face never counts: a share of few faces cannot be measured finer. Custom operators need no reason here:
-    the runtime refuses such a file before it can be measured.
+    A drop of a single face never counts: a fraction of few faces has no finer resolution. Custom operators need no check
+    here: the runtime refuses to load such a file.
 
     Args:
         metrics: From compare.
-        bounds: What is allowed.
+        thresholds: How much the conversion may cost.
         contract: The contract inside the file.
-        run_labels: Label names of the run it was made from, in output order.
+        run_labels: Label names of its run, in output order.
+
+    Returns:
+        The reasons; empty if the model is accepted.
     """
-    problems = []
+    issues = []
     if tuple(contract.labels) != tuple(run_labels):
-        problems.append(
+        issues.append(
             Issue(
-                f"the labels inside the file are permuted or others: {', '.join(contract.labels)}; "
-                f"the run's are {', '.join(run_labels)}",
+                f"the labels of the file differ from the labels of the run: {', '.join(contract.labels)} instead of "
+                f"{', '.join(run_labels)}",
                 "convert the run again",
             )
         )
-    if not np.isfinite(metrics["largest_difference"]):
-        problems.append(Issue("the file answers with values that are not finite", "convert with --float32, and train again"))
-    costs = list(_costs(metrics, bounds))
+    if not np.isfinite(metrics.max_difference):
+        issues.append(Issue("the file outputs NaN or Inf", "convert with --float32, and train again"))
+    costs = list(_costs(metrics, thresholds))
     if costs:
-        remedy = _advice(contract.quantization)
-        problems += [Issue(cost, remedy) for cost in costs]
-        problems += _likely_causes(metrics)
-    return problems
+        remedy = _remedy(contract.quantization.recipe)
+        issues += [Issue(cost, remedy) for cost in costs]
+        issues += _collapse(metrics)
+    return issues
 
 
-def _advice(quantization: Mapping[str, Any]) -> str:
-    tuned = quantization.get("fine_tuning")
-    if tuned is not None and tuned["kind"] != "qat":
-        return "ask for less: a smaller --prune, a larger --cluster, or more --epochs"
-    if quantization["weights"] in ("float32", "float16"):
-        return "convert again with --float32 beside it: where that fails too the converter is at fault, please report it"
-    if quantization["activations"] != "int8":
-        return "try --int8, or --float16 where the size is all that counts"
-    if quantization["quantizer"] == "tflite":
+def _remedy(recipe: QuantizationRecipe) -> str:
+    if recipe.fine_tuning is not None and recipe.fine_tuning.kind != "qat":
+        return "use a smaller --prune, a larger --cluster, or more --epochs"
+    if recipe.weights in ("float32", "float16"):
+        return "convert with --float32 too. If that file fails as well, the converter is at fault: please report it"
+    if recipe.activations != "int8":
+        return "try --int8, or --float16 if only the size matters"
+    if recipe.quantizer == "tflite":
         return "try --quantizer ai-edge, which keeps the last layer in float and corrects biases"
-    if tuned is not None:
-        return "leave --qat out, or give it more --epochs"
-    if quantization["keep_float"]:
-        return "keep further layers in float, or try --qat --data DATA"
-    return "try --keep-float auto, or --qat --data DATA, or --calibrate-from faces of your own camera"
+    if recipe.fine_tuning is not None:
+        return "remove --qat, or use more --epochs"
+    if recipe.keep_float:
+        return "keep more layers in float, or try --qat --data DATA"
+    return "try --keep-float auto, or --qat --data DATA, or --calibrate-from with faces of your own camera"
 
 
-def _costs(metrics: Mapping[str, Any], bounds: Thresholds) -> "list[str]":
-    faces, found = metrics["faces"], []
-
-    def lost(before: float, after: float, count: int, points: float) -> bool:
+def _costs(metrics: ConversionMetrics, thresholds: Thresholds) -> Iterator[str]:
+    def exceeds(before: float, after: float, count: int, points: float) -> bool:
         return round((before - after) * count, 6) > max(points / 100 * count, 1)
 
-    before, after = metrics["accuracy_before"], metrics["accuracy_after"]
-    if lost(before, after, faces, bounds.accuracy_points):
-        found.append(
-            f"accuracy falls by {100 * (before - after):.2f} points, {before:.4f} to {after:.4f} on {faces} faces "
-            f"(bound {bounds.accuracy_points:g})"
+    faces, before, after = metrics.faces, metrics.before.accuracy, metrics.after.accuracy
+    if exceeds(before, after, faces, thresholds.accuracy_points):
+        yield (
+            f"accuracy drops by {100 * (before - after):.2f} points, from {before:.4f} to {after:.4f} on {faces} faces "
+            f"(allowed: {thresholds.accuracy_points:g})"
         )
-    if lost(1.0, metrics["agreement"], faces, 100 - bounds.agreement_percent):
-        found.append(
-            f"only {100 * metrics['agreement']:.1f} % of {faces} faces keep the Keras model's label "
-            f"(bound {bounds.agreement_percent:g} %)"
+    if exceeds(1.0, metrics.agreement, faces, 100 - thresholds.agreement_percent):
+        yield (
+            f"only {100 * metrics.agreement:.1f} % of {faces} faces keep the label of the Keras model "
+            f"(required: {thresholds.agreement_percent:g} %)"
         )
-    for label, own_before in metrics["recall_before"].items():
-        own_after, count = metrics["recall_after"][label], metrics["faces_per_class"][label]
-        if own_before is not None and lost(own_before, own_after, count, bounds.recall_points):
-            found.append(
-                f"recall of {label} falls by {100 * (own_before - own_after):.1f} points, {own_before:.3f} to {own_after:.3f} "
-                f"on {count} faces (bound {bounds.recall_points:g})"
+    for label, count in metrics.faces_per_class.items():
+        recall_before, recall_after = metrics.before.recall[label], metrics.after.recall[label]
+        if recall_before is None or recall_after is None:
+            continue
+        if exceeds(recall_before, recall_after, count, thresholds.recall_points):
+            yield (
+                f"recall of {label} drops by {100 * (recall_before - recall_after):.1f} points, from {recall_before:.3f} to "
+                f"{recall_after:.3f} on {count} faces (allowed: {thresholds.recall_points:g})"
             )
-    return found
 
 
-def _likely_causes(metrics: Mapping[str, Any]) -> list[Issue]:
-    before, after = metrics["label_entropy_before"], metrics["label_entropy_after"]
+def _collapse(metrics: ConversionMetrics) -> list[Issue]:
+    before, after = metrics.before.label_entropy, metrics.after.label_entropy
     if after >= COLLAPSED_ENTROPY * before:
         return []
-    predicted = metrics["predicted_after"]
-    most = max(predicted, key=predicted.__getitem__)
-    share = 100 * predicted[most] / metrics["faces"]
+    predicted = metrics.after.predicted
+    most_frequent = max(predicted, key=predicted.__getitem__)
+    percent = 100 * predicted[most_frequent] / metrics.faces
     return [
         Issue(
-            f"the predictions collapse onto few classes: {share:.0f} % {most} "
-            f"(entropy of the labels {before:.2f} to {after:.2f})",
-            "look at the calibration faces: too few, too much alike, or scaled",
+            f"the predictions collapse onto few classes: {percent:.0f} % {most_frequent} "
+            f"(entropy of the labels: {before:.2f} to {after:.2f})",
+            "check the calibration faces: they may be too few, too similar or scaled",
         )
     ]
 
 
 def diagnose(
-    problems: Sequence[Issue],
-    before: npt.NDArray[np.float32],
-    after: npt.NDArray[np.float32],
+    issues: Sequence[Issue],
+    keras_probs: FloatArray,
+    tflite_probs: FloatArray,
     labels: Sequence[str],
-    found: Sequence[Issue],
+    causes: Sequence[Issue],
 ) -> list[Issue]:
-    """Return the reasons to refuse a model with their likely causes behind them; none where there is no reason.
+    """Add the likely causes to the reasons for a rejection.
 
     Args:
-        problems: From check_thresholds.
-        before: float32 array (n, classes), of the Keras model.
-        after: float32 array (n, classes), of the .tflite file.
+        issues: From check_thresholds.
+        keras_probs: Probabilities of the Keras model, float32 array (n, classes), 0..1.
+        tflite_probs: Probabilities of the .tflite file, float32 array (n, classes), 0..1.
         labels: Label names in output order.
-        found: From notes.
+        causes: From warnings.
+
+    Returns:
+        The reasons, then the likely causes; empty if there are no reasons.
     """
-    if not problems:
+    if not issues:
         return []
-    order = permutation(before, after, labels)
-    return [*problems, *([order] if order else []), *found]
+    permutation = find_label_permutation(keras_probs, tflite_probs, labels)
+    return [*issues, *([permutation] if permutation else []), *causes]
 
 
-def permutation(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: Sequence[str]) -> Issue | None:
-    """Find out whether the outputs are the right ones in another order.
+def find_label_permutation(keras_probs: FloatArray, tflite_probs: FloatArray, labels: Sequence[str]) -> Issue | None:
+    """Find out whether the outputs are right but in another order.
 
     Args:
-        before: float32 array (n, classes), of the Keras model.
-        after: float32 array (n, classes), of the .tflite file.
+        keras_probs: Probabilities of the Keras model, float32 array (n, classes), 0..1.
+        tflite_probs: Probabilities of the .tflite file, float32 array (n, classes), 0..1.
         labels: Label names in output order.
 
     Returns:
-        The problem, None where the order is right, or where no order makes the two agree on most faces.
+        The permutation; None if the order is right, or no order makes the models agree on most faces.
     """
     from scipy.optimize import linear_sum_assignment
 
-    table = np.zeros((len(labels), len(labels)))
-    np.add.at(table, (before.argmax(axis=1), after.argmax(axis=1)), 1)
-    rows, columns = linear_sum_assignment(-table)
-    if table[rows, columns].sum() < 0.9 * len(before) or np.trace(table) >= 0.9 * len(before):
+    counts = np.zeros((len(labels), len(labels)))
+    np.add.at(counts, (keras_probs.argmax(axis=1), tflite_probs.argmax(axis=1)), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    required = PERMUTED_AGREEMENT * len(keras_probs)
+    if counts[rows, columns].sum() < required or np.trace(counts) >= required:
         return None
-    swapped = ", ".join(f"{labels[r]} as {labels[c]}" for r, c in zip(rows, columns, strict=True) if r != c and table[r, c])
-    return Issue(f"the outputs stand in another order than the labels: {swapped}", "convert the run again, and permute nothing")
+    swapped = ", ".join(f"{labels[r]} as {labels[c]}" for r, c in zip(rows, columns, strict=True) if r != c and counts[r, c])
+    return Issue(f"the outputs are in another order than the labels: {swapped}", "convert the run again without permuting it")
 
 
-def notes(inspection: Inspection, quantization: Mapping[str, Any], outstanding: Mapping[str, float]) -> list[Issue]:
-    """Return what makes a model slow or inexact, as likely causes where it is refused.
+def warnings(inspection: Inspection, recipe: QuantizationRecipe, outliers: Mapping[str, float]) -> list[Issue]:
+    """Return what makes a model slow or inexact. For a rejected model these are the likely causes.
 
     Args:
-        inspection: The inside of the file.
-        quantization: The recipe it was made by, as the contract has it.
-        outstanding: From outlier_layers.
+        inspection: The content of the file.
+        recipe: The recipe that made it.
+        outliers: From outlier_layers.
     """
-    found = []
-    integer = quantization["interface"] == "uint8" and not quantization["keep_float"]
-    floats = Counter(inspection.float_operators)
-    if quantization.get("head") == "float32":
-        floats -= FLOAT_HEAD
-    if integer and floats:
-        names = ", ".join(f"{count} {name}" for name, count in floats.items())
-        found.append(Issue(f"operators that are not integer: {names}", "it is slower than it could be"))
+    issues = []
+    float_operators = Counter(inspection.float_operators)
+    if recipe.head == "float32":
+        float_operators -= FLOAT_HEAD
+    if recipe.io_dtype == "uint8" and not recipe.keep_float and float_operators:
+        names = ", ".join(f"{count} {name}" for name, count in float_operators.items())
+        issues.append(Issue(f"operators that do not compute in integers: {names}", "the model is slower than it could be"))
     counts = inspection.operators
-    if min(counts.get("MUL", 0), counts.get("ADD", 0)) >= MANY_MULTIPLICATIONS:
-        found.append(
+    if min(counts.get("MUL", 0), counts.get("ADD", 0)) >= MIN_UNFOLDED:
+        issues.append(
             Issue(
-                f"batch normalisation before a convolution stays behind as {counts['MUL']} MUL and {counts['ADD']} ADD, "
+                f"batch normalization before a convolution remains as {counts['MUL']} MUL and {counts['ADD']} ADD, "
                 "which round twice",
                 "fold it into depthwise convolutions, as fer-edge convert does",
             )
         )
-    if outstanding:
-        largest = sorted(outstanding, key=lambda name: -outstanding[name])[:NAMED_LAYERS]
-        told = ", ".join(f"'{name}' {outstanding[name]:.0f} times" for name in largest)
-        more = f" and {len(outstanding) - len(largest)} more" if len(outstanding) > len(largest) else ""
-        options = " ".join(f"--keep-float {name}" for name in largest)
-        found.append(
-            Issue(
-                f"layers whose weights are larger than the median layer's: {told}{more}",
-                "train again with weight decay" + (f", or {options}" if quantization.get("head") == "float32" else ""),
-            )
-        )
-    return found
+    if outliers:
+        issues.append(_outlier_issue(outliers, can_keep_float=recipe.head == "float32"))
+    return issues
+
+
+def _outlier_issue(outliers: Mapping[str, float], can_keep_float: bool) -> Issue:
+    largest = sorted(outliers, key=lambda name: -outliers[name])[:MAX_NAMED_LAYERS]
+    named = ", ".join(f"'{name}' {outliers[name]:.0f} times" for name in largest)
+    more = f" and {len(outliers) - len(largest)} more" if len(outliers) > len(largest) else ""
+    options = " ".join(f"--keep-float {name}" for name in largest)
+    return Issue(
+        f"layers whose weights are larger than those of the median layer: {named}{more}",
+        "train again with weight decay" + (f", or {options}" if can_keep_float else ""),
+    )

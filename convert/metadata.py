@@ -8,7 +8,7 @@ import zipfile
 from typing import Any
 
 from fer_edge.artifacts.contract import CONTRACT_FILE, LABELS_FILE, Contract
-from fer_edge.convert.flatbuffer import read_flatbuffer, sign, write_flatbuffer
+from fer_edge.convert.flatbuffer import add_signature, read_flatbuffer, write_flatbuffer
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
@@ -52,7 +52,7 @@ def _with_buffer(flatbuffer: bytes, name: str, content: bytes) -> bytes:
 
     model = read_flatbuffer(flatbuffer)
     if not model.signatureDefs:
-        sign(model)
+        add_signature(model)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)

@@ -1,43 +1,11 @@
-"""Quantisation recipes as plain data, kept in the contract of each file."""
+"""The quantization recipes, one per precision, and their variants."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
+
+from fer_edge.artifacts.conversion import FineTuning, QuantizationRecipe
 
 QUANTIZERS = ("ai-edge", "tflite")
-
-
-@dataclass(frozen=True)
-class QuantizationRecipe:
-    """One quantisation recipe.
-
-    Attributes:
-        precision: Name in file names and tables; what was done beside stands behind a dash, as in ``int8-qat``.
-        weights: Type of the stored weights.
-        activations: Type of the activations.
-        interface: Type of input and output.
-        calibrated: Whether it needs calibration faces.
-        quantizer: What carries it out, one of QUANTIZERS.
-        head: For int8, the type that the last layer and the softmax compute in.
-        keep_float: Names of the other layers that stay in float.
-        fine_tuning: Training that came before, as plain data: quantisation-aware, pruned or clustered. None for none.
-    """
-
-    precision: str
-    weights: str
-    activations: str
-    interface: str
-    calibrated: bool
-    quantizer: str = "tflite"
-    head: str | None = None
-    keep_float: tuple[str, ...] = ()
-    fine_tuning: dict[str, Any] | None = None
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the recipe as plain data for the contract."""
-        return asdict(self)
-
-
 ALL_PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 RECIPES: dict[str, QuantizationRecipe] = {
@@ -47,7 +15,7 @@ RECIPES: dict[str, QuantizationRecipe] = {
     "weight_only": QuantizationRecipe(
         "weight_only", "int8 per channel", "float32", "float32", calibrated=False, quantizer="ai-edge"
     ),
-    # int8 at the interface is refused by browsers and MediaPipe; uint8 takes the camera's bytes as they are.
+    # Browsers and MediaPipe reject int8 input and output. uint8 takes the bytes of the camera unchanged.
     "int8": QuantizationRecipe(
         "int8", "int8 per channel", "int8", "uint8", calibrated=True, quantizer="ai-edge", head="float32"
     ),
@@ -58,18 +26,18 @@ def find_recipe(
     precision: str,
     quantizer: str | None = None,
     keep_float: Iterable[str] = (),
-    fine_tuning: dict[str, Any] | None = None,
+    fine_tuning: FineTuning | None = None,
 ) -> QuantizationRecipe:
-    """Return the recipe of a precision, int8 with what the user asks for beside it.
+    """Return the recipe of a precision. The options quantizer and keep_float change int8 only.
 
     Args:
         precision: Name in RECIPES.
-        quantizer: One of QUANTIZERS, for int8; the recipe's own by default.
-        keep_float: Names of layers that stay in float, for int8.
-        fine_tuning: Training that comes before, as plain data; ``qat`` is for int8 alone.
+        quantizer: One of QUANTIZERS; None for the default of the recipe.
+        keep_float: Names of layers that stay in float.
+        fine_tuning: Training before conversion; ``qat`` is for int8 only.
 
     Raises:
-        ValueError: If a name is unknown, or two wishes do not go together.
+        ValueError: If a name is unknown, or two options exclude each other.
     """
     if precision not in RECIPES:
         raise ValueError(f"unknown precision '{precision}'; choose one of: {', '.join(RECIPES)}")
@@ -77,14 +45,14 @@ def find_recipe(
         raise ValueError(f"unknown quantizer '{quantizer}'; choose one of: {', '.join(QUANTIZERS)}")
     recipe, keep_float = RECIPES[precision], tuple(keep_float)
     if fine_tuning is not None:
-        amount = "" if fine_tuning["amount"] is None else f"{fine_tuning['amount']:g}"
-        recipe = replace(recipe, precision=f"{precision}-{fine_tuning['kind']}{amount}", fine_tuning=fine_tuning)
+        amount = "" if fine_tuning.amount is None else f"{fine_tuning.amount:g}"
+        recipe = replace(recipe, precision=f"{precision}-{fine_tuning.kind}{amount}", fine_tuning=fine_tuning)
     if not recipe.calibrated:
-        if fine_tuning is not None and fine_tuning["kind"] == "qat":
-            raise ValueError(f"--qat is for int8. Received: {precision}. Leave one of the two out")
+        if fine_tuning is not None and fine_tuning.kind == "qat":
+            raise ValueError(f"--qat is for int8. Received: {precision}. Remove one of the two")
         return recipe
     if quantizer == "tflite" and keep_float:
-        raise ValueError("--keep-float needs ai-edge-quantizer. Received: --quantizer tflite. Leave it out, or say ai-edge")
+        raise ValueError("--keep-float needs ai-edge-quantizer. Received: --quantizer tflite. Remove it, or use ai-edge")
     if quantizer is not None and quantizer != recipe.quantizer:
         recipe = replace(recipe, precision=f"{recipe.precision}-{quantizer}", quantizer=quantizer, head="int8")
     if keep_float:

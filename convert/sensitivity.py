@@ -1,4 +1,4 @@
-"""Which layers suffer most from int8, and the cheapest set that must stay in float."""
+"""Find the layers that suffer most from int8, and the smallest set that must stay in float."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -8,94 +8,111 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.conversion import QuantizationRecipe, Thresholds
+from fer_edge.artifacts.reporter import Progress
 from fer_edge.convert import ai_edge
 from fer_edge.convert.compare import kl_divergence
-from fer_edge.convert.convert_run import PreparedRun, float_flatbuffer, measure_candidate, predict, quantize, run_flatbuffer
-from fer_edge.convert.gate import Thresholds
-from fer_edge.convert.quantization_recipes import QuantizationRecipe
+from fer_edge.convert.prepare_run import PreparedRun, predict
+from fer_edge.convert.quantize import float_flatbuffer, measure_candidate, quantize, run_flatbuffer
 
 if TYPE_CHECKING:
     import keras
 
 PROBE_FACES = 48
-# The gate measures on faces that this search does not see, so the search aims at half of what the gate allows.
+# The gate measures on faces that this search does not see, so the search allows only this fraction of the gate's limit.
 SAFETY = 0.5
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """Int8 models of a run with this or that layer in float, compared with Keras on its calibration faces."""
+    """Quantizes subsets of the layers and compares the results with the float model on the calibration faces."""
 
-    source: PreparedRun
+    prepared: PreparedRun
     recipe: QuantizationRecipe
     float_model: bytes
     ranges: ai_edge.ActivationRanges
-    covered_percent: float
-    corrected: bool
+    percentile: float
+    correct: bool
 
-    def damage(self, layer: str, faces: npt.NDArray[np.uint8], before: npt.NDArray[np.float32]) -> float:
-        """Return the mean divergence (nats) where this layer alone is int8."""
-        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, only=layer, corrected=self.corrected)
-        return float(kl_divergence(before, run_flatbuffer(self.source, self.recipe, made, faces)).mean())
+    def sensitivity(self, layer: str, faces: npt.NDArray[np.uint8], keras_probs: npt.NDArray[np.float32]) -> float:
+        """Return the mean divergence (nats) if only this layer is int8.
 
-    def others(self, keep: Sequence[str], before: npt.NDArray[np.float32]) -> float:
-        """Return the share of faces that get another label where these layers are float and all others int8."""
-        made = ai_edge.quantize_int8(self.float_model, self.ranges, self.covered_percent, keep, corrected=self.corrected)
-        return 1 - measure_candidate(self.source, self.recipe, made, before).agreement
+        Args:
+            layer: Name of the layer.
+            faces: uint8 array (n, size, size, 3), RGB.
+            keras_probs: Probabilities of the float model, float32 array (n, classes), 0..1.
+        """
+        flatbuffer = ai_edge.quantize_int8(self.float_model, self.ranges, self.percentile, only=layer, correct=self.correct)
+        return float(kl_divergence(keras_probs, run_flatbuffer(self.prepared, self.recipe, flatbuffer, faces)).mean())
+
+    def disagreement_with(self, keep_float: Sequence[str], keras_probs: npt.NDArray[np.float32]) -> float:
+        """Return the fraction of calibration faces with another label if all layers except these are int8, 0..1.
+
+        Args:
+            keep_float: Names of the layers that stay in float.
+            keras_probs: Probabilities of the float model, float32 array (n, classes), 0..1.
+        """
+        flatbuffer = ai_edge.quantize_int8(self.float_model, self.ranges, self.percentile, keep_float, correct=self.correct)
+        return 1 - measure_candidate(self.prepared, self.recipe, flatbuffer, keras_probs).agreement
 
 
 def find_keep_float(
-    source: PreparedRun, recipe: QuantizationRecipe, bounds: Thresholds, progress: Progress | None = None
+    prepared: PreparedRun, recipe: QuantizationRecipe, thresholds: Thresholds, progress: Progress | None = None
 ) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Find the cheapest set of layers in float with which int8 answers like Keras on the calibration faces.
+    """Find the smallest set of float layers with which int8 agrees with Keras on the calibration faces.
 
-    Each layer's damage is what it costs when it alone is int8. (The other way round, one layer in float among int8 ones, shows
-    little: what it gives is rounded right after it.) The most damaging ones go into float, as few as will do; then each of
-    them, the largest first, goes back to int8 if it can.
+    The sensitivity of a layer is the divergence if it is the only int8 layer. (The reverse, one float layer among int8 layers,
+    shows little: its output is rounded by the next layer.) The most sensitive layers become float, as few as necessary. Then
+    each of them, the largest first, returns to int8 if it can.
 
     Args:
-        source: The run.
+        prepared: The run.
         recipe: The int8 recipe.
-        bounds: What the gate will allow.
+        thresholds: Thresholds of the gate.
         progress: Called with (layers done, layers in all).
 
     Returns:
-        The layers' names, none where plain int8 is good enough, all where no part of it is; and by layer name its damage
-        (mean divergence in nats), largest first.
+        The names of the float layers, none if plain int8 is good enough, all if no part of it is; and the sensitivity (mean
+        divergence, nats) by layer name, largest first, empty if plain int8 is good enough.
     """
-    float_model = float_flatbuffer(source)
-    ranges = ai_edge.calibrate(float_model, source.calibration)
-    chosen = quantize(source, recipe, float_model, ranges)[1]
-    probe = _Probe(source, recipe, float_model, ranges, chosen["ranges_cover_percent"], chosen["biases_corrected"])
-    before = predict(source.folded, source.calibration)
-    allowed = SAFETY * (100 - bounds.agreement_percent) / 100
+    float_model = float_flatbuffer(prepared)
+    ranges = ai_edge.calibrate(float_model, prepared.calibration)
+    summary = quantize(prepared, recipe, float_model, ranges)[1]
+    percentile = ai_edge.PERCENTILES[0] if summary.percentile is None else summary.percentile
+    probe = _Probe(prepared, recipe, float_model, ranges, percentile, bool(summary.biases_corrected))
+    keras_probs = predict(prepared.folded, prepared.calibration)
+    allowed = SAFETY * (100 - thresholds.agreement_percent) / 100
 
-    def good(keep: Sequence[str]) -> bool:
-        return probe.others(keep, before) <= allowed
+    def good(keep_float: Sequence[str]) -> bool:
+        return probe.disagreement_with(keep_float, keras_probs) <= allowed
 
     if good(()):
         return (), {}
-    layers = weighted_layers(source.folded)[:-1]  # the last one is in float already
-    every = np.linspace(0, len(before) - 1, min(PROBE_FACES, len(before))).astype(int)
-    damages = {}
-    for done, layer in enumerate(layers):
+    sensitivities = _sensitivities(probe, keras_probs, progress)
+    return _smallest_set(prepared.folded, list(sensitivities), good), sensitivities
+
+
+def _sensitivities(probe: _Probe, keras_probs: npt.NDArray[np.float32], progress: Progress | None) -> dict[str, float]:
+    layers = weighted_layers(probe.prepared.folded)[:-1]  # the last one is float already
+    sample = np.linspace(0, len(keras_probs) - 1, min(PROBE_FACES, len(keras_probs))).astype(int)
+    faces, expected = probe.prepared.calibration[sample], keras_probs[sample]
+    sensitivities = {}
+    for done, layer in enumerate(layers, start=1):
+        sensitivities[layer] = probe.sensitivity(layer, faces, expected)
         if progress:
             progress(done, len(layers))
-        damages[layer] = probe.damage(layer, source.calibration[every], before[every])
-    if progress:
-        progress(len(layers), len(layers))
-    damages = dict(sorted(damages.items(), key=lambda item: -item[1]))
-    ranked = list(damages)
+    return dict(sorted(sensitivities.items(), key=lambda item: -item[1]))
+
+
+def _smallest_set(model: "keras.Model", ranked: list[str], good: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
     count = bisect_left(range(len(ranked)), True, key=lambda count: good(ranked[:count]))
     kept = ranked[:count]
     if count < len(ranked):
-        for layer in sorted(kept, key=lambda name: -int(source.folded.get_layer(name).count_params())):
+        for layer in sorted(kept, key=lambda name: -int(model.get_layer(name).count_params())):
             fewer = [name for name in kept if name != layer]
             if good(fewer):
                 kept = fewer
-    return tuple(kept), damages
+    return tuple(kept)
 
 
 def weighted_layers(model: "keras.Model") -> list[str]:
@@ -106,12 +123,16 @@ def weighted_layers(model: "keras.Model") -> list[str]:
 def check_layers(model: "keras.Model", names: Sequence[str]) -> None:
     """Check that layers exist, have weights, and would be int8.
 
+    Args:
+        model: The folded model.
+        names: Names of layers.
+
     Raises:
-        ValueError: If one does not, the message lists those that do; if it is the last one, which is in float anyway.
+        ValueError: If a name is unknown, or is the last layer, which is float anyway.
     """
     *known, last = weighted_layers(model)
     if last in names:
-        raise ValueError(f"the last layer, {last}, computes in float already. Leave it out of --keep-float")
+        raise ValueError(f"the last layer, {last}, computes in float already. Remove it from --keep-float")
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no layer with weights is called {', '.join(unknown)}; choose among: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""TensorFlow's converter: a Keras model in, a TFLite flatbuffer of any precision out; what it prints goes to a log."""
+"""Convert a Keras model to a TFLite flatbuffer with TensorFlow's converter. Its output goes to a log file."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.convert.quantization_recipes import QuantizationRecipe
+from fer_edge.artifacts.conversion import QuantizationRecipe
 
 if TYPE_CHECKING:
     import keras
@@ -21,15 +21,15 @@ def convert_keras(model: "keras.Model", recipe: QuantizationRecipe, faces: npt.N
 
     Args:
         model: From RGB 0..255 (batch, size, size, 3) to probabilities.
-        recipe: The quantisation recipe.
-        faces: Calibration faces, uint8 array (n, size, size, 3), RGB; used where the recipe is calibrated.
-        log: File that takes everything the converter prints.
+        recipe: The quantization recipe.
+        faces: Calibration faces, uint8 array (n, size, size, 3), RGB; used if the recipe is calibrated.
+        log: File for everything that the converter prints.
 
     Returns:
         The flatbuffer, with a fixed batch of 1.
 
     Raises:
-        RuntimeError: If the converter fails; the log says why.
+        RuntimeError: If the converter fails. The log shows why.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -40,16 +40,16 @@ def convert_keras(model: "keras.Model", recipe: QuantizationRecipe, faces: npt.N
     def serve(face: Any) -> Any:
         return model(face, training=False)
 
-    with _printing_to(log):
+    with _redirect_output(log):
         try:
-            # Frozen first: otherwise the converter keeps keras' weights as variables, which it cannot calibrate.
+            # Frozen first: otherwise the converter keeps the weights as variables, which it cannot calibrate.
             constant = convert_variables_to_constants_v2(serve.get_concrete_function())
             converter = tf.lite.TFLiteConverter.from_concrete_functions([constant])
             _apply(converter, recipe, faces, tf)
             return bytes(converter.convert())
-        except Exception as error:  # the converter raises whatever its parts raise
+        except Exception as error:  # the converter raises many types
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RuntimeError(f"the converter failed on {recipe.precision} ({first}). All it said is in {log}") from error
+            raise RuntimeError(f"the converter failed on {recipe.precision} ({first}). Its full output is in {log}") from error
 
 
 def _apply(converter: Any, recipe: QuantizationRecipe, faces: npt.NDArray[np.uint8], tf: Any) -> None:
@@ -62,14 +62,17 @@ def _apply(converter: Any, recipe: QuantizationRecipe, faces: npt.NDArray[np.uin
         calibration = full_range(faces)
         converter.representative_dataset = lambda: ([face[None].astype(np.float32)] for face in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(recipe.interface)
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(recipe.io_dtype)
 
 
 def full_range(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the faces with one pixel of the first set to black and one to white.
+    """Return a copy of the faces with one pixel of the first set to black and one to white.
 
-    So the calibrated input range is 0..255 exactly, and the input quantisation is scale 1, zero point 0: the
-    camera's bytes go in unchanged.
+    The calibrated input range is then exactly 0..255, and the input quantization scale 1, zero point 0: the model takes the
+    bytes of the camera unchanged.
+
+    Args:
+        faces: uint8 array (n, size, size, 3), RGB, n > 0.
     """
     result = faces.copy()
     result[0, 0, 0] = 0
@@ -78,22 +81,22 @@ def full_range(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _printing_to(log: Path) -> Iterator[None]:
-    """Send everything the process prints, C++ included, to a file while the block runs."""
+def _redirect_output(log: Path) -> Iterator[None]:
+    """Redirect everything that the process prints, also from C++, to a file while the block runs."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    originals = os.dup(1), os.dup(2)
     with log.open("ab") as file:
         try:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
             yield
         finally:
-            with contextlib.suppress(OSError):  # a full disk: what counts is that the terminal comes back
+            with contextlib.suppress(OSError):  # the disk may be full; the terminal must be restored anyway
                 sys.stdout.flush()
                 sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in kept:
+            os.dup2(originals[0], 1)
+            os.dup2(originals[1], 2)
+            for descriptor in originals:
                 os.close(descriptor)

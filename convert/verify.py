@@ -1,74 +1,84 @@
-"""Verify a finished .tflite file against the run it was made from, on any faces."""
+"""Verify a finished .tflite file against its run, on any faces."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from fer_edge.artifacts.conversion import ConversionMetrics, Issue, Thresholds
+from fer_edge.artifacts.run_folder import Run, StoredFaces
 from fer_edge.convert.compare import compare
-from fer_edge.convert.convert_run import face_batch, load_model, predict, prepare, probabilities
-from fer_edge.convert.gate import Issue, Thresholds, check_thresholds, diagnose, notes
+from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
+from fer_edge.convert.gate import check_thresholds, diagnose, warnings
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
-from fer_edge.convert.run_folder import Run
+from fer_edge.convert.prepare_run import classify, face_batch, fold_and_equalize, load_model, predict
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.images import Image
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What verification found.
+    """The result of a verification.
 
     Attributes:
-        metrics: From compare.
-        inspection: The inside of the file.
-        problems: Why the file is refused, likely causes last; none where it is right.
-        notes: What makes it slower or less exact than it could be.
-        before: The Keras model's probabilities, float32 array (n, classes).
-        after: The file's, float32 array (n, classes).
+        metrics: The comparison with the Keras model.
+        inspection: The content of the file.
+        issues: Why the gate rejects the file, then the likely causes; empty if it is accepted.
+        warnings: What makes it slower or less exact than it could be; empty if it is rejected.
+        disagreements: Number of faces with another label than the Keras model gives.
+        grid: The image of the worst of them; not written if there are none.
     """
 
-    metrics: dict[str, Any]
+    metrics: ConversionMetrics
     inspection: Inspection
-    problems: tuple[Issue, ...]
-    notes: tuple[Issue, ...]
-    before: npt.NDArray[np.float32]
-    after: npt.NDArray[np.float32]
+    issues: tuple[Issue, ...]
+    warnings: tuple[Issue, ...]
+    disagreements: int
+    grid: Path
 
 
-def verify(model: Path, run: Run, faces: Sequence[Image], targets: npt.NDArray[np.int64], bounds: Thresholds) -> Verification:
-    """Measure a .tflite file and the Keras model of a run on the same faces, and judge the file.
+def verify(
+    model: Path,
+    run: Run,
+    faces: StoredFaces | None = None,
+    thresholds: Thresholds | None = None,
+    grid: Path | None = None,
+) -> Verification:
+    """Measure a .tflite file and the Keras model of a run on the same faces, and check the file by the gate.
+
+    run = read_run("runs/cnn-fer2013-paper-official-s0")
+    print(verify(run.folder / "cnn_fer2013_int8.tflite", run).metrics.agreement)
 
     Args:
         model: The .tflite file.
         run: The run, from read_run.
-        faces: uint8 arrays (height, width) or (height, width, 3), in the run's label order.
-        targets: int64 array (n,), indices into the run's labels.
-        bounds: What the gate allows.
+        faces: Faces with targets in the label order of the run; None for the test faces in the run folder.
+        thresholds: Thresholds of the gate; None for the defaults.
+        grid: File for the image of the worst disagreeing faces; None for a file in the folder of the model.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ModelError: If it is no .tflite file of fer-edge.
-        ValueError: If the file's input is of another size than the run's.
+        ModelError: If it is not a .tflite file of fer-edge.
+        ValueError: If the input size or the number of labels differs from the run's.
     """
+    faces = faces or run.held_out
     classifier = Classifier(model)
     contract = classifier.contract
-    if contract.image_size != run.facts["image_size"] or len(contract.labels) != len(run.labels):
+    image_size = run.record.plan.image_size
+    if contract.image_size != image_size or len(contract.labels) != len(run.labels):
         raise ValueError(
-            f"{model} takes {contract.image_size} px faces and knows {len(contract.labels)} labels, the run in {run.folder} "
-            f"{run.facts['image_size']} px and {len(run.labels)}. Verify it against the run it was made from"
+            f"{model} takes faces of {contract.image_size} px and has {len(contract.labels)} labels, the run in {run.folder} "
+            f"{image_size} px and {len(run.labels)} labels. Verify it against the run it was made from"
         )
     keras_model = load_model(run)
-    pixels = face_batch(run, faces)
-    before, after = predict(keras_model, pixels), probabilities(classifier, pixels)
-    inspection, metrics = inspect_model(model), compare(before, after, targets, run.labels)
+    pixels = face_batch(run, faces.images)
+    keras_probs, tflite_probs = predict(keras_model, pixels), classify(classifier, pixels)
+    inspection, metrics = inspect_model(model), compare(keras_probs, tflite_probs, faces.targets, run.labels)
+    recipe = contract.quantization.recipe
     # A fine-tuned file was made from other weights than the run's.
-    tuned = contract.quantization["fine_tuning"] is not None
-    found = notes(inspection, contract.quantization, {} if tuned else outlier_layers(prepare(run, keras_model)))
-    if contract.source_digest != run.facts["model_digest"]:
+    outliers = {} if recipe.fine_tuning else outlier_layers(fold_and_equalize(run, keras_model))
+    found = warnings(inspection, recipe, outliers)
+    if contract.source_digest != run.results.model_digest:
         found.append(Issue(f"the file was not made from the model in {run.folder}", "verify it against its own run"))
-    refusals = check_thresholds(metrics, bounds, contract, run.labels)
-    problems = diagnose(refusals, before, after, run.labels, found)
-    return Verification(metrics, inspection, tuple(problems), () if problems else tuple(found), before, after)
+    issues = check_thresholds(metrics, thresholds or Thresholds(), contract, run.labels)
+    issues = diagnose(issues, keras_probs, tflite_probs, run.labels, found)
+    grid = grid or disagreement_grid_path(model)
+    disagreements = write_disagreement_grid(grid, faces.images, faces.targets, keras_probs, tflite_probs, run.labels)
+    return Verification(metrics, inspection, tuple(issues), () if issues else tuple(found), disagreements, grid)

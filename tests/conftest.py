@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 import fer_edge
-from fer_edge.convert.convert_run import convert_run, prepare_run
-from fer_edge.convert.gate import Thresholds
+from fer_edge.artifacts.conversion import Thresholds
+from fer_edge.artifacts.run_folder import read_run
+from fer_edge.convert.convert_run import convert_run
+from fer_edge.convert.prepare_run import prepare_run
 from fer_edge.convert.quantization_recipes import find_recipe
-from fer_edge.convert.run_folder import read_run
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
 from fer_edge.train.dataset import FaceDataset

@@ -180,8 +180,8 @@ def test_evaluate_reports_classes_without_a_face(invoke, models, tmp_path):
 
 
 def test_verify_takes_a_folder_like_the_other_commands(error_of, run_folder, tmp_path):
-    assert "no model file 'nope'" in error_of("verify", "nope", "--against", run_folder)
-    assert "no int8 model under" in error_of("verify", tmp_path, "--against", run_folder)
+    assert "no model file 'nope'" in error_of("verify", "nope", "--run", run_folder)
+    assert "no int8 model under" in error_of("verify", tmp_path, "--run", run_folder)
 
 
 def test_train_refuses_an_out_that_is_not_a_folder(error_of, tmp_path):

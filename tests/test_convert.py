@@ -1,59 +1,60 @@
-import json
 import shutil
 import zipfile
 
 import numpy as np
 import pytest
+from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
 from fer_edge.artifacts.contract import Contract, ModelError, read_contract
+from fer_edge.artifacts.run_folder import newest_run, read_run
 from fer_edge.convert.calibrate import rank_by_activation_outliers
 from fer_edge.convert.compare import compare
+from fer_edge.convert.flatbuffer import read_flatbuffer
 from fer_edge.convert.quantization_recipes import find_recipe
-from fer_edge.convert.run_folder import newest_run, read_run
 from fer_edge.convert.tf_converter import full_range
 from fer_edge.edge_runtime.interpreter import open_interpreter
 
 
-def test_int8_takes_the_camera_s_bytes_as_they_are(models):
+def test_int8_takes_the_bytes_of_the_camera_unchanged(models):
     interpreter = open_interpreter(models["int8"])
     (face,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert (face["dtype"], output["dtype"]) == (np.uint8, np.uint8)
-    calibration = read_contract(models["int8"]).quantization["calibration"]
-    assert 100 <= calibration["distinct"] == calibration["faces"] <= 256
-    assert min(calibration["per_class"].values()) > 0
-    assert read_contract(models["float16"]).quantization["calibration"] is None
+    calibration = read_contract(models["int8"]).quantization.calibration
+    assert 100 <= calibration.distinct == calibration.faces <= 256
+    assert min(calibration.per_class.values()) > 0
+    assert read_contract(models["float16"]).quantization.calibration is None
     assert face["quantization"] == (1.0, 0)
     assert face["shape"].tolist() == [1, 32, 32, 3]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "dynamic"])
-def test_the_other_precisions_take_the_same_bytes_as_floats(models, precision):
+def test_other_precisions_take_the_same_bytes_as_floats(models, precision):
     (face,) = open_interpreter(models[precision]).get_input_details()
     assert face["dtype"] == np.float32
     assert face["shape"].tolist() == [1, 32, 32, 3]
 
 
-def test_sizes_fall_with_the_precision(models):
+def test_file_size_decreases_with_the_precision(models):
     sizes = {name: path.stat().st_size for name, path in models.items()}
     assert 0.4 < sizes["float16"] / sizes["float32"] < 0.6
     assert 0.2 < sizes["int8"] / sizes["float32"] < 0.35
 
 
-def test_names_say_network_data_and_precision(models):
+def test_file_names_contain_network_data_and_precision(models):
     assert {path.name for path in models.values()} == {f"cnn_synthetic_{name}.tflite" for name in models}
 
 
-def test_the_file_carries_labels_contract_and_standard_metadata(models, run_folder, faces):
-    run = json.loads((run_folder / "run.json").read_text())
+def test_a_file_contains_labels_contract_and_standard_metadata(models, run_folder, faces):
+    run = read_run(run_folder)
     for precision, path in models.items():
         with zipfile.ZipFile(path) as archive:
             assert archive.read("labels.txt").decode().split() == list(faces.labels)
         contract = read_contract(path)
         assert contract.precision == precision
         assert contract.labels == faces.labels
-        assert contract.source_digest == run["model_digest"]
+        assert contract.source_digest == run.results.model_digest
         assert contract.crop.training_resolution_px == 48
-        assert contract.split["train_digest"] == run["split"]["train_digest"]
+        assert contract.split == run.record.split
         content = path.read_bytes()
         assert b"TFLITE_METADATA" in content
         assert b"M001" in content
@@ -61,7 +62,7 @@ def test_the_file_carries_labels_contract_and_standard_metadata(models, run_fold
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_weights_lie_at_multiples_of_16_bytes(models, precision):
+def test_weights_start_at_multiples_of_16_bytes(models, precision):
     from tensorflow.lite.python import schema_py_generated as schema
 
     content = models[precision].read_bytes()
@@ -72,27 +73,33 @@ def test_weights_lie_at_multiples_of_16_bytes(models, precision):
     assert {(buffer.__array_interface__["data"][0] - start) % 16 for buffer in buffers} == {0}
 
 
-def test_float32_agrees_with_keras_and_metrics_are_those_of_the_held_out_faces(models, run_folder):
+def test_deprecated_operator_codes_repeat_the_operator_codes(models):
+    codes = read_flatbuffer(models["int8"].read_bytes()).operatorCodes
+    assert {BuiltinOperator.QUANTIZE, BuiltinOperator.DEQUANTIZE} <= {code.builtinCode for code in codes}
+    assert [code.deprecatedBuiltinCode for code in codes] == [min(127, code.builtinCode) for code in codes]
+
+
+def test_float32_agrees_with_keras_and_its_metrics_are_those_of_the_held_out_faces(models, run_folder):
     metrics = read_contract(models["float32"]).metrics
-    run = json.loads((run_folder / "run.json").read_text())
-    assert metrics["agreement"] == 1.0
-    assert metrics["largest_difference"] < 1e-4
-    assert metrics["accuracy_before"] == pytest.approx(run["metrics"]["test"]["accuracy"])
-    assert metrics["faces"] == run["metrics"]["test"]["count"]
+    test = read_run(run_folder).results.metrics.test
+    assert metrics.agreement == 1.0
+    assert metrics.max_difference < 1e-4
+    assert metrics.before.accuracy == pytest.approx(test.accuracy)
+    assert metrics.faces == test.count
 
 
 def test_compare_counts_agreement_and_recalls_by_hand():
     before = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], np.float32)
     after = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]], np.float32)
-    got = compare(before, after, np.array([0, 0, 1]), ("happy", "sad"))
-    assert got["agreement"] == pytest.approx(2 / 3)
-    assert (got["accuracy_before"], got["accuracy_after"]) == pytest.approx((1.0, 2 / 3))
-    assert got["recall_after"] == {"happy": 0.5, "sad": 1.0}
-    assert got["largest_difference"] == pytest.approx(0.4)
-    assert (got["ece_before"], got["ece_after"]) == pytest.approx((0.6 / 3, 1.0 / 3))
+    metrics = compare(before, after, np.array([0, 0, 1]), ("happy", "sad"))
+    assert metrics.agreement == pytest.approx(2 / 3)
+    assert (metrics.before.accuracy, metrics.after.accuracy) == pytest.approx((1.0, 2 / 3))
+    assert metrics.after.recall == {"happy": 0.5, "sad": 1.0}
+    assert metrics.max_difference == pytest.approx(0.4)
+    assert (metrics.before.ece, metrics.after.ece) == pytest.approx((0.6 / 3, 1.0 / 3))
 
 
-def test_calibration_covers_the_whole_input_range_and_leaves_its_input_alone():
+def test_calibration_covers_the_whole_input_range_and_does_not_change_the_faces():
     faces = np.full((3, 4, 4, 3), 100, np.uint8)
     widened = full_range(faces)
     assert (widened.min(), widened.max()) == (0, 255)
@@ -105,16 +112,16 @@ def copy_of(run_folder, target):
     return target
 
 
-def test_runs_without_a_finished_model_are_refused(run_folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no run folder"):
+def test_runs_without_a_finished_model_are_rejected(run_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a run folder"):
         read_run(tmp_path)
     stopped = copy_of(run_folder, tmp_path / "stopped")
     (stopped / "model.keras").unlink()
-    with pytest.raises(FileNotFoundError, match="no finished model"):
+    with pytest.raises(FileNotFoundError, match="has not finished"):
         read_run(stopped)
     swapped = copy_of(run_folder, tmp_path / "swapped")
     (swapped / "model.keras").write_bytes(b"something else")
-    with pytest.raises(ValueError, match="is not the model this run finished with"):
+    with pytest.raises(ValueError, match="is not the model that this run finished with"):
         read_run(swapped)
     cut = copy_of(run_folder, tmp_path / "cut")
     (cut / "calibration.npz").write_bytes((cut / "calibration.npz").read_bytes()[:100])
@@ -123,7 +130,7 @@ def test_runs_without_a_finished_model_are_refused(run_folder, tmp_path):
 
 
 def test_the_newest_run_is_found(run_folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no finished run under"):
+    with pytest.raises(FileNotFoundError, match="no finished run in"):
         newest_run(tmp_path)
     copy_of(run_folder, tmp_path / "a")
     newer = copy_of(run_folder, tmp_path / "b")
@@ -131,26 +138,26 @@ def test_the_newest_run_is_found(run_folder, tmp_path):
     assert newest_run(tmp_path) == newer
 
 
-def test_an_unknown_precision_is_refused():
+def test_an_unknown_precision_is_rejected():
     with pytest.raises(
         ValueError, match="unknown precision 'int4'; choose one of: float32, float16, dynamic, weight_only, int8"
     ):
         find_recipe("int4")
 
 
-def test_a_damaged_contract_is_refused():
+def test_a_damaged_contract_is_rejected():
     with pytest.raises(ModelError, match="damaged"):
-        Contract.from_json("{}")
+        Contract.from_json('{"contract_version": 2}')
     with pytest.raises(ModelError, match="version 99"):
         Contract.from_json('{"contract_version": 99}')
 
 
-def test_a_face_that_stretches_the_activations_comes_last():
+def test_a_face_that_extends_the_activation_ranges_comes_last():
     import keras
 
-    grey = keras.Input((4, 4, 3))
+    face = keras.Input((4, 4, 3))
     dense = keras.layers.Dense(2, use_bias=False)
-    model = keras.Model(grey, dense(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(grey))))
+    model = keras.Model(face, dense(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(face))))
     dense.set_weights([np.ones((48, 2), np.float32)])
     faces = np.full((20, 4, 4, 3), 10, np.uint8)
     faces[3] = 200

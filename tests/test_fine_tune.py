@@ -4,14 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fer_edge.artifacts.conversion import FineTuning, Thresholds
 from fer_edge.convert import fine_tune as module
 from fer_edge.convert.ai_edge import scope_of
-from fer_edge.convert.convert_run import convert_run, float_flatbuffer, predict, quantize
-from fer_edge.convert.fine_tune import FineTuning, fine_tune, plan_fine_tuning
+from fer_edge.convert.convert_run import convert_run
+from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
 from fer_edge.convert.flatbuffer import operators, read_flatbuffer
 from fer_edge.convert.fold import fold_model
-from fer_edge.convert.gate import Thresholds
+from fer_edge.convert.prepare_run import predict
 from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
+from fer_edge.convert.quantize import quantize
 from fer_edge.convert.sensitivity import check_layers, find_keep_float, weighted_layers
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.convert.tf_keras_copy import to_tf_keras
@@ -21,7 +23,7 @@ from fer_edge.train.networks import NETWORKS, build_network
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_the_tf_keras_twin_of_every_folded_network_gives_the_same_answers(name):
+def test_the_tf_keras_copy_of_every_folded_network_has_the_same_outputs(name):
     model = build_network(name, NETWORKS[name].min_image_size, 4)
     faces = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
     folded = fold_model(model)
@@ -29,12 +31,12 @@ def test_the_tf_keras_twin_of_every_folded_network_gives_the_same_answers(name):
     np.testing.assert_allclose(to_tf_keras(folded).predict(faces, verbose=0), model.predict(faces, verbose=0), atol=2e-5)
 
 
-def test_a_network_that_is_not_folded_is_refused_with_the_cause(source):
+def test_a_network_that_is_not_folded_is_rejected_with_the_cause(source):
     with pytest.raises(ValueError, match=r"BatchNormalization.*must be folded into convolutions first"):
         to_tf_keras(source.model)
 
 
-def test_quantisation_aware_training_keeps_the_network_and_its_answers(source):
+def test_quantization_aware_training_keeps_the_network_and_its_outputs(source):
     plan = FineTuning("qat", None, epochs=1, learning_rate=1e-4)
     tuned = fine_tune(source.folded, source.calibration[:32], plan)
     before, after = predict(source.folded, source.held_out), predict(tuned, source.held_out)
@@ -43,14 +45,14 @@ def test_quantisation_aware_training_keeps_the_network_and_its_answers(source):
     assert np.abs(before - after).max() > 0
 
 
-def test_pruning_sets_the_share_of_weights_to_zero_but_in_the_first_and_the_last_layer(source):
+def test_pruning_sets_a_percentage_of_the_weights_of_inner_layers_to_zero(source):
     tuned = fine_tune(source.folded, source.calibration[:64], FineTuning("pruned", 60, epochs=4, learning_rate=1e-3))
     first, *inner, last = [layer.get_weights()[0] for layer in tuned.layers if layer.weights]
     assert [(kernel == 0).mean() for kernel in inner] == pytest.approx([0.6] * len(inner), abs=0.03)
     assert (first != 0).all() and (last != 0).all()
 
 
-def test_small_and_large_layers_learn_alike(source):
+def test_layers_with_small_and_large_weights_change_by_similar_fractions(source):
     tuned = fine_tune(source.folded, source.calibration[:64], FineTuning("qat", None, epochs=1, learning_rate=1e-3))
     pairs = [
         (layer.get_weights()[0], tuned.get_layer(layer.name).get_weights()[0])
@@ -63,7 +65,7 @@ def test_small_and_large_layers_learn_alike(source):
     assert max(changes) < 5 * min(changes)
 
 
-def test_clustering_leaves_few_different_weights(source):
+def test_clustering_leaves_few_distinct_weights(source):
     tuned = fine_tune(source.folded, source.calibration[:32], FineTuning("clustered", 16, epochs=1, learning_rate=1e-5))
     for layer in tuned.layers:
         if layer.weights:
@@ -71,19 +73,19 @@ def test_clustering_leaves_few_different_weights(source):
 
 
 def test_a_training_that_diverges_is_stopped(source):
-    with pytest.raises(RuntimeError, match=r"fine-tuning diverged .* the float model was kept"):
+    with pytest.raises(RuntimeError, match=r"fine-tuning diverged .* and was stopped"):
         fine_tune(source.folded, source.calibration[:64], FineTuning("qat", None, epochs=3, learning_rate=1e3))
 
 
-def test_only_the_last_epoch_and_numbers_decide_what_diverged(source):
+def test_only_the_last_epoch_and_nan_count_as_divergence(source):
     tf_keras = module.import_tf_keras()
-    watch = module._watch(tf_keras, ignorance=1.0, epochs=2, steps=1, progress=None)
-    watch.set_model(to_tf_keras(source.folded))
-    watch.on_epoch_end(0, {"loss": 3.0})  # half way to its sparsity
-    assert watch.diverged is None
-    watch.on_epoch_end(1, {"loss": 1.5})
-    assert watch.diverged == "1.500"
-    late = module._watch(tf_keras, ignorance=1.0, epochs=1, steps=1, progress=None)
+    monitor = module._divergence_monitor(tf_keras, constant_loss=1.0, epochs=2, steps=1, progress=None)
+    monitor.set_model(to_tf_keras(source.folded))
+    monitor.on_epoch_end(0, {"loss": 3.0})  # the sparsity still grows
+    assert monitor.diverged is None
+    monitor.on_epoch_end(1, {"loss": 1.5})
+    assert monitor.diverged == "1.500"
+    late = module._divergence_monitor(tf_keras, constant_loss=1.0, epochs=1, steps=1, progress=None)
     late.set_model(to_tf_keras(source.folded))
     late.model.set_weights([np.full_like(weight, np.nan) for weight in late.model.get_weights()])
     late.on_train_end()
@@ -91,17 +93,17 @@ def test_only_the_last_epoch_and_numbers_decide_what_diverged(source):
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("options", "message"),
     [
         ((True, 50, None, 3), "one fine-tuning at a time. Received: --qat and --prune"),
-        ((False, 100, None, 3), "between 0 and 100 percent. Received: 100"),
-        ((False, None, 1, 3), "at least 2 different weights. Received: 1"),
+        ((False, 100, None, 3), "between 0 and 100. Received: 100"),
+        ((False, None, 1, 3), "at least 2 distinct weights. Received: 1"),
         ((True, None, None, 0), "at least one epoch. Received: --epochs 0"),
     ],
 )
-def test_wishes_out_of_range_are_refused(asked, message):
+def test_options_out_of_range_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
-        plan_fine_tuning(*asked)
+        plan_fine_tuning(*options)
 
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch, source):
@@ -115,49 +117,49 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch, source):
         to_tf_keras(source.folded)
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]', or use TensorFlow's own: --quantizer tflite"):
-        quantize(source, find_recipe("int8"), float_flatbuffer(source))
+        quantize(source, find_recipe("int8"))
 
 
 @pytest.mark.parametrize("kept", [("block1_conv_a",), ("block2_conv_b", "fc")])
 def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(source, kept):
-    (made,) = convert_run(source, [find_recipe("int8", keep_float=kept)], Thresholds(100, 100, 0))
-    assert made.path.name == "cnn_synthetic_int8-mixed.tflite"
-    assert tuple(made.contract.quantization["keep_float"]) == kept
-    _, floats, _ = operators(read_flatbuffer(made.path.read_bytes()))
+    (result,) = convert_run(source, [find_recipe("int8", keep_float=kept)], Thresholds(100, 100, 0))
+    assert result.path.name == "cnn_synthetic_int8-mixed.tflite"
+    assert result.contract.quantization.recipe.keep_float == kept
+    _, floats, _ = operators(read_flatbuffer(result.path.read_bytes()))
     assert floats["CONV_2D"] + floats["FULLY_CONNECTED"] == len(kept) + 1  # the last layer always does
-    (face,) = open_interpreter(made.path).get_input_details()
+    (face,) = open_interpreter(result.path).get_input_details()
     assert (face["dtype"], face["quantization"]) == (np.uint8, (1.0, 0))
-    after = np.stack([Classifier(made.path).probabilities(face) for face in source.held_out])
-    assert np.abs(after - source.before).max() < 0.1
+    tflite_probs = np.stack([Classifier(result.path).probabilities(face) for face in source.held_out])
+    assert np.abs(tflite_probs - source.keras_probs).max() < 0.1
 
 
 @pytest.mark.parametrize("name", ["cnn", "inception_v3", "densenet121"])
-def test_a_layer_s_pattern_finds_its_own_operator_alone(name, tmp_path):
+def test_the_pattern_of_a_layer_matches_only_its_operator(name, tmp_path):
     model = fold_model(build_network(name, NETWORKS[name].min_image_size, 4))
     faces = np.empty((0, *model.input_shape[1:]), np.uint8)
     graph = read_flatbuffer(convert_keras(model, RECIPES["float32"], faces, tmp_path / "log")).subgraphs[0]
     names = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
-    hits = {layer: [n for n in names if re.search(scope_of(layer), n)] for layer in weighted_layers(model)}
-    assert {layer: len(found) for layer, found in hits.items()} == dict.fromkeys(hits, 1)
+    matches = {layer: sum(bool(re.search(scope_of(layer), name)) for name in names) for layer in weighted_layers(model)}
+    assert matches == dict.fromkeys(matches, 1)
 
 
-def test_unknown_layers_are_refused_with_those_that_exist(source):
+def test_unknown_layers_are_rejected_with_those_that_exist(source):
     with pytest.raises(ValueError, match="no layer with weights is called conv9; choose among: block1_conv_a"):
         check_layers(source.folded, ["conv9"])
 
 
-def test_auto_keeps_the_layer_in_float_that_int8_breaks(source):
+def test_auto_keeps_the_layer_float_that_int8_breaks(source):
     import keras
 
-    # One huge weight in one output channel's place spoils the range of everything behind it, but only in int8.
+    # One huge output channel spoils the range of all others, but only in int8.
     folded = keras.models.clone_model(source.folded)
     folded.set_weights(source.folded.get_weights())
     kernel, bias = folded.get_layer("fc").get_weights()
     kernel[:, 0], bias[0] = 0, 3e4
     folded.get_layer("fc").set_weights([kernel, bias])
-    answer, offset = folded.get_layer("probabilities").get_weights()
-    answer[0] = 0
-    folded.get_layer("probabilities").set_weights([answer, offset])
-    kept, damages = find_keep_float(replace(source, folded=folded), find_recipe("int8"), Thresholds())
-    assert set(damages) == set(weighted_layers(folded)[:-1])
+    kernel, bias = folded.get_layer("probabilities").get_weights()
+    kernel[0] = 0
+    folded.get_layer("probabilities").set_weights([kernel, bias])
+    kept, sensitivities = find_keep_float(replace(source, folded=folded), find_recipe("int8"), Thresholds())
+    assert set(sensitivities) == set(weighted_layers(folded)[:-1])
     assert kept == ("fc",)

@@ -9,10 +9,10 @@ import pytest
 from keras import layers
 
 from fer_edge.artifacts.contract import ModelError, read_contract
-from fer_edge.convert.convert_run import predict
 from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
+from fer_edge.convert.prepare_run import predict
 from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.classify import Classifier

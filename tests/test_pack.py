@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_edge.convert.run_folder import read_run
+from fer_edge.artifacts.run_folder import read_run
 from fer_edge.train import pack
 from fer_edge.train.evaluate_model import evaluate_model
 from fer_edge.train.pack import pack_runs, unpack_runs

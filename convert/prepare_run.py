@@ -1,0 +1,190 @@
+"""Load a run and prepare its model and its faces for conversion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.artifacts.contract import CropConvention
+from fer_edge.artifacts.conversion import CalibrationSummary
+from fer_edge.artifacts.run_folder import Run
+from fer_edge.convert.calibrate import describe_calibration
+from fer_edge.convert.cross_layer_equalization import equalize
+from fer_edge.convert.fold import fold_model
+from fer_edge.edge_runtime.classify import Classifier
+from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
+from fer_edge.edge_runtime.detectors.box_transform import derive_box_transforms
+from fer_edge.edge_runtime.images import Image
+
+if TYPE_CHECKING:
+    import keras
+
+LOG_FILE = "convert.log"
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run, prepared for conversion.
+
+    Attributes:
+        run: The run.
+        model: Its Keras model.
+        folded: The model to convert: without gray conversion and batch normalization, channels equalized, fine-tuned if
+            requested.
+        calibration_images: Calibration faces as stored, uint8 arrays (height, width) or (height, width, 3).
+        calibration: The same faces as input of the model, uint8 array (n, size, size, 3), RGB.
+        calibration_summary: Description of the calibration faces.
+        held_out: Test faces, uint8 array (m, size, size, 3), RGB.
+        keras_probs: Probabilities of the Keras model for them, float32 array (m, classes), 0..1.
+        crop: How faces are cropped for this model.
+        out: Folder for the files.
+        command: The command that converts the run, for the contract; empty if a program does.
+    """
+
+    run: Run
+    model: "keras.Model"
+    folded: "keras.Model"
+    calibration_images: Sequence[Image]
+    calibration: npt.NDArray[np.uint8]
+    calibration_summary: CalibrationSummary
+    held_out: npt.NDArray[np.uint8]
+    keras_probs: npt.NDArray[np.float32]
+    crop: CropConvention
+    out: Path
+    command: tuple[str, ...] = ()
+
+    @property
+    def log(self) -> Path:
+        """File for the output of the converters."""
+        return self.out / LOG_FILE
+
+
+def prepare_run(
+    run: Run,
+    out: Path | None = None,
+    calibration: Sequence[Image] | None = None,
+    calibrated_from: str = "",
+    command: tuple[str, ...] = (),
+) -> PreparedRun:
+    """Load a run's model, fold and equalize it, and preprocess the faces.
+
+    Args:
+        run: The run, from read_run.
+        out: Folder for the files; None for the run folder.
+        calibration: Calibration faces, uint8 arrays (height, width) or (height, width, 3), RGB; None for the training faces in
+            the run folder.
+        calibrated_from: Where ``calibration`` comes from.
+        command: The command line, for the contract.
+
+    Raises:
+        ValueError: If the model is damaged, was not trained by fer-edge, or outputs NaN.
+        RuntimeError: If Keras does not run on TensorFlow.
+    """
+    model = load_model(run)
+    images = run.calibration.images if calibration is None else calibration
+    targets = run.calibration.targets if calibration is None else None
+    source = "the run folder" if calibration is None else calibrated_from
+    held_out = face_batch(run, run.held_out.images)
+    return PreparedRun(
+        run=run,
+        model=model,
+        folded=fold_and_equalize(run, model),
+        calibration_images=images,
+        calibration=face_batch(run, images),
+        calibration_summary=describe_calibration(images, targets, run.labels, source),
+        held_out=held_out,
+        keras_probs=predict(model, held_out),
+        crop=crop_convention(run),
+        out=out or run.folder,
+        command=command,
+    )
+
+
+def fold_and_equalize(run: Run, model: "keras.Model") -> "keras.Model":
+    """Return the model that is quantized or fine-tuned: folded, its channels equalized.
+
+    Args:
+        run: The run. Its calibration faces measure the channels.
+        model: The Keras model of the run.
+    """
+    return equalize(fold_model(model), face_batch(run, run.calibration.images))
+
+
+def crop_convention(run: Run) -> CropConvention:
+    """Return how faces are cropped for a run's model. The box transforms are derived from its calibration faces."""
+    return CropConvention(
+        training_resolution_px=run.record.data.resolution_px,
+        box_transforms=derive_box_transforms(run.calibration.images),
+    )
+
+
+def load_model(run: Run) -> "keras.Model":
+    """Load the Keras model of a run.
+
+    Raises:
+        ValueError: If it is damaged.
+        RuntimeError: If Keras does not run on TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"conversion needs the TensorFlow backend. Received: KERAS_BACKEND={keras.backend.backend()}")
+    try:
+        return keras.models.load_model(run.model_path, compile=False)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
+
+
+def face_batch(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:
+    """Preprocess faces for a run's model.
+
+    Args:
+        run: The run.
+        faces: uint8 arrays (height, width) or (height, width, 3), RGB.
+
+    Returns:
+        uint8 array (n, size, size, 3), RGB.
+    """
+    size, resolution = run.record.plan.image_size, run.record.data.resolution_px
+    if not len(faces):
+        return np.empty((0, size, size, 3), np.uint8)
+    return np.stack(
+        [to_rgb(preprocess_face(np.asarray(image).astype(np.uint8, copy=False), size, resolution)) for image in faces]
+    )
+
+
+def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Classify faces with a Keras model.
+
+    Args:
+        model: From RGB 0..255 (batch, size, size, 3) to probabilities.
+        faces: uint8 array (n, size, size, 3), RGB.
+
+    Returns:
+        Probabilities, float32 array (n, classes), 0..1.
+
+    Raises:
+        ValueError: If they are not finite. Comparisons with NaN would find no difference.
+    """
+    probabilities = np.asarray(model.predict(faces.astype(np.float32), batch_size=BATCH, verbose=0), np.float32)
+    if not np.isfinite(probabilities).all():
+        raise ValueError("the Keras model outputs NaN or Inf: its training diverged. Train again")
+    return probabilities
+
+
+def classify(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Classify faces with a .tflite file.
+
+    Args:
+        classifier: The file.
+        faces: uint8 array (n, size, size, 3), RGB.
+
+    Returns:
+        Probabilities, float32 array (n, classes), 0..1.
+    """
+    return np.stack([classifier.probabilities(face) for face in faces])

@@ -1,0 +1,120 @@
+"""Measure a converted model, check it by the gate, and write it under the name that the gate decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.contract import Contract, ModelError, read_contract
+from fer_edge.artifacts.conversion import GateResult, Issue, QuantizationRecipe, QuantizationSummary, Thresholds
+from fer_edge.artifacts.run_folder import Run
+from fer_edge.convert.calibrate import check_calibration
+from fer_edge.convert.compare import compare
+from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
+from fer_edge.convert.gate import check_thresholds, diagnose, warnings
+from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
+from fer_edge.convert.metadata import attach
+from fer_edge.convert.prepare_run import PreparedRun, classify
+from fer_edge.convert.quantize import make_contract
+from fer_edge.edge_runtime.classify import Classifier
+
+REJECTED_SUFFIX = ".rejected"  # after .tflite, so that no search for models finds the file
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """One converted file.
+
+    Attributes:
+        path: The file. The name of a rejected file ends in ``.rejected``.
+        contract: The contract inside, with the metrics before and after conversion.
+        inspection: Operators and sizes.
+        issues: Why the gate rejects it, then the likely causes; empty if it is accepted.
+        warnings: What makes it slower or less exact than it could be; empty if it is rejected.
+    """
+
+    path: Path
+    contract: Contract
+    inspection: Inspection
+    issues: tuple[Issue, ...]
+    warnings: tuple[Issue, ...]
+
+
+def check_conversion(prepared: PreparedRun, recipes: Sequence[QuantizationRecipe]) -> None:
+    """Check before a long conversion what would fail at its end.
+
+    Args:
+        prepared: The run.
+        recipes: From find_recipe.
+
+    Raises:
+        ValueError: If the calibration faces are not suitable, or a file of another run would be overwritten.
+    """
+    for recipe in recipes:
+        target = _target(prepared, recipe)
+        _check_same_run(target, prepared.run)
+        _check_same_run(_rejected(target), prepared.run)
+    if any(recipe.calibrated for recipe in recipes):
+        check_calibration(prepared.calibration_summary, prepared.calibration_images, prepared.run.held_out.images)
+
+
+def _target(prepared: PreparedRun, recipe: QuantizationRecipe) -> Path:
+    record = prepared.run.record
+    return prepared.out / f"{record.plan.network}_{record.data.name}_{recipe.precision}.tflite"
+
+
+def _rejected(target: Path) -> Path:
+    return target.with_name(target.name + REJECTED_SUFFIX)
+
+
+def _check_same_run(target: Path, run: Run) -> None:
+    if not target.is_file() or target.parent == run.folder:
+        return
+    try:
+        digest = read_contract(target).source_digest
+    except ModelError:
+        return  # not a file of fer-edge, or damaged: it is replaced
+    if digest != run.results.model_digest:
+        raise ValueError(f"{target} was made from another run of {run.record.plan.network}. Choose another folder: --out DIR")
+
+
+def write_and_check(
+    prepared: PreparedRun, flatbuffer: bytes, summary: QuantizationSummary, thresholds: Thresholds
+) -> ConversionResult:
+    """Attach the contract, measure the file on the held-out faces, and write it under the name that the gate decides.
+
+    If the two models disagree on faces, an image of these faces is written too.
+
+    Args:
+        prepared: The run.
+        flatbuffer: The quantized model.
+        summary: How it was quantized.
+        thresholds: Thresholds of the gate.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    run, target = prepared.run, _target(prepared, summary.recipe)
+    contract = make_contract(prepared, summary)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / target.name
+        path.write_bytes(attach(flatbuffer, contract))
+        tflite_probs = classify(Classifier(path), prepared.held_out)
+        inspection = inspect_model(path)
+    metrics = compare(prepared.keras_probs, tflite_probs, run.held_out.targets, run.labels)
+    found = warnings(inspection, summary.recipe, outlier_layers(prepared.folded))
+    issues = check_thresholds(metrics, thresholds, contract, run.labels)
+    issues = diagnose(issues, prepared.keras_probs, tflite_probs, run.labels, found)
+    contract = replace(contract, metrics=replace(metrics, gate=GateResult(thresholds, tuple(issues))))
+    rejected = _rejected(target)
+    path = rejected if issues else target
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(attach(flatbuffer, contract))
+    if not issues:
+        rejected.unlink(missing_ok=True)
+        disagreement_grid_path(rejected).unlink(missing_ok=True)
+    grid = disagreement_grid_path(path)
+    grid.unlink(missing_ok=True)
+    write_disagreement_grid(grid, run.held_out.images, run.held_out.targets, prepared.keras_probs, tflite_probs, run.labels)
+    return ConversionResult(path, contract, inspection, tuple(issues), () if issues else tuple(found))
