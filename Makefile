@@ -63,7 +63,7 @@ test-wheel: setup
 # Hours in minutes: 200,000 frames under faults. MODEL is a .tflite file; its result is appended to the record.
 soak: setup
 	$(BIN)/fer-edge dev draw-face happy build/face.png
-	$(BIN)/python -m fer_edge.benchmarks.soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl
+	$(BIN)/fer-edge dev soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info

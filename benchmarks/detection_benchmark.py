@@ -1,44 +1,39 @@
-"""Detection and accuracy on full pictures: labeled crops pasted at random size, place and angle into backgrounds.
+"""Detection and accuracy on full images: labeled crops pasted at random size, position and angle into backgrounds."""
 
-Run it: ``python -m fer_edge.benchmarks.detection_benchmark MODEL.tflite fer2013.zip --part test --record FILE.jsonl``
-"""
-
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
-from fer_edge.artifacts.typed_json import append_json_lines
+from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.synthetic_scenes import SIZE, LabeledCrop, background, box_of, paste, read_crops
+from fer_edge.benchmarks.synthetic_scenes import SIZE, CropSource, LabeledCrop, background, box_of, paste
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
-from fer_edge.edge_runtime.detectors.box_transform import derive_box_transform
-from fer_edge.edge_runtime.detectors.detector import Detection, Detector, open_detector
+from fer_edge.edge_runtime.detectors.box_transform import BoxFit, derive_box_transform
+from fer_edge.edge_runtime.detectors.detector import Detection, Detector
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 SIDES_PX = (80, 300)  # of the pasted crop
-MOST_DEGREES = 15.0
-MIN_FACE_PX = 60  # what a live run looks for in 640 x 480
-SAME_OVERLAP = 0.3  # at which a detection counts as the face, after the contract's transform
+MAX_DEGREES = 15.0
+MIN_FACE_PX = 60  # as in a live run at 640 x 480
+MIN_IOU = 0.3  # from which a detection counts as the face, after the contract's box transform
+TRANSFORM_FACES = 800
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A full picture with one face.
+    """A full image with one face.
 
     Attributes:
-        image: uint8 (height, width, 3), RGB.
-        box: The pasted crop's upright box, pixels.
-        crop: The crop itself and its label.
+        image: uint8 array (height, width, 3), RGB.
+        box: Upright box of the pasted crop, pixels.
+        crop: The crop and its label.
     """
 
     image: Image
@@ -46,118 +41,174 @@ class Scene:
     crop: LabeledCrop
 
 
+@dataclass(frozen=True)
+class DetectorResult:
+    """One detector on all scenes.
+
+    Attributes:
+        images: Number of images.
+        found: Number of faces found.
+        detection_rate: Fraction of faces found, 0..1.
+        false_per_image: Mean number of detections that are not the face.
+        p50_ms: Median time of a full search, milliseconds.
+        p90_ms: 90th percentile, milliseconds.
+        accuracy: Accuracy of the model on the found faces, 0..1, by the way they are cropped: ``original`` (before pasting),
+            ``contract`` (box transform, rotated by the eyes), ``not_rotated`` (box transform only) and ``box`` (the detector's
+            box). None without found faces.
+    """
+
+    images: int
+    found: int
+    detection_rate: float
+    false_per_image: float
+    p50_ms: float
+    p90_ms: float
+    accuracy: dict[str, float | None]
+
+    def __str__(self) -> str:
+        accuracies = ", ".join(f"{name} {value:.4f}" for name, value in self.accuracy.items() if value is not None)
+        return (
+            f"found {self.detection_rate:.4f} of {self.images} faces, false {self.false_per_image:.3f} per image, "
+            f"p50 {self.p50_ms:.1f} ms; accuracy on the found faces: {accuracies}"
+        )
+
+
+@dataclass(frozen=True)
+class DetectionRecord:
+    """Detectors on one machine. ``accuracy_of_original_crops`` is of all faces, found or not."""
+
+    what: str
+    source: CropSource
+    environment: Environment
+    before: MachineState
+    accuracy_of_original_crops: float
+    detectors: dict[str, DetectorResult]
+    after: MachineState
+
+
+@dataclass(frozen=True)
+class BoxTransformRecord:
+    """The box transform of each detector and its spread, derived from faces."""
+
+    what: str
+    source: CropSource
+    environment: Environment
+    fits: dict[str, BoxFit]
+
+
+def benchmark_detectors(
+    crops: Sequence[LabeledCrop], count: int, detectors: Sequence[Detector], classifier: Classifier, source: CropSource
+) -> DetectionRecord:
+    """Measure detectors on images with pasted crops.
+
+    Args:
+        crops: Face crops.
+        count: Number of images.
+        detectors: The detectors.
+        classifier: The model that labels the found faces.
+        source: Names for the record.
+    """
+    before = read_state()
+    scenes = make_scenes(crops, count)
+    correct = [classifier.predict(scene.crop.face)[0].label == scene.crop.label for scene in scenes]
+    return DetectionRecord(
+        what="detection",
+        source=source,
+        environment=describe_environment(),
+        before=before,
+        accuracy_of_original_crops=float(np.mean(correct)),
+        detectors={detector.name: measure_detector(detector, classifier, scenes) for detector in detectors},
+        after=read_state(),
+    )
+
+
+def derive_transforms(crops: Sequence[LabeledCrop], detectors: Sequence[Detector], source: CropSource) -> BoxTransformRecord:
+    """Derive the box transforms of detectors from randomly chosen crops.
+
+    Args:
+        crops: Face crops.
+        detectors: The detectors.
+        source: Names for the record.
+    """
+    order = np.random.default_rng(0).permutation(len(crops))[:TRANSFORM_FACES]
+    faces = [crops[index].face for index in order]
+    fits = {detector.name: derive_box_transform(faces, detector) for detector in detectors}
+    return BoxTransformRecord("box_transform", source, describe_environment(), fits)
+
+
 def make_scenes(crops: Sequence[LabeledCrop], count: int, seed: int = 0) -> list[Scene]:
-    """Make pictures of crops that are chosen without replacement."""
+    """Make full images of crops that are chosen without replacement.
+
+    Args:
+        crops: Face crops.
+        count: Number of images.
+        seed: Seed of all random choices.
+    """
     cv2 = import_cv2()
     rng = np.random.default_rng(seed)
     scenes = []
     for index in rng.permutation(len(crops))[:count]:
         side = float(np.exp(rng.uniform(*np.log(SIDES_PX))))
-        centre = tuple(float(rng.uniform(side / 2, length - side / 2)) for length in SIZE)
-        degrees = float(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
-        gray = paste(background(rng), crops[index].face, (centre[0], centre[1]), side, degrees)
-        picture = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), np.uint8)
-        scenes.append(Scene(picture, box_of((centre[0], centre[1]), side), crops[index]))
+        x, y = (float(rng.uniform(side / 2, length - side / 2)) for length in SIZE)
+        degrees = float(rng.uniform(-MAX_DEGREES, MAX_DEGREES))
+        gray = paste(background(rng), crops[index].face, (x, y), side, degrees)
+        image = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), np.uint8)
+        scenes.append(Scene(image, box_of((x, y), side), crops[index]))
     return scenes
 
 
-def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Run one detector over the scenes, and the model over each way of cutting what it finds.
+def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequence[Scene]) -> DetectorResult:
+    """Run one detector on the scenes, and the model on each way to crop what it finds.
 
-    Returns:
-        detection_rate, false_per_picture, p50_ms and p90_ms of a full search; and over the found faces the accuracy of
-        original (the crop before it was pasted), contract (box transform, turned by the eyes), unturned (box transform
-        only) and box (the detector's box as it is).
+    Args:
+        detector: The detector.
+        classifier: The model.
+        scenes: The images.
     """
     convention = classifier.contract.crop
     plain = CropConvention(convention.convention, convention.training_resolution_px, {detector.name: BoxTransform()})
-    times, wrong = [], 0
-    right: dict[str, list[bool]] = {way: [] for way in ("original", "contract", "unturned", "box")}
+    times_ms, false = [], 0
+    correct: dict[str, list[bool]] = {name: [] for name in ("original", "contract", "not_rotated", "box")}
     for scene in scenes:
         start = time.perf_counter_ns()
         detections = detector.detect(scene.image, MIN_FACE_PX)
-        times.append((time.perf_counter_ns() - start) / 1e6)
-        hit = _hit(detections, scene.box, convention.box_transforms[detector.name])
-        wrong += len(detections) - (hit is not None)
-        if hit is None:
+        times_ms.append((time.perf_counter_ns() - start) / 1e6)
+        face = _matching(detections, scene.box, convention.box_transforms[detector.name])
+        false += len(detections) - (face is not None)
+        if face is None:
             continue
-        cuts = {
+        crops = {
             "original": scene.crop.face,
-            "contract": crop_face(scene.image, hit.box_px, detector.name, convention, hit.eyes_px),
-            "unturned": crop_face(scene.image, hit.box_px, detector.name, convention),
-            "box": crop_face(scene.image, hit.box_px, detector.name, plain),
+            "contract": crop_face(scene.image, face.box_px, detector.name, convention, face.eyes_px),
+            "not_rotated": crop_face(scene.image, face.box_px, detector.name, convention),
+            "box": crop_face(scene.image, face.box_px, detector.name, plain),
         }
-        for way, cut in cuts.items():
-            right[way].append(classifier.predict(cut)[0].label == scene.crop.label)
-    found = len(right["original"])
-    return {
-        "pictures": len(scenes),
-        "found": found,
-        "detection_rate": found / len(scenes),
-        "false_per_picture": wrong / len(scenes),
-        "p50_ms": float(np.percentile(times, 50)),
-        "p90_ms": float(np.percentile(times, 90)),
-        "accuracy": {way: float(np.mean(results)) if results else None for way, results in right.items()},
-    }
+        for name, crop in crops.items():
+            correct[name].append(classifier.predict(crop)[0].label == scene.crop.label)
+    found = len(correct["original"])
+    return DetectorResult(
+        images=len(scenes),
+        found=found,
+        detection_rate=found / len(scenes),
+        false_per_image=false / len(scenes),
+        p50_ms=float(np.percentile(times_ms, 50)),
+        p90_ms=float(np.percentile(times_ms, 90)),
+        accuracy={name: float(np.mean(results)) if results else None for name, results in correct.items()},
+    )
 
 
-def _hit(detections: Sequence[Detection], box: Box, transform: BoxTransform) -> Detection | None:
+def _matching(detections: Sequence[Detection], box: Box, transform: BoxTransform) -> Detection | None:
+    """Return the first detection that is the face in ``box``."""
     for detection in detections:
         x, y, w, h = detection.box_px
         side = max(w, h) * transform.scale
-        middle = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
-        if iou(box_of(middle, side), box) >= SAME_OVERLAP:
+        center = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
+        if iou(box_of(center, side), box) >= MIN_IOU:
             return detection
     return None
 
 
-def _installed_detectors() -> str:
-    found = {"blazeface": blazeface_model(), "haar": True, "yunet": yunet_model()}
-    return ",".join(name for name, there in found.items() if there)
-
-
-def main() -> None:
-    """Parse, measure, print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_edge.benchmarks.detection_benchmark", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("model", type=Path, help="a .tflite file")
-    parser.add_argument("data", type=Path, help="class folders of face crops, in a folder or a zip file")
-    parser.add_argument("--part", default="test", help="only below a folder of this name")
-    parser.add_argument("--count", type=int, default=1000, help="pictures")
-    parser.add_argument("--detectors", help="names, or a YuNet .onnx file  [default: those that are installed]")
-    parser.add_argument("--derive", metavar="PART", help="instead: derive the box transforms from this part, 800 faces")
-    parser.add_argument("--record", type=Path, help="append the result to this JSON-lines file")
-    chosen = parser.parse_args()
-    classifier = Classifier(chosen.model)
-    crops = read_crops(chosen.data, chosen.derive or chosen.part, classifier.labels)
-    detectors = [open_detector(name) for name in (chosen.detectors or _installed_detectors()).split(",")]
-    record: dict[str, Any] = {"data": chosen.data.stem, "environment": describe_environment(), "before": read_state()}
-    if chosen.derive:
-        faces = [crops[index].face for index in np.random.default_rng(0).permutation(len(crops))[:800]]
-        fits = {detector.name: derive_box_transform(faces, detector) for detector in detectors}
-        record |= {"what": "box_transform", "part": chosen.derive}
-        record["fits"] = {name: {**vars(fit), "transform": vars(fit.transform)} for name, fit in fits.items()}
-        for name, fit in fits.items():
-            print(name, fit)
-    else:
-        scenes = make_scenes(crops, chosen.count)
-        everyone = np.mean([classifier.predict(scene.crop.face)[0].label == scene.crop.label for scene in scenes])
-        record |= {"what": "full_pictures", "model": chosen.model.name, "part": chosen.part}
-        record["accuracy_of_all_original_crops"] = float(everyone)
-        record["detectors"] = {}
-        print(f"{len(scenes)} pictures; accuracy of the original crops {everyone:.4f}")
-        for detector in detectors:
-            row = record["detectors"][detector.name] = measure_detector(detector, classifier, scenes)
-            shares = ", ".join(f"{way} {value:.4f}" for way, value in row["accuracy"].items())
-            print(
-                f"{detector.name}: found {row['detection_rate']:.4f}, false {row['false_per_picture']:.3f} a picture, ", end=""
-            )
-            print(f"p50 {row['p50_ms']:.1f} ms; accuracy of the found: {shares}", flush=True)
-    record["after"] = read_state()
-    if chosen.record:
-        append_json_lines(chosen.record, [record])
-
-
-if __name__ == "__main__":
-    main()
+def installed_detectors() -> list[str]:
+    """Return the names of the detectors whose models are installed."""
+    installed = {"blazeface": blazeface_model(), "haar": True, "yunet": yunet_model()}
+    return [name for name, model in installed.items() if model]

@@ -1,35 +1,26 @@
-"""A long run under faults: memory, threads and file handles stay as they are, whatever happens.
+"""A long run under faults: memory, threads and file handles must not grow."""
 
-Run it: ``make soak MODEL=FILE.tflite``, or ``python -m fer_edge.benchmarks.soak MODEL.tflite FACE.png --record FILE.jsonl``
-"""
-
-import argparse
 import gc
-import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fer_edge.artifacts.typed_json import append_json_lines
+from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.benchmarks.environment import describe_environment, read_state
+from fer_edge.benchmarks.faults import Broker, LoopedClip, QuickSource, viewers
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
-from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.frame import Frame
-from fer_edge.edge_runtime.cameras.source import LiveSource
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.detectors.detector import open_detector
-from fer_edge.edge_runtime.images import Image, import_cv2
+from fer_edge.edge_runtime.images import import_cv2
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame, Pipeline, PipelineSettings
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs.output import Output
@@ -38,122 +29,174 @@ from fer_edge.edge_runtime.outputs.text import LogFile
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
 
 CLIP_FRAMES = 300
-LOST_EVERY = 5000  # frames
-SAMPLE_EVERY = 5000
-WARM_UP = 10_000
+FRAMES_PER_SAMPLE = 5000
+WARMUP_FRAMES = 10_000
 DISK_BYTES = 40 << 20
-MOST_GROWTH_BYTES = 5_000_000
-LEAST_WATCHED = 0.98  # of the frames without viewers; the others came too late on a busy machine
+MAX_GROWTH_BYTES = 5_000_000
+MIN_WATCHED = 0.98  # fraction of the frames without viewers; on a busy machine some frames come too late
+VIEWERS = 20
 
 
-class LoopedClip:
-    """A camera that shows a clip over and over, and is unplugged every few thousand frames.
+@dataclass(frozen=True)
+class SteadyRun:
+    """A long run with all outputs.
 
-    Args:
-        clip: A video file.
-        frames: Frames in all.
-        pace: Frames a second; 0 for as fast as they are taken.
+    Attributes:
+        seconds: Wall time, seconds.
+        frames: Labeled frames.
+        faces: Labeled faces.
+        lost: Number of times that the camera was lost.
+        reopened: Number of times that it was opened again.
+        memory_bytes: Frame number and memory, bytes, at each sample.
+        growth_bytes: Growth of the memory after the warm-up; None in a short run.
+        log_lines: Lines in the log.
+        broker_restarts: Restarts of the MQTT broker; None where mosquitto is not installed.
+        threads_left: Threads that remain after the run.
+        handles_left: File handles that remain after the run.
     """
 
-    name = "looped clip"
-    pixel_format = "bgr"
-    frames_per_second: float | None = 30.0
-
-    def __init__(self, clip: Path, frames: int, pace: float = 0.0) -> None:
-        cv2 = import_cv2()
-        capture = cv2.VideoCapture(str(clip))
-        self._pictures: list[Image] = []
-        while True:
-            read, picture = capture.read()
-            if not read:
-                break
-            self._pictures.append(np.asarray(picture, np.uint8))
-        capture.release()
-        self._frames = frames
-        self._pace = pace
-        self._given = self.lost = 0
-        self._refusals = 0
-        self._due_s = 0.0
-        self.reconnects = True
-
-    def open(self) -> None:
-        """Refuse twice after each loss."""
-        if self._refusals:
-            self._refusals -= 1
-            raise CameraError("missing", "unplugged")
-
-    def read(self) -> Image | None:
-        """Return the next frame, a copy as a camera's driver would fill a new buffer."""
-        if self._given >= self._frames:
-            self.reconnects = False
-            return None
-        self._given += 1
-        if self._given % LOST_EVERY == 0:
-            self.lost += 1
-            self._refusals = 2
-            return None
-        if self._pace:
-            self._due_s = max(self._due_s + 1 / self._pace, time.monotonic())
-            time.sleep(max(0.0, self._due_s - time.monotonic()))
-        return self._pictures[self._given % len(self._pictures)].copy()
-
-    def close(self) -> None:
-        """Nothing is held."""
+    seconds: float
+    frames: int
+    faces: int
+    lost: int
+    reopened: int
+    memory_bytes: tuple[tuple[int, int], ...]
+    growth_bytes: int | None
+    log_lines: int
+    broker_restarts: int | None
+    threads_left: int = 0
+    handles_left: int = 0
 
 
-class QuickSource(LiveSource):
-    """A live source that pauses for hundredths of a second where others pause for seconds."""
+@dataclass(frozen=True)
+class FullDisk:
+    """A recording onto a full disk.
 
-    def frames(self, stop: threading.Event, on_message: Any = None) -> Any:
-        """Yield the camera's frames."""
-        return frames_with_reconnect(self.camera, stop, on_message, delays_s=(0.01, 0.02))
+    Attributes:
+        messages: What the recorder reported.
+        frames_readable: Frames in the file that remains.
+        files: Names of the files on the disk.
+    """
+
+    messages: tuple[str, ...]
+    frames_readable: int
+    files: tuple[str, ...]
 
 
-def steady(model: Path, clip: Path, frames: int, folder: Path) -> dict[str, Any]:
-    """Label a looped clip with every output attached, a broker that comes and goes and viewers that do not read."""
-    threads, handles = threading.active_count(), _handles()
-    result = _run_steadily(model, clip, frames, folder)
+@dataclass(frozen=True)
+class Watched:
+    """A run with viewers of the preview: frames labeled, frames dropped, and the median latency, milliseconds."""
+
+    processed: int
+    dropped: int
+    latency_p50_ms: float
+
+
+@dataclass(frozen=True)
+class SoakRecord:
+    """The result of a soak test; parts that could not be measured are None.
+
+    Attributes:
+        what: ``soak``.
+        model: Name of the .tflite file.
+        environment: Where it ran.
+        before: State of the machine before.
+        full_disk: Recording onto a full disk; None where the user may not mount a small disk.
+        without_viewers: A 30 frames per second camera, without viewers.
+        with_viewers: The same with VIEWERS viewers, half of which never read.
+        steady: The long run.
+        after: State of the machine after.
+    """
+
+    what: str
+    model: str
+    environment: Environment
+    before: MachineState
+    full_disk: FullDisk | None
+    without_viewers: Watched
+    with_viewers: Watched
+    steady: SteadyRun
+    after: MachineState
+
+
+def soak(model: Path, face: Path, frames: int) -> SoakRecord:
+    """Run all parts of the soak test.
+
+    Args:
+        model: A .tflite file.
+        face: Image of the face in the clip.
+        frames: Frames of the long run.
+
+    Raises:
+        OSError: If the clip cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = folder / "clip.mp4"
+        write_clip(clip, read_face(face), CLIP_FRAMES)
+        before = read_state()
+        _ = open_detector().detect(np.zeros((64, 64, 3), np.uint8))  # loads what stays in memory
+        _ = watch(model, clip, 0)  # warm-up
+        return SoakRecord(
+            what="soak",
+            model=model.name,
+            environment=describe_environment(),
+            before=before,
+            full_disk=fill_disk(folder),
+            without_viewers=watch(model, clip, 0),
+            with_viewers=watch(model, clip, VIEWERS),
+            steady=run_steadily(model, clip, frames, folder),
+            after=read_state(),
+        )
+
+
+def run_steadily(model: Path, clip: Path, frames: int, folder: Path) -> SteadyRun:
+    """Label a looped clip with all outputs, a broker that is restarted, and viewers that do not read.
+
+    Args:
+        model: A .tflite file.
+        clip: A video file.
+        frames: Number of frames.
+        folder: Folder for the log.
+    """
+    threads, handles = threading.active_count(), _count_handles()
+    result = _label_clip(model, clip, frames, folder)
     gc.collect()
-    return {
-        **result,
-        "threads_left_over": threading.active_count() - threads,
-        "handles_left_over": _handles() - handles,
-    }
+    return replace(result, threads_left=threading.active_count() - threads, handles_left=_count_handles() - handles)
 
 
-def _run_steadily(model: Path, clip: Path, frames: int, folder: Path) -> dict[str, Any]:
+def _label_clip(model: Path, clip: Path, frames: int, folder: Path) -> SteadyRun:
     camera = LoopedClip(clip, frames)
-    pipeline = Pipeline(
-        QuickSource(camera), open_detector(), Classifier(model), PipelineSettings(detect_every=3, every_frame=True)
-    )
+    settings = PipelineSettings(detect_every=3, every_frame=True)
+    pipeline = Pipeline(QuickSource(camera), open_detector(), Classifier(model), settings)
     samples: list[tuple[int, int]] = []
     start = time.monotonic()
     with ExitStack() as stack:
-        outputs, broker = _outputs(stack, pipeline, folder)
+        outputs, broker = _open_outputs(stack, pipeline, folder)
         for number, labeled in enumerate(pipeline, 1):
             for output in outputs:
                 output.write(labeled)
-            if number % SAMPLE_EVERY == 0:
+            if number % FRAMES_PER_SAMPLE == 0:
                 samples.append((number, _memory_bytes()))
                 if broker:
                     broker.restart()
         stats = pipeline.stats.as_dict()
     pipeline.close()
-    settled = [memory for number, memory in samples if number >= WARM_UP]
-    return {
-        "seconds": time.monotonic() - start,
-        "frames": stats["processed"],
-        "faces": stats["faces"],
-        "lost": camera.lost,
-        "reopened": stats["reopened"],
-        "memory_bytes": samples,
-        "growth_bytes": max(settled) - settled[0] if settled else None,
-        "log_lines": sum(1 for _ in (folder / "soak.jsonl").open("rb")),
-        "broker_restarts": broker.restarts if broker else None,
-    }
+    settled = [memory for number, memory in samples if number >= WARMUP_FRAMES]
+    return SteadyRun(
+        seconds=time.monotonic() - start,
+        frames=stats["processed"],
+        faces=stats["faces"],
+        lost=camera.lost,
+        reopened=stats["reopened"],
+        memory_bytes=tuple(samples),
+        growth_bytes=max(settled) - settled[0] if settled else None,
+        log_lines=sum(1 for _ in (folder / "soak.jsonl").open("rb")),
+        broker_restarts=broker.restarts if broker else None,
+    )
 
 
-def _outputs(stack: ExitStack, pipeline: Pipeline, folder: Path) -> tuple[list[Output], "Broker | None"]:
+def _open_outputs(stack: ExitStack, pipeline: Pipeline, folder: Path) -> tuple[list[Output], Broker | None]:
     outputs: list[Output] = [LogFile(folder / "soak.jsonl", pipeline.labels)]
     preview = PreviewServer("127.0.0.1:0", pipeline.stats)
     outputs.append(preview)
@@ -168,134 +211,80 @@ def _outputs(stack: ExitStack, pipeline: Pipeline, folder: Path) -> tuple[list[O
     return outputs, broker
 
 
-class Broker:
-    """A mosquitto of our own, which is killed and started again."""
+def watch(model: Path, clip: Path, count: int) -> Watched:
+    """Label a camera of 30 frames per second for ten seconds while viewers watch.
 
-    def __init__(self, program: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self._program = program
-        self.restarts = 0
-        self._start()
-
-    def _start(self) -> None:
-        self._process = subprocess.Popen([self._program, "-p", str(self.port)], stderr=subprocess.DEVNULL)
-
-    def restart(self) -> None:
-        """Kill it and start it again."""
-        self.stop()
-        self.restarts += 1
-        self._start()
-
-    def stop(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait()
+    Args:
+        model: A .tflite file.
+        clip: A video file.
+        count: Number of viewers, half of which never read.
+    """
+    pipeline = Pipeline(QuickSource(LoopedClip(clip, 300, rate=30.0)), open_detector(), Classifier(model))
+    preview = PreviewServer("127.0.0.1:0", pipeline.stats)
+    latencies = []
+    with viewers(preview, count):
+        for labeled in pipeline:
+            preview.write(labeled)
+            latencies.append(pipeline.stats.latency_ms or 0.0)
+    preview.close(True)
+    stats = pipeline.stats
+    return Watched(stats.processed, stats.dropped, float(np.median(latencies)))
 
 
-@contextmanager
-def viewers(preview: PreviewServer, count: int) -> Iterator[None]:
-    """Have viewers of the preview: every other one never reads."""
-    host, _, port = preview.url.split("//")[1].split("/")[0].rpartition(":")
-    stop = threading.Event()
-    clients = []
-    for _ in range(count):
-        client = socket.create_connection((host, int(port)), timeout=10)
-        client.sendall(f"GET /stream.mjpg HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        client.settimeout(0.2)
-        clients.append(client)
+def fill_disk(folder: Path) -> FullDisk | None:
+    """Record onto a disk of DISK_BYTES until it is full.
 
-    def read() -> None:
-        while not stop.is_set():
-            for client in clients[::2]:
-                try:
-                    client.recv(1 << 16)
-                except OSError:
-                    continue
+    Args:
+        folder: Folder in which the disk is mounted.
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        reader.join()
-        for client in clients:
-            client.close()
-
-
-def twenty_viewers(model: Path, clip: Path) -> dict[str, Any]:
-    """Label a 30 frames a second camera for ten seconds, alone and with twenty viewers, ten of which never read."""
-    result: dict[str, Any] = {}
-    for count in (0, 0, 20):  # the first warms up, and the second takes its place
-        pipeline = Pipeline(QuickSource(LoopedClip(clip, 300, pace=30.0)), open_detector(), Classifier(model))
-        preview = PreviewServer("127.0.0.1:0", pipeline.stats)
-        latencies = []
-        with viewers(preview, count):
-            for labeled in pipeline:
-                preview.write(labeled)
-                latencies.append(pipeline.stats.latency_ms or 0.0)
-        preview.close(True)
-        stats = pipeline.stats
-        result[f"viewers_{count}"] = {
-            "processed": stats.processed,
-            "dropped": stats.dropped,
-            "latency_p50_ms": float(np.median(latencies)),
-        }
-    return result
-
-
-def full_disk(folder: Path) -> dict[str, Any] | None:
-    """Record onto a disk of 40 MB until it is full; None where this user may not mount one."""
+    Returns:
+        The result, or None where the user may not mount a disk.
+    """
     disk = folder / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         return None
-    told: list[str] = []
+    messages: list[str] = []
     rng = np.random.default_rng(0)
     try:
-        recording = VideoRecorder(disk / "r.mp4", told.append)
+        recorder = VideoRecorder(disk / "r.mp4", messages.append)
         noise = [rng.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(10)]
         for number in range(3000):
-            recording.write(LabeledFrame(Frame("x", number, noise[number % 10], frames_per_second=30.0), ()))
-        recording.close(True)
+            recorder.write(LabeledFrame(Frame("x", number, noise[number % 10], frames_per_second=30.0), ()))
+        recorder.close(True)
         capture = import_cv2().VideoCapture(str(disk / "r.mp4"))
         readable = int(capture.get(import_cv2().CAP_PROP_FRAME_COUNT))
         capture.release()
-        return {
-            "told": [line.replace(str(folder), "") for line in told],
-            "frames_readable": readable,
-            "files": sorted(file.name for file in disk.iterdir()),
-        }
+        texts = tuple(message.replace(str(folder), "") for message in messages)
+        return FullDisk(texts, readable, tuple(sorted(file.name for file in disk.iterdir())))
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
-def broken_bounds(record: dict[str, Any]) -> list[str]:
-    """Return what in a record is not as it must be; nothing where all is well.
+def violations(steady: SteadyRun, full_disk: FullDisk | None, without_viewers: Watched, with_viewers: Watched) -> list[str]:
+    """Return the limits that a soak test violates; none if it passed.
 
     Args:
-        record: What main() measures. A part that could not be measured, as without mosquitto, breaks no bound.
+        steady: The long run.
+        full_disk: The recording onto a full disk. A part that could not be measured violates no limit.
+        without_viewers: The run without viewers.
+        with_viewers: The run with viewers.
     """
-    steady, disk, watched = record["steady"], record["full_disk"], record["twenty_viewers"]
-    bounds = {
-        f"{steady['frames']} frames labeled, {steady['log_lines']} in the log": steady["frames"] == steady["log_lines"] > 0,
-        # A loss at the very end has no frames to come back for.
-        f"{steady['lost']} losses, back after {steady['reopened']}": steady["lost"] - steady["reopened"] in (0, 1),
-        f"memory grew by {steady['growth_bytes']} bytes": (steady["growth_bytes"] or 0) <= MOST_GROWTH_BYTES,
-        f"{steady['threads_left_over']} threads left over": steady["threads_left_over"] <= 0,
-        f"{steady['handles_left_over']} file handles left over": steady["handles_left_over"] <= 0,
-        f"20 viewers: {watched['viewers_20']['processed']} frames labeled, {watched['viewers_0']['processed']} without": (
-            watched["viewers_20"]["processed"] >= LEAST_WATCHED * watched["viewers_0"]["processed"]
-        ),
+    watched, alone = with_viewers.processed, without_viewers.processed
+    limits = {
+        f"{steady.frames} frames labeled, {steady.log_lines} in the log": steady.frames == steady.log_lines > 0,
+        # After a loss at the very end there are no frames to reconnect for.
+        f"{steady.lost} losses, reopened {steady.reopened} times": steady.lost - steady.reopened in (0, 1),
+        f"memory grew by {steady.growth_bytes} bytes": (steady.growth_bytes or 0) <= MAX_GROWTH_BYTES,
+        f"{steady.threads_left} threads left": steady.threads_left <= 0,
+        f"{steady.handles_left} file handles left": steady.handles_left <= 0,
+        f"{VIEWERS} viewers: {watched} frames labeled, {alone} without": watched >= MIN_WATCHED * alone,
     }
-    if disk:
-        bounds[f"full disk: {disk}"] = len(disk["told"]) == 1 and disk["frames_readable"] > 0 and disk["files"] == ["r.mp4"]
-    return [what for what, holds in bounds.items() if not holds]
+    if full_disk:
+        files_kept = full_disk.frames_readable > 0 and full_disk.files == ("r.mp4",)
+        limits[f"full disk: {full_disk}"] = len(full_disk.messages) == 1 and files_kept
+    return [text for text, holds in limits.items() if not holds]
 
 
 def _memory_bytes() -> int:
@@ -303,45 +292,5 @@ def _memory_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _handles() -> int:
+def _count_handles() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def main() -> None:
-    """Parse, soak, print."""
-    parser = argparse.ArgumentParser(prog="python -m fer_edge.benchmarks.soak", description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a .tflite file")
-    parser.add_argument("face", type=Path, help="a picture of the face in the clip")
-    parser.add_argument("--frames", type=int, default=200_000)
-    parser.add_argument("--record", type=Path, help="append the result to this JSON-lines file")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_clip(folder / "clip.mp4", read_face(chosen.face), CLIP_FRAMES)
-        before = read_state()
-        _ = open_detector().detect(np.zeros((64, 64, 3), np.uint8))  # what is loaded once is loaded now
-        record = {
-            "what": "soak",
-            "model": chosen.model.name,
-            "environment": describe_environment(),
-            "before": before,
-            "full_disk": full_disk(folder),
-            "twenty_viewers": twenty_viewers(chosen.model, folder / "clip.mp4"),
-            "steady": steady(chosen.model, folder / "clip.mp4", chosen.frames, folder),
-            "after": read_state(),
-        }
-    if chosen.record:
-        append_json_lines(chosen.record, [record])
-    shown = {key: record[key] for key in ("full_disk", "twenty_viewers", "steady")}
-    print(json.dumps(shown, indent=1))
-    if record["full_disk"] is None:
-        print("not tested: a full disk, because this user may not mount one", file=sys.stderr)
-    if record["steady"]["broker_restarts"] is None:
-        print("not tested: a broker that goes and comes back, because mosquitto is not installed", file=sys.stderr)
-    broken = broken_bounds(record)
-    if broken:
-        sys.exit("\n".join(f"broken: {what}" for what in broken))
-
-
-if __name__ == "__main__":
-    main()

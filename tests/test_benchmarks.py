@@ -1,27 +1,41 @@
 import json
+from dataclasses import replace
 
 import pytest
 
+from fer_edge.artifacts.latency_records import (
+    ConversionCost,
+    Environment,
+    LatencyProtocol,
+    LatencyRecord,
+    MachineState,
+    MeasuredAccuracy,
+)
 from fer_edge.benchmarks import environment
-from fer_edge.benchmarks.latency_records import append_records, derive_row, read_records
 from fer_edge.benchmarks.latency_tables import (
     HEADER,
     as_csv,
     as_json,
-    as_markdown,
     cells,
     conversion_cells,
+    derive_row,
     pareto_front,
     plot_rows,
     precision_markers,
 )
 from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
-from fer_edge.benchmarks.protocol import Protocol, time_runs
+from fer_edge.benchmarks.tables import markdown_table, text_table
+from fer_edge.benchmarks.timing import time_runs
+
+STATE = MachineState(temperature_c=None, throttle_bits=None, load_1min=0.0)
+PC = Environment(
+    board=None, cpu="a PC", machine="x86_64", cores=2, os=None, kernel="6", python="3.11", runtimes={}, governor=None
+)  # fmt: skip
 
 
 class FakeBoard:
-    """A clock that each call moves on by the next of its times."""
+    """A clock that each call advances by the next of its times."""
 
     def __init__(self, times_ms):
         self._times = iter(times_ms)
@@ -39,20 +53,26 @@ def test_warmup_calls_are_not_in_the_samples():
     assert time_runs(board.run, warmup_runs=2, min_runs=3, min_seconds=0, clock_ns=board.clock_ns) == (5.0, 6.0, 7.0)
 
 
-def test_runs_go_on_until_both_minima_are_reached():
+def test_runs_continue_until_both_minima_are_reached():
     board = FakeBoard([10] * 100)
     assert len(time_runs(board.run, 0, min_runs=3, min_seconds=0.2, clock_ns=board.clock_ns)) == 20
     board = FakeBoard([10] * 100)
     assert len(time_runs(board.run, 0, min_runs=30, min_seconds=0.2, clock_ns=board.clock_ns)) == 30
 
 
-def record(name="cnn", precision="int8", accuracy=0.9, size=1000, samples=(1.0, 2.0, 3.0)):
-    return {
-        "architecture": name, "precision": precision, "data": "d", "split": "paper", "accuracy": accuracy, "macro_f1": accuracy,
-        "file_bytes": size, "parameters": 10, "num_threads": 1, "load_ms": 1.0, "first_inference_ms": 2.0,
-        "peak_memory_bytes": None, "samples_ms": list(samples), "protocol": {"stage": "invoke"},
-        "environment": {"board": None, "cpu": "a PC", "machine": "x86_64"},
-    }  # fmt: skip
+def accuracy(value, data="d", **changes):
+    return replace(MeasuredAccuracy(data, "paper", "test", 9, None, value, value), **changes)
+
+
+def record(network="cnn", value=0.9, samples=(1.0, 2.0, 3.0), **changes):
+    made = LatencyRecord(
+        file=f"{network}.tflite", file_bytes=1000, network=network, precision="int8", data="d", protocol="paper", leaky=False,
+        parameters=10, source_digest="", conversion=None, num_threads=1, load_ms=1.0, first_inference_ms=2.0,
+        samples_ms=tuple(samples), memory_before_bytes=None, peak_memory_bytes=None, environment=PC, state_before=STATE,
+        state_after=STATE, latency_protocol=LatencyProtocol(),
+        measured_accuracy=None if value is None else accuracy(value),
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
 def test_percentiles_are_derived_from_the_raw_samples():
@@ -62,81 +82,94 @@ def test_percentiles_are_derived_from_the_raw_samples():
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "told"),
+    ("cpuinfo", "board"),
     [
         ("model name\t: a PC\nflags\t\t: fpu avx2 avx512_vnni amx_int8\n", "a PC (amx_int8)"),
         ("model name\t: a PC\nflags\t\t: fpu avx2 avx512_vnni_not\n", "a PC"),
         ("processor\t: 0\nFeatures\t: fp asimd asimddp\nModel\t\t: Raspberry Pi 5\n", "Raspberry Pi 5 (asimddp)"),
     ],
 )
-def test_a_table_tells_whether_the_cpu_multiplies_integers(tmp_path, monkeypatch, cpuinfo, told):
+def test_a_table_names_the_integer_dot_product_of_the_cpu(tmp_path, monkeypatch, cpuinfo, board):
     file = tmp_path / "cpuinfo"
     file.write_text(cpuinfo)
     monkeypatch.setattr(environment, "CPU", file)
     monkeypatch.setattr(environment, "BOARD", tmp_path / "none")
-    assert derive_row({**record(), "environment": environment.describe_environment()}).board == told
+    assert derive_row(record(environment=environment.describe_environment())).board == board
 
 
-def test_the_pareto_front_holds_what_nothing_beats():
-    fast, accurate, beaten, unknown = (
+def test_the_pareto_front_has_the_rows_that_no_other_row_dominates():
+    fast, accurate, dominated, unknown = (
         derive_row(entry)
         for entry in (
-            record("fast", accuracy=0.8, samples=[1.0]),
-            record("accurate", accuracy=0.9, samples=[5.0]),
-            record("beaten", accuracy=0.8, samples=[2.0]),
-            record("unknown", accuracy=None),
+            record("fast", 0.8, samples=[1.0]),
+            record("accurate", 0.9, samples=[5.0]),
+            record("dominated", 0.8, samples=[2.0]),
+            record("unknown", None),
         )
     )
-    assert pareto_front([fast, accurate, beaten, unknown]) == [fast, accurate]
+    assert pareto_front([fast, accurate, dominated, unknown]) == [fast, accurate]
 
 
-def test_an_accuracy_stands_beside_the_data_that_it_is_of():
-    elsewhere = {"data": "ck48", "split": "all", "part": "all", "count": 9, "warning": None}
-    assert derive_row({**record(), "data": "fer2013", "evaluated": elsewhere}).data == "ck48, trained on fer2013"
-    assert derive_row({**record(), "data": "ck48", "evaluated": elsewhere}).data == "ck48"
+def test_a_row_names_the_data_of_its_accuracy():
+    elsewhere = accuracy(0.9, "ck48", protocol="all", split="all")
+    assert derive_row(record(data="fer2013", measured_accuracy=elsewhere)).data == "ck48, trained on fer2013"
+    assert derive_row(record(data="ck48", measured_accuracy=elsewhere)).data == "ck48"
 
 
-def test_what_was_not_measured_is_null_and_printed_as_such():
-    row = derive_row(record(accuracy=None))
+def test_leaky_protocols_are_marked():
+    assert derive_row(record(value=None, leaky=True)).protocol == "paper (leaky)"
+    assert derive_row(record(measured_accuracy=accuracy(0.9, warning="leaky split"))).protocol == "paper (leaky)"
+    assert derive_row(record(leaky=True)).protocol == "paper"
+
+
+def test_values_that_were_not_measured_are_null_and_printed_as_such():
+    row = derive_row(record(value=None))
     assert json.loads(as_json([row]))[0]["accuracy"] is None
     assert as_csv([row]).splitlines()[1].split(",")[4] == ""
-    assert as_markdown(HEADER, [cells(row)]).splitlines()[2].count("not measured") == 3
+    assert markdown_table(HEADER, [cells(row)]).splitlines()[2].count("not measured") == 3
     assert conversion_cells(row)[4:9] == ("not measured",) * 5
     assert conversion_cells(row)[10] == "not measured"
-    told = derive_row({**record(), "compressed_bytes": 700_000, "conversion": {"refused": True}})
-    assert (conversion_cells(told)[8], conversion_cells(told)[10]) == ("refused", "0.70")
+    rejected = ConversionCost(0.9, 0.1, 0.1, -0.5, 1.0, rejected=True)
+    full = derive_row(record(compressed_bytes=700_000, conversion=rejected))
+    assert (conversion_cells(full)[7], conversion_cells(full)[8], conversion_cells(full)[10]) == ("-50.0", "rejected", "0.70")
 
 
-def test_records_are_appended_and_read_back(tmp_path):
-    path = tmp_path / "records.jsonl"
-    append_records(path, [record("a")])
-    append_records(path, [record("b")])
-    assert [entry["architecture"] for entry in read_records(path)] == ["a", "b"]
-    path.write_text(path.read_text() + "{}\n")
-    with pytest.raises(ValueError, match="line 3 of"):
-        read_records(path)
+def test_tables_align_numbers_to_the_right_and_keep_their_digits():
+    rows = [("a", "0.9800", "x"), ("bb", "10.0", "yy")]
+    assert text_table(("name", "value", "word"), rows).splitlines() == [
+        "name      value  word",
+        "------  -------  ------",
+        "a        0.9800  x",
+        "bb         10.0  yy",
+    ]
+    assert markdown_table(("name", "value"), [("a", "0.9800")]).splitlines() == [
+        "| name   |   value |",
+        "|:-------|--------:|",
+        "| a      |  0.9800 |",
+    ]
+    assert text_table(("name", "value"), []).splitlines()[0].split() == ["name", "value"]
 
 
-def test_a_plot_without_accuracy_is_refused(tmp_path):
+def test_a_plot_without_accuracy_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no row has a measured accuracy"):
-        plot_rows([derive_row(record(accuracy=None))], tmp_path / "p.png")
+        plot_rows([derive_row(record(value=None))], tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_every_precision_of_a_plot_has_a_marker_of_its_own():
+def test_every_precision_of_a_plot_has_a_different_marker():
     names = ["int8-tflite", "int8", "int8-qat", "float32", "int8"]
     markers = precision_markers([derive_row(record(precision=name)) for name in names])
     assert (markers["float32"], markers["int8"]) == ("o", "^")
     assert len(set(markers.values())) == len(markers) == 4
 
 
-def test_a_model_is_measured_in_a_process_of_its_own(models):
-    got = measure_model(models["int8"], 1, Protocol(warmup_runs=1, min_runs=5, min_seconds=0))
-    assert len(got["samples_ms"]) == 5
-    assert min(got["samples_ms"]) > 0
-    assert got["file_bytes"] == models["int8"].stat().st_size
-    assert got["peak_memory_bytes"] > got["memory_before_bytes"] > 0
-    assert got["environment"]["runtimes"]
+def test_a_model_is_measured_in_another_process(models):
+    result = measure_model(models["int8"], 1, LatencyProtocol(warmup_runs=1, min_runs=5, min_seconds=0))
+    assert len(result.samples_ms) == 5
+    assert min(result.samples_ms) > 0
+    assert result.file_bytes == models["int8"].stat().st_size
+    assert result.peak_memory_bytes > result.memory_before_bytes > 0
+    assert result.environment.runtimes
 
 
 def test_predict_and_invoke_are_both_timed(models):
