@@ -1,4 +1,5 @@
 # make demo: set up, then the whole job on synthetic faces (and on DATA=path). make test: set up, then all checks.
+# make docs: the documentation as web pages in build/site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +8,11 @@ NETWORK ?= cnn
 EPOCHS ?= 12
 MODEL ?= models/cnn_nano_fer2013_int8.tflite
 TREE := build/tree
+DOCS_VENV := build/docs-venv
 # A process a core; the tests of a file share what they made, so they stay together.
 ON_TWO_CORES := -n 2 --dist loadfile
 
-.PHONY: demo test test-wheel lint soak setup clean
+.PHONY: demo test test-wheel lint docs soak setup clean
 
 # The package as it is installed, made of links: type checkers do not follow setup.cfg's package_dir.
 define link_tree
@@ -59,6 +61,16 @@ test-wheel: setup
 	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
 	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest $(ON_TWO_CORES)
+
+# A small environment of its own, so that the pages need neither TensorFlow nor .venv. Stops at a broken link (not with --quiet).
+$(DOCS_VENV)/done: setup.cfg
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+docs: $(DOCS_VENV)/done
+	$(link_tree)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --clean
 
 # Hours in minutes: 200,000 frames under faults. MODEL is a .tflite file; its result is appended to the record.
 soak: setup
