@@ -320,7 +320,7 @@ def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
     assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)
     assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
     assert "a recording must be an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
-    assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
+    assert "the YuNet model was not found: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
     assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
     told = error_of("run", "--serve", tmp_path / "a.png", *common)
     assert f"Put the source first: fer-edge run {tmp_path / 'a.png'} --serve" in told
