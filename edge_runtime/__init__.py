@@ -1,7 +1,7 @@
-"""Run a converted model at the edge: contract, interpreter, detect, crop, classify, sources, outputs.
+"""Run a converted model on the device: cameras, face detection, classification, tracking and outputs.
 
-Imports with the standard library and numpy alone. OpenCV and the TFLite interpreter are imported where they
-are used, TensorFlow never.
+Importing this package needs only the standard library and numpy. OpenCV and the TFLite interpreter are imported where they
+are used. TensorFlow is never imported.
 """
 
 if __name__ != "fer_edge.edge_runtime":

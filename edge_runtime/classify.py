@@ -16,17 +16,17 @@ from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
 
 UINT8 = np.dtype(np.uint8)
-RAW_BYTES = (1.0, 0)  # scale and zero point of an input that takes a camera's bytes as they are
+IDENTITY_QUANTIZATION = (1.0, 0)  # scale and zero point of an input that takes the bytes of an image unchanged
 
 
 class Prediction(NamedTuple):
-    """What the model says of one face.
+    """The model's prediction for one face.
 
     Attributes:
         label: The most probable label.
-        probability: Its probability, 0..1.
-        probabilities: One probability per label, in the model's order.
-        labels: Label names in that order.
+        probability: Probability of ``label``, 0..1.
+        probabilities: Probability of each label, 0..1, in the order of ``labels``.
+        labels: Label names in the model's output order.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
     labels: tuple[str, ...]
 
     def as_dict(self) -> dict[str, float]:
-        """Return the probabilities by label."""
+        """Return the probability of each label, 0..1, by label name."""
         return dict(zip(self.labels, self.probabilities, strict=True))
 
 
@@ -43,19 +43,18 @@ class Classifier:
     """A converted model, ready to classify face crops.
 
     Args:
-        model: A .tflite file made by fer-edge; or what ``find_model`` takes: a folder, the name of a network that comes with
-            fer-edge, None for the default.
-        num_threads: Threads of the interpreter.
+        model: A fer-edge .tflite file, a folder, the name of a bundled network, or None for the default; see ``find_model``.
+        num_threads: Number of interpreter threads, >= 1.
 
     Attributes:
-        model: The file.
-        contract: The contract inside it.
+        model: Path of the .tflite file.
+        contract: The contract stored in the file.
         labels: Label names in output order.
-        num_threads: Threads of the interpreter.
+        num_threads: Number of interpreter threads.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ModelError: If it is no .tflite of fer-edge, truncated, or not of its own contract.
+        FileNotFoundError: If the model file does not exist.
+        ModelError: If the file is not a fer-edge .tflite file, is truncated, or differs from its contract.
         ImportError: If no interpreter is installed.
     """
 
@@ -70,60 +69,60 @@ class Classifier:
         self._shape = (size, size, 3)
         if tuple(inputs["shape"]) != (1, *self._shape) or tuple(outputs["shape"]) != (1, len(self.labels)):
             raise ModelError(
-                f"{path} does not keep its own contract: input {tuple(inputs['shape'])}, output {tuple(outputs['shape'])}, "
+                f"{path} differs from its contract: input {tuple(inputs['shape'])}, output {tuple(outputs['shape'])}, "
                 f"contract {(1, *self._shape)} and {(1, len(self.labels))}. Convert the run again"
             )
-        if inputs["dtype"] == np.uint8 and inputs["quantization"] != RAW_BYTES:
+        if inputs["dtype"] == np.uint8 and inputs["quantization"] != IDENTITY_QUANTIZATION:
             raise ModelError(
-                f"{path} does not take raw bytes: its input quantization is {inputs['quantization']}, not {RAW_BYTES}. "
-                "Convert the run again"
+                f"{path} does not take image bytes unchanged: its input quantization is {inputs['quantization']}, "
+                f"not {IDENTITY_QUANTIZATION}. Convert the run again"
             )
-        self._face = tensor_view(self.interpreter, inputs["index"])[0]
-        self._answer = memoryview(tensor_view(self.interpreter, outputs["index"])[0])
+        self._input = tensor_view(self.interpreter, inputs["index"])[0]
+        self._output = memoryview(tensor_view(self.interpreter, outputs["index"])[0])
         scale, zero_point = outputs["quantization"]
-        # One look-up replaces the arithmetic: a quantized output has 256 values only.
+        # A uint8 output has only 256 values: a table lookup replaces the arithmetic.
         table = np.float32(scale) * (np.arange(256, dtype=np.float32) - np.float32(zero_point))
         self._dequantized: list[float] | None = table.tolist() if outputs["dtype"] == np.uint8 else None
 
     def probabilities(self, face: Image) -> npt.NDArray[np.float32]:
-        """Classify one face crop.
+        """Return the probabilities of one face crop.
 
         Args:
             face: uint8 array (height, width, 3), RGB, or (height, width), gray, of any size.
 
         Returns:
-            float32 array (classes,), summing to 1 but for quantization.
+            float32 array (classes,), 0..1. The sum is 1 up to quantization error.
 
         Raises:
-            ValueError: If the array is no image.
+            ValueError: If the array is not an image.
         """
         return np.array(self._predict(face).probabilities, np.float32)
 
     def predict(self, faces: Image | Sequence[Image]) -> list[Prediction]:
-        """Classify one face crop or several.
+        """Classify one or more face crops.
 
         Args:
             faces: One uint8 array (height, width, 3), RGB, or (height, width), gray; a batch (n, height, width, 3); or
                 a sequence of faces of any size.
 
         Returns:
-            One prediction per face, in order.
+            One prediction per face, in input order.
 
         Raises:
-            ValueError: If one of them is no image.
+            ValueError: If a face is not an image.
         """
         if isinstance(faces, ndarray) and (faces.shape == self._shape or faces.ndim == 2 or faces.shape[2:] == (3,)):
             return [self._predict(faces)]
         return [self._predict(face) for face in ((faces,) if faces is None else faces)]
 
     def _predict(self, face: Image) -> Prediction:
-        # Right after an inference the caches are cold, and each call into another part of Python or numpy takes microseconds:
-        # hence few of them, and none that makes an array.
+        # CPU caches are cold after an inference, so each Python or numpy call costs microseconds. This function makes few
+        # calls and creates no arrays.
         if not (type(face) is ndarray and face.dtype is UINT8 and face.shape == self._shape):
             face = to_rgb(preprocess_face(face, self.contract.image_size, self.contract.crop.training_resolution_px))
-        self._face[...] = face
+        self._input[...] = face
         self.interpreter.invoke()
-        answer = self._answer.tolist()
-        values = itemgetter(*answer)(self._dequantized) if self._dequantized else tuple(answer)
+        output = self._output.tolist()
+        values = itemgetter(*output)(self._dequantized) if self._dequantized else tuple(output)
         highest = max(values)
         return tuple.__new__(Prediction, (self.labels[values.index(highest)], highest, values, self.labels))

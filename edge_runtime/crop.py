@@ -1,4 +1,4 @@
-"""From a detector's box to the pixels the network reads."""
+"""Cut a face out of an image and resize it to the input size of the network."""
 
 import math
 
@@ -9,18 +9,18 @@ from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the image
-Eyes = tuple[tuple[float, float], tuple[float, float]]  # (x, y) of two eyes, the one further left first
+Eyes = tuple[tuple[float, float], tuple[float, float]]  # (x, y) of both eyes in pixels, the eye further left first
 
-# Training faces are upright within a few degrees. Turning costs an interpolation, so small angles stay as they are.
+# Training faces are upright within a few degrees. Rotation interpolates, so small angles are not corrected.
 MIN_ROLL_DEGREES = 5.0
-MAX_ROLL_DEGREES = 45.0  # beyond, the eyes were misread more often than a head was so tilted
+MAX_ROLL_DEGREES = 45.0  # larger angles were wrong eye positions more often than tilted heads
 
 
 def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -> Image:
-    """Bring a face crop to the network's input size, as every stage from training to the camera does it.
+    """Resize a face crop to the network's input size, in the same way for training, calibration and inference.
 
-    A crop larger than the training faces is first brought down to their resolution by area averaging, so that it is
-    as soft as they were; then it is resized bilinearly to the input size.
+    A crop larger than the training faces is first reduced to their resolution by area averaging, so that it is as soft as
+    they are. It is then resized bilinearly to the input size.
 
     Args:
         face: uint8 array (height, width), gray, or (height, width, 3), RGB.
@@ -28,10 +28,10 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
         training_resolution_px: Side of the training faces, pixels.
 
     Returns:
-        uint8 array (image_size, image_size) or (image_size, image_size, 3). The array itself where it already fits.
+        uint8 array (image_size, image_size) or (image_size, image_size, 3). ``face`` itself if it has this size already.
 
     Raises:
-        ValueError: If the array is no image.
+        ValueError: If the array is not an image.
     """
     check_face(face)
     if face.shape[0] == image_size and face.shape[1] == image_size and image_size >= training_resolution_px:
@@ -46,32 +46,32 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
 
 
 def to_rgb(face: Image) -> Image:
-    """Return a face as (height, width, 3): a gray one with three equal channels."""
+    """Return a face as (height, width, 3). A gray face gets three equal channels."""
     return np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
 
 
 def crop_face(image: Image, box: Box, detector: str, crop: CropConvention, eyes: Eyes | None = None) -> Image:
-    """Cut a square face out of an image by the contract's convention.
+    """Cut a square face out of an image by the contract's crop convention.
 
-    What lies outside the image is filled with its border pixels.
+    Pixels outside the image repeat its border.
 
     Args:
         image: uint8 array (height, width, 3), RGB, or (height, width), gray.
-        box: The detector's box, pixels.
-        detector: Name of the detector that found the box.
-        crop: The contract's crop convention.
-        eyes: Centres of the eyes, pixels: a tilted face is turned upright.
+        box: Box from the detector, pixels of the image.
+        detector: Name of the detector that returned the box.
+        crop: Crop convention of the contract.
+        eyes: Eye centers, pixels of the image. If given, a tilted face is rotated upright.
 
     Returns:
-        uint8 array (side, side, 3) or (side, side), no sharper than the training faces.
+        uint8 array (side, side, 3) or (side, side). The side is at most the training resolution.
 
     Raises:
-        ValueError: If the contract knows no transform for this detector.
+        ValueError: If the contract has no box transform for this detector.
     """
     if detector not in crop.box_transforms:
         raise ValueError(
-            f"the model's contract has no box transform for detector '{detector}'; it knows: {', '.join(crop.box_transforms)}. "
-            "Convert the run again where that detector is installed"
+            f"the model's contract has no box transform for detector '{detector}'; available: "
+            f"{', '.join(crop.box_transforms)}. Convert the run again where that detector is installed"
         )
     transform = crop.box_transforms[detector]
     x, y, width, height = box
@@ -82,14 +82,16 @@ def crop_face(image: Image, box: Box, detector: str, crop: CropConvention, eyes:
     left = round(x + width * (0.5 + transform.shift_x) - side / 2)
     top = round(y + height * (0.5 + transform.shift_y) - side / 2)
     if left >= 0 and top >= 0 and left + side <= image.shape[1] and top + side <= image.shape[0]:
-        return _downscale_to_training_resolution(image[top : top + side, left : left + side], crop.training_resolution_px)
-    rows = _clamped_range(top, side, image.shape[0])
-    columns = _clamped_range(left, side, image.shape[1])
-    return _downscale_to_training_resolution(np.ascontiguousarray(image[rows][:, columns]), crop.training_resolution_px)
+        face = image[top : top + side, left : left + side]
+    else:
+        rows = _clamped_range(top, side, image.shape[0])
+        columns = _clamped_range(left, side, image.shape[1])
+        face = np.ascontiguousarray(image[rows][:, columns])
+    return _downscale_to_training_resolution(face, crop.training_resolution_px)
 
 
 def roll_degrees(eyes: Eyes) -> float:
-    """Return by how much the line from the left eye to the right one falls, degrees; 0 is upright."""
+    """Return the angle of the line from the left eye to the right eye, degrees clockwise; 0 is upright."""
     (left_x, left_y), (right_x, right_y) = eyes
     return math.degrees(math.atan2(right_y - left_y, right_x - left_x))
 
@@ -97,14 +99,14 @@ def roll_degrees(eyes: Eyes) -> float:
 def _crop_aligned(
     image: Image, box: Box, side: int, transform: BoxTransform, angle: float, training_resolution_px: int
 ) -> Image:
-    """Cut a tilted face so that it stands upright: the transform's shift turns with it."""
+    """Cut out a tilted face and rotate it upright. The transform's shift rotates with the face."""
     cv2 = import_cv2()
     x, y, width, height = box
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     shift_x, shift_y = width * transform.shift_x, height * transform.shift_y
     center_x = x + width / 2 + cosine * shift_x - sine * shift_y
     center_y = y + height / 2 + sine * shift_x + cosine * shift_y
-    # From a pixel of the crop to one of the image; a pixel's center lies half a pixel in.
+    # Maps a pixel of the crop to a pixel of the image. The center of a pixel is half a pixel from its corner.
     half = (side - 1) / 2
     matrix = np.array(
         [
@@ -113,12 +115,12 @@ def _crop_aligned(
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    turned = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return _downscale_to_training_resolution(np.asarray(turned, np.uint8), training_resolution_px)
+    upright = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return _downscale_to_training_resolution(np.asarray(upright, np.uint8), training_resolution_px)
 
 
 def _downscale_to_training_resolution(face: Image, training_resolution_px: int) -> Image:
-    """Bring a face that is larger than the training faces down to their resolution."""
+    """Reduce a face to the resolution of the training faces if it is larger."""
     if min(face.shape[:2]) <= training_resolution_px:
         return face
     cv2 = import_cv2()
@@ -127,14 +129,14 @@ def _downscale_to_training_resolution(face: Image, training_resolution_px: int) 
 
 
 def check_face(face: Image) -> None:
-    """Check that an array is an image of bytes.
+    """Check that an array is a face image.
 
     Raises:
-        ValueError: If it is not uint8 of shape (height, width) or (height, width, 3), or empty.
+        ValueError: If it is empty, or not uint8 of shape (height, width) or (height, width, 3).
     """
     if not isinstance(face, np.ndarray) or face.dtype != np.uint8:
         kind = getattr(face, "dtype", type(face).__name__)
-        hint = "; cv2.imread gives that for a file it cannot read" if face is None else ""
+        hint = "; cv2.imread returns None for a file that it cannot read" if face is None else ""
         raise ValueError(f"a face must be a uint8 array of pixels 0..255. Received: {kind}{hint}")
     if face.ndim not in (2, 3) or (face.ndim == 3 and face.shape[2] != 3) or 0 in face.shape:
         raise ValueError(f"a face must have shape (height, width) or (height, width, 3). Received: {face.shape}")

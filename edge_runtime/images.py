@@ -1,4 +1,4 @@
-"""Images as RGB arrays, from files and back."""
+"""Read and write image files as RGB arrays."""
 
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +16,11 @@ MAX_FRAMES_PER_SECOND = 240.0
 
 
 def decode_image(data: bytes, name: str) -> Image:
-    """Decode the bytes of an image file.
+    """Decode an image file from memory.
 
     Args:
         data: Content of a PNG, JPEG, BMP, TIFF, WebP or PGM file.
-        name: What to call it in an error.
+        name: Name of the image for error messages.
 
     Returns:
         uint8 array (height, width, 3), RGB. A gray image has three equal channels.
@@ -36,14 +36,14 @@ def decode_image(data: bytes, name: str) -> Image:
         except cv2.error:
             image = None
     if image is None:
-        raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): it is damaged or of an unknown format")
+        raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): it is damaged or in an unknown format")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def reported_rate(capture: Any) -> float | None:
-    """Return the frames per second that an OpenCV capture reports, None where no camera or film could mean it.
+    """Return the frames per second that a cv2.VideoCapture reports, None if the value is implausible.
 
-    Streams often report the ticks of their clock (90000) or not a number.
+    Streams often report their clock rate (90000) or NaN.
     """
     rate = float(capture.get(import_cv2().CAP_PROP_FPS))
     return rate if 1 <= rate <= MAX_FRAMES_PER_SECOND else None
@@ -60,14 +60,14 @@ def read_image(path: str | Path) -> Image:
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Write an RGB image; the suffix of ``path`` chooses the format.
+    """Write an image file. The suffix of ``path`` selects the format.
 
     Args:
-        path: File to write, with one of IMAGE_SUFFIXES.
+        path: File to write; its suffix is one of IMAGE_SUFFIXES.
         image: uint8 array (height, width, 3), RGB, or (height, width), gray.
 
     Raises:
-        ValueError: If the suffix is unknown.
+        ValueError: If the suffix is unknown or OpenCV cannot encode the image.
         OSError: If the file cannot be written.
     """
     cv2 = import_cv2()
@@ -85,7 +85,7 @@ def import_cv2() -> ModuleType:
     """Import OpenCV where it is used.
 
     Raises:
-        ImportError: If it is missing, saying how to get it.
+        ImportError: If OpenCV is not installed. The message contains the install command.
     """
     try:
         import cv2

@@ -1,4 +1,4 @@
-"""The TFLite interpreter, from whichever light package is installed. Never from TensorFlow."""
+"""Create a TFLite interpreter from the light package that is installed, never from TensorFlow."""
 
 import contextlib
 import ctypes
@@ -21,10 +21,10 @@ PROBE_MODEL = Path(__file__).with_name("probe.tflite")
 
 
 def find_interpreter() -> tuple[str, Callable[..., Any]]:
-    """Return the name of the interpreter's package and its Interpreter class.
+    """Return the name of the installed interpreter package and its Interpreter class.
 
     Raises:
-        ImportError: If none of PACKAGES can be imported, saying how to get one.
+        ImportError: If none of PACKAGES can be imported. The message contains the install command.
     """
     reasons = []
     for package in PACKAGES:
@@ -43,14 +43,14 @@ def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
 
     Args:
         model: Path of the file.
-        num_threads: Threads of the interpreter, at least 1.
+        num_threads: Number of interpreter threads, >= 1.
 
     Returns:
         The interpreter, ready to invoke.
 
     Raises:
         ImportError: If no interpreter is installed.
-        ModelError: If the file cannot be loaded, or holds operators the interpreter lacks.
+        ModelError: If the file cannot be loaded or contains operators that the interpreter does not have.
         ValueError: If num_threads is less than 1.
     """
     if num_threads < 1:
@@ -58,18 +58,19 @@ def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
     try:
         return make_interpreter(model_path=str(model), num_threads=num_threads)
     except (ValueError, RuntimeError) as error:
-        raise ModelError(_why_not_loaded(model, str(error))) from error
+        raise ModelError(_describe_load_error(model, str(error))) from error
 
 
 def make_interpreter(**arguments: Any) -> Any:
-    """Make an interpreter and allocate its tensors, without the line it prints of its delegate.
+    """Create an interpreter and allocate its tensors, without the log line about its delegate.
 
     Args:
-        arguments: Those of the interpreter's class.
+        arguments: Keyword arguments of the Interpreter class.
 
     Raises:
         ImportError: If no interpreter is installed.
-        ValueError, RuntimeError: What the interpreter raises at a model that it cannot run.
+        ValueError: From the interpreter, if it cannot load the model.
+        RuntimeError: From the interpreter, if it cannot allocate the tensors.
     """
     _, interpreter_class = find_interpreter()
     with suppress_stderr():
@@ -80,42 +81,48 @@ def make_interpreter(**arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def suppress_stderr() -> Iterator[None]:
-    """Drop what the whole process prints to standard error, C++ included, while the block runs. What fails raises still."""
+    """Discard everything that the process writes to standard error in the block, including C++ code. Exceptions pass."""
     with STDERR_LOCK:
         try:
-            kept = os.dup(2)
+            saved = os.dup(2)
         except OSError:  # a service without standard error
             yield
             return
         try:
             sys.stderr.flush()
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
+            with Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), 2)
                 yield
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def tensor_view(interpreter: Any, index: int) -> npt.NDArray[Any]:
-    """Return a tensor's own memory as an array: what is written there is what the interpreter reads, and the other way round.
+    """Return an array that shares the memory of a tensor.
 
-    The interpreter's own calls copy through arrays made anew. Right after an inference the caches are cold, and then each such
-    call takes tens of microseconds.
+    The interpreter's get_tensor and set_tensor allocate arrays and copy. CPU caches are cold after an inference, so each of
+    these calls takes tens of microseconds.
 
     Args:
-        interpreter: From open_interpreter; it must live as long as the array, and its tensors must not be allocated again.
-        index: Of the tensor.
+        interpreter: From open_interpreter. It must outlive the array, and its tensors must not be allocated again.
+        index: Index of the tensor in the interpreter.
+
+    Returns:
+        Array with the shape and dtype of the tensor. Writing to it sets the tensor.
     """
     view = interpreter.tensor(index)()
-    # Through its address: an interpreter refuses to run while arrays of its own making refer to it.
+    # Through the address: an interpreter refuses to run while arrays from tensor() exist.
     memory = (ctypes.c_uint8 * view.nbytes).from_address(view.ctypes.data)
     return np.frombuffer(memory, view.dtype).reshape(view.shape)
 
 
-def _why_not_loaded(model: str | Path, reason: str) -> str:
-    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
+def _describe_load_error(model: str | Path, reason: str) -> str:
+    first_line = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
     if "custom op" in reason.lower() or "flex" in reason.lower():
-        return f"{model} holds custom operators, which no plain interpreter runs ({first}). Convert it with built-in ones only"
-    return f"{model} cannot be loaded: it is truncated or damaged ({first}). Convert the run again: fer-edge convert RUN"
+        return (
+            f"{model} contains custom operators, which the interpreter does not have ({first_line}). "
+            "Convert the model with built-in operators only"
+        )
+    return f"{model} cannot be loaded: it is truncated or damaged ({first_line}). Convert the run again: fer-edge convert RUN"

@@ -17,7 +17,7 @@ from fer_edge.train.synthetic import synthetic_image
 
 
 def test_a_picture_that_cv2_could_not_read_is_refused(models):
-    with pytest.raises(ValueError, match=r"Received: NoneType; cv2\.imread gives that for a file it cannot read"):
+    with pytest.raises(ValueError, match=r"Received: NoneType; cv2\.imread returns None for a file that it cannot read"):
         Classifier(models["int8"]).predict(None)
 
 
@@ -91,7 +91,7 @@ def test_a_model_with_custom_operators_is_refused(tmp_path):
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     path = tmp_path / "custom.tflite"
     path.write_bytes(builder.Output())
-    with pytest.raises(ModelError, match="holds custom operators"):
+    with pytest.raises(ModelError, match="contains custom operators"):
         open_interpreter(path)
 
 
@@ -124,7 +124,7 @@ def test_a_crop_follows_the_contract_s_transform_and_repeats_the_border():
     assert face.shape == (40, 40, 3)  # from x -10, y 20
     assert (face[:, :20] == 50).all()
     assert (face[:, 20:] == 0).all()
-    with pytest.raises(ValueError, match="no box transform for detector 'yunet'; it knows: haar"):
+    with pytest.raises(ValueError, match="no box transform for detector 'yunet'; available: haar"):
         crop_face(image, (0, 0, 5, 5), "yunet", crop)
 
 
@@ -185,5 +185,5 @@ def test_a_folder_is_walked_and_what_cannot_be_read_is_told(tmp_path):
     assert "b.jpg" in told[0]
     with pytest.raises(ValueError, match="cannot decode the image"):
         list(read_frames(tmp_path / "b.jpg"))
-    with pytest.raises(ValueError, match="neither an image nor a video"):
+    with pytest.raises(ValueError, match=r"neither an? \w+ nor a video"):
         list(read_frames(tmp_path / "notes.txt"))

@@ -2,7 +2,6 @@ import csv
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,17 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import json_lines
-from live import LABELS, flat_image, labeled
+from live import LABELS, FakeClassifier, FakeDetector, FakeSource, flat_image, frame, labeled
 
 from fer_edge.edge_runtime.cameras.source import read_frames
-from fer_edge.edge_runtime.images import import_cv2, write_image
+from fer_edge.edge_runtime.live.pipeline import Pipeline
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import video
-from fer_edge.edge_runtime.outputs.open import OutputSettings, open_outputs
+from fer_edge.edge_runtime.outputs.open import OutputSettings, open_outputs, write_outputs
 from fer_edge.edge_runtime.outputs.output import as_json_line
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
-from fer_edge.train.synthetic import synthetic_image
 
 
 class Terminal(io.StringIO):
@@ -30,14 +28,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_live_frame_s_json_has_its_time_and_its_faces_numbers():
+def test_the_json_of_a_live_frame_has_the_time_and_the_face_number():
     (line,) = json_lines(as_json_line(labeled(7, capture_time_s=12.3456)))
     assert (line["frame"], line["time"]) == (7, 12.346)
     assert line["faces"][0]["face"] == 1
     assert line["faces"][0]["label"] == "happy"
 
 
-def test_csv_has_one_header_and_one_row_a_face():
+def test_csv_has_one_header_and_one_row_per_face():
     lines = CsvFormatter(LABELS)
     text = "\n".join([lines(labeled(0)), lines(labeled(1, capture_time_s=5.0))])
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -46,7 +44,7 @@ def test_csv_has_one_header_and_one_row_a_face():
     assert float(rows[0]["happy"]) == pytest.approx(0.9)
 
 
-def test_a_terminal_shows_one_line_that_is_written_over():
+def test_a_terminal_shows_one_line_that_is_overwritten():
     file = Terminal()
     line = StatusLine(file, PipelineStats())
     for number in range(3):
@@ -57,7 +55,7 @@ def test_a_terminal_shows_one_line_that_is_written_over():
     assert "happy 90%" in file.getvalue()
 
 
-def test_a_terminal_is_not_written_to_for_every_frame():
+def test_a_terminal_is_not_updated_for_every_frame():
     file = Terminal()
     line = StatusLine(file, PipelineStats())
     for number in range(100):
@@ -65,7 +63,7 @@ def test_a_terminal_is_not_written_to_for_every_frame():
     assert file.getvalue().count("\r") <= 11
 
 
-def test_elsewhere_a_live_line_comes_when_the_label_changes():
+def test_a_file_gets_a_status_line_when_the_label_changes():
     file = io.StringIO()
     line = StatusLine(file, PipelineStats())
     for number, happy in enumerate((0.9, 0.8, 0.1, 0.1, 0.9)):
@@ -73,7 +71,7 @@ def test_elsewhere_a_live_line_comes_when_the_label_changes():
     assert len(file.getvalue().splitlines()) == 3
 
 
-def test_a_log_goes_on_after_a_line_that_a_kill_cut_short(tmp_path):
+def test_a_log_continues_after_an_incomplete_line(tmp_path):
     path = tmp_path / "log.jsonl"
     log = LogFile(path, LABELS)
     log.write(labeled(0))
@@ -99,7 +97,7 @@ def test_a_csv_log_gets_its_header_once(tmp_path):
         LogFile("log.txt", LABELS)
 
 
-def test_a_csv_log_of_other_columns_is_refused_and_stays_as_it_was(tmp_path):
+def test_a_csv_log_with_other_columns_is_refused_and_unchanged(tmp_path):
     path = tmp_path / "log.csv"
     log = LogFile(path, LABELS)
     log.write(labeled(0))
@@ -111,18 +109,18 @@ def test_a_csv_log_of_other_columns_is_refused_and_stays_as_it_was(tmp_path):
     assert path.read_text() == before
 
 
-def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path):
-    told = []
+def test_a_full_disk_ends_only_the_log(tmp_path):
+    messages = []
     path = tmp_path / "log.jsonl"
     path.symlink_to("/dev/full")
-    log = LogFile(path, LABELS, told.append)
+    log = LogFile(path, LABELS, messages.append)
     for number in range(3):
         log.write(labeled(number))
     log.close(True)
-    assert told == [f"the log '{path}' ends here: No space left on device"]
+    assert messages == [f"the log '{path}' ends here: No space left on device"]
 
 
-def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(tmp_path):
+def test_a_killed_process_loses_at_most_the_last_json_line(tmp_path):
     path = tmp_path / "log.jsonl"
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -143,10 +141,10 @@ def test_a_process_killed_while_it_writes_json_lines_loses_at_most_the_last_one(
     assert "\n" not in last
 
 
-def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
+def test_a_recording_keeps_real_time_if_frames_are_dropped(tmp_path):
     path = tmp_path / "r.mp4"
     recording = VideoRecorder(path)
-    for number in (0, 1, 2, 10, 11, 500):  # at 10 frames a second: a gap of 0.8 s, and one that is cut to 2 s
+    for number in (0, 1, 2, 10, 11, 500):  # 10 frames per second, a gap of 0.8 s, and one that is cut to 2 s
         recording.write(labeled(number, capture_time_s=number / 10))
     assert not path.exists()
     recording.close(True)
@@ -154,7 +152,7 @@ def test_a_recording_keeps_real_time_whatever_was_dropped(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["r.mp4"]
 
 
-def test_a_recording_takes_frames_of_changing_size(tmp_path):
+def test_a_recording_resizes_frames_to_the_first_size(tmp_path):
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number, side in enumerate((64, 200, 31)):
         recording.write(labeled(number, capture_time_s=number / 10, width=side, height=side))
@@ -162,21 +160,21 @@ def test_a_recording_takes_frames_of_changing_size(tmp_path):
     assert {frame.pixels.shape for frame in read_frames(tmp_path / "r.mp4")} == {(64, 64, 3)}
 
 
-def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, monkeypatch):
-    told = []
-    recording = VideoRecorder(tmp_path / "r.mp4", told.append)
+def test_a_full_disk_ends_only_the_recording(tmp_path, monkeypatch):
+    messages = []
+    recording = VideoRecorder(tmp_path / "r.mp4", messages.append)
     for number in range(20):
         recording.write(labeled(number, capture_time_s=number / 10))
     monkeypatch.setattr(video.shutil, "disk_usage", lambda path: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
     for number in range(20, 60):
         recording.write(labeled(number, capture_time_s=number / 10))
     recording.close(True)
-    assert len(told) == 1
-    assert "the disk is nearly full" in told[0]
-    assert len(list(read_frames(tmp_path / "r.mp4"))) == 30  # the frame at which it was noticed
+    assert len(messages) == 1
+    assert "the disk is nearly full" in messages[0]
+    assert len(list(read_frames(tmp_path / "r.mp4"))) == 30  # the next check of the disk
 
 
-def test_a_recording_of_8k_holds_its_frames(tmp_path):
+def test_an_8k_recording_contains_its_frames(tmp_path):
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(2):
         recording.write(labeled(number, value=200, capture_time_s=number / 10, width=7680, height=4320))
@@ -186,14 +184,14 @@ def test_a_recording_of_8k_holds_its_frames(tmp_path):
     assert abs(int(frames[0].pixels[3000, 3000, 0]) - 200) < 5
 
 
-def lose(monkeypatch, frames):
-    """Let the index of a video count fewer frames than were written, as after a full disk."""
+def lose_frames(monkeypatch, frames):
+    """Make the index of a video lack frames, as after a full disk."""
     count = video._count_frames
     monkeypatch.setattr(video, "_count_frames", lambda path: max(0, count(path) - frames))
 
 
-def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_path, monkeypatch):
-    lose(monkeypatch, 1)
+def test_a_recording_with_missing_frames_is_kept_and_counted(tmp_path, monkeypatch):
+    lose_frames(monkeypatch, 1)
     recording = VideoRecorder(tmp_path / "r.mp4")
     for number in range(5):
         recording.write(labeled(number, capture_time_s=number / 10))
@@ -203,8 +201,8 @@ def test_a_recording_with_frames_missing_is_kept_and_says_how_many_it_holds(tmp_
     recording.close(True)
 
 
-def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeypatch):
-    lose(monkeypatch, 99)
+def test_an_unreadable_recording_is_removed(tmp_path, monkeypatch):
+    lose_frames(monkeypatch, 99)
     recording = VideoRecorder(tmp_path / "r.mp4")
     recording.write(labeled(0, capture_time_s=0.0))
     with pytest.raises(OSError, match="is incomplete"):
@@ -212,8 +210,8 @@ def test_a_recording_that_cannot_be_read_at_all_leaves_nothing(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp_path, monkeypatch):
-    lose(monkeypatch, 1)
+def test_an_annotated_copy_with_missing_frames_is_removed(tmp_path, monkeypatch):
+    lose_frames(monkeypatch, 1)
     writer = video.AtomicVideoWriter(tmp_path / "v.mp4", 25, (64, 64))
     for _ in range(5):
         writer.write(flat_image())
@@ -222,21 +220,21 @@ def test_a_copy_with_frames_missing_is_not_kept_because_it_can_be_made_again(tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_whose_video_is_short_too_is_told_once_and_the_run_goes_on(tmp_path, monkeypatch):
-    told = []
-    recording = VideoRecorder(tmp_path / "r.mp4", told.append)
+def test_a_full_disk_and_missing_frames_give_one_message(tmp_path, monkeypatch):
+    messages = []
+    recording = VideoRecorder(tmp_path / "r.mp4", messages.append)
     for number in range(15):
         recording.write(labeled(number, capture_time_s=number / 10))
-    lose(monkeypatch, 2)
+    lose_frames(monkeypatch, 2)
     monkeypatch.setattr(video.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     recording.write(labeled(15, capture_time_s=1.5))
     recording.close(True)
-    (line,) = told
+    (line,) = messages
     assert "the disk is nearly full" in line
     assert "contains 13 of 15 frames" in line
 
 
-def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monkeypatch):
+def test_outputs_are_closed_if_closing_another_fails(tmp_path, monkeypatch):
     def fail(self, complete):
         raise OSError("no space left")
 
@@ -252,7 +250,7 @@ def test_an_output_that_cannot_be_closed_costs_no_other_its_file(tmp_path, monke
     assert len(list(read_frames(tmp_path / "r.mp4"))) == 1
 
 
-def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, monkeypatch):
+def test_outputs_are_closed_if_opening_a_later_one_fails(tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr(LogFile, "close", lambda self, complete: closed.append(complete))
     pipeline = SimpleNamespace(live=True, labels=LABELS, stats=PipelineStats())
@@ -262,82 +260,27 @@ def test_outputs_that_are_open_are_closed_when_a_later_one_cannot_be(tmp_path, m
     assert closed == [False]
 
 
-def test_lines_are_out_at_once(tmp_path):
+def video_pipeline(frames=5):
+    source = FakeSource([frame(number) for number in range(frames)])
+    return Pipeline(source, FakeDetector(), FakeClassifier())
+
+
+def test_write_outputs_stops_after_max_frames(capsys, tmp_path):
+    settings = OutputSettings(text_format="json", log=tmp_path / "l.csv", save=tmp_path / "out")
+    assert write_outputs(video_pipeline(), "fake", settings, max_frames=3) == [tmp_path / "out" / "fake.mp4"]
+    assert [line["frame"] for line in json_lines(capsys.readouterr().out)] == [0, 1, 2]
+    assert len((tmp_path / "l.csv").read_text().splitlines()) == 1 + 3
+    assert len(list(read_frames(tmp_path / "out"))) == 3
+
+
+def test_an_interrupted_run_discards_its_unfinished_video(tmp_path):
+    interrupted = threading.Event()
+    interrupted.set()
+    assert write_outputs(video_pipeline(), "fake", OutputSettings(save=tmp_path / "out"), interrupted=interrupted) == []
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_lines_are_flushed_at_once(tmp_path):
     with (tmp_path / "out").open("w") as file:
         LineWriter(as_json_line, file).write(labeled())
         assert json_lines((tmp_path / "out").read_text())[0]["frame"] == 0
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    """Five raw frames of a face, 320 x 240."""
-    cv2 = import_cv2()
-    scene = cv2.resize(synthetic_image("happy", seed=1), (320, 240))
-    path = tmp_path_factory.mktemp("raw") / "face.rgb"
-    path.write_bytes(scene.tobytes() * 5)
-    return path
-
-
-def command(models, *arguments):
-    code = "from fer_edge.main import main; main()"
-    model = ("--model", str(models["int8"]), "--detector", "haar", "--frame-size", "320x240", "--threads", "1")
-    return [sys.executable, "-c", code, "run", "-", *model, *map(str, arguments)]
-
-
-def test_raw_frames_are_labelled_from_standard_input(models, clip):
-    with clip.open("rb") as file:
-        done = subprocess.run(command(models, "--json", "--every-frame"), stdin=file, capture_output=True, check=True)
-    lines = json_lines(done.stdout.decode())
-    assert [line["frame"] for line in lines] == [0, 1, 2, 3, 4]
-    assert all(line["source"] == "standard input" and len(line["faces"]) == 1 for line in lines)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_and_leaves_its_files_whole(models, clip, tmp_path, number):
-    outputs = ("--every-frame", "--json", "--log", tmp_path / "l.jsonl", "--record", tmp_path / "r.mp4", "--profile")
-    with subprocess.Popen(
-        command(models, *outputs), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        process.stdin.write(clip.read_bytes())
-        process.stdin.flush()
-        for _ in range(5):
-            process.stdout.readline()
-        process.send_signal(number)  # standard input stays open: only the signal can end it
-        rest, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors
-    assert rest == b""
-    assert len(json_lines((tmp_path / "l.jsonl").read_text())) == 5
-    assert len(list(read_frames(tmp_path / "r.mp4"))) >= 1  # as long as it really took, so it may be one
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["l.jsonl", "r.mp4"]
-    profile = json.loads(errors.decode().splitlines()[-1])
-    assert (profile["captured"], profile["processed"], profile["dropped"]) == (5, 5, 0)
-    assert profile["stages"]["classify"]["runs"] == 5
-
-
-def test_run_says_what_does_not_go_together(error_of, models, tmp_path):
-    write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
-    common = ("--model", models["int8"], "--detector", "haar")
-    assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)
-    assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
-    assert "a recording must be an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
-    assert "YuNet's model is not there: no file 'no.onnx'" in error_of("run", "-", *common[:2], "--detector", "no.onnx")
-    assert "no camera at /dev/video99" in error_of("run", "/dev/video99", *common)
-    told = error_of("run", "--serve", tmp_path / "a.png", *common)
-    assert f"Put the source first: fer-edge run {tmp_path / 'a.png'} --serve" in told
-
-
-@pytest.mark.parametrize("frames", [0, -1])
-def test_a_number_of_frames_that_would_never_be_reached_is_refused(invoke, frames):
-    result = invoke("run", "-", "--max-frames", frames)
-    assert result.exit_code == 2
-    assert f"Invalid value for '--max-frames': {frames} is not in the range x>=1" in result.stderr
-
-
-def test_the_python_api_is_three_lines(models, tmp_path):
-    import fer_edge
-
-    write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
-    labels = []
-    for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
-        labels += [face.label for face in frame.faces]
-    assert len(labels) == 1

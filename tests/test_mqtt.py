@@ -36,7 +36,7 @@ def wait_for(condition, seconds=20):
         except OSError:
             pass
         time.sleep(0.05)
-    pytest.fail("it did not happen in time")
+    pytest.fail("timeout")
 
 
 class Listener:
@@ -56,7 +56,7 @@ class Listener:
 
 
 @needs_broker
-def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
+def test_a_broker_receives_labels_and_home_assistant_s_discovery(port):
     broker, listener = start_broker(port), None
     try:
         listener = Listener(port)
@@ -83,7 +83,7 @@ def test_labels_and_home_assistant_s_discovery_reach_a_broker(port):
 
 
 @needs_broker
-def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_it(port):
+def test_a_lost_broker_is_reconnected_and_messages_are_not_queued(port):
     messages = []
     broker = start_broker(port)
     mqtt = Mqtt(f"mqtt://127.0.0.1:{port}", "board", messages.append)
@@ -93,14 +93,14 @@ def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_
     wait_for(lambda: any("lost the MQTT broker" in line for line in messages))
     for number in range(1000):
         mqtt.write(labeled(number, happy=number % 2))
-    assert len(mqtt._client._out_messages) == 0  # nothing piles up
+    assert len(mqtt._client._out_messages) == 0  # no queue
     broker = start_broker(port)
     listener = Listener(port)
     try:
         wait_for(mqtt._client.is_connected)
         mqtt.write(labeled(1, happy=0.9))
         wait_for(lambda: "fer_edge/board/state" in listener.messages)
-        # The broker kept nothing: the board says all of it again.
+        # The new broker has no retained messages: the board publishes all of them again.
         wait_for(lambda: listener.messages.get("fer_edge/board/availability") == b"online")
         wait_for(lambda: sum(topic.startswith("homeassistant/sensor/fer_edge_board/") for topic in listener.messages) == 3)
     finally:
@@ -110,7 +110,7 @@ def test_a_broker_that_goes_and_comes_back_is_found_again_and_nothing_waits_for_
         broker.wait()
 
 
-def test_a_broker_that_was_never_there_is_messages_and_costs_nothing(port):
+def test_a_missing_broker_gives_a_message_and_does_not_block(port):
     messages = []
     mqtt = Mqtt(f"127.0.0.1:{port}", "board", messages.append)
     mqtt.write(labeled(1))
@@ -118,7 +118,7 @@ def test_a_broker_that_was_never_there_is_messages_and_costs_nothing(port):
     mqtt.close(True)
 
 
-def test_two_boards_of_one_name_are_two_clients_and_a_board_that_restarts_is_the_same(port, monkeypatch):
+def test_the_client_id_differs_between_boards_and_survives_a_restart(port, monkeypatch):
     ids = []
     for node in (1, 2, 1):
         monkeypatch.setattr("uuid.getnode", lambda node=node: node)
@@ -130,7 +130,7 @@ def test_two_boards_of_one_name_are_two_clients_and_a_board_that_restarts_is_the
 
 
 @needs_broker
-def test_messages_with_the_same_labels_come_once_a_second(port):
+def test_repeated_labels_are_published_once_per_second(port):
     broker = start_broker(port)
     mqtt = Mqtt(f"127.0.0.1:{port}", "board")
     try:

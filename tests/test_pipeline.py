@@ -14,7 +14,7 @@ from fer_edge.edge_runtime.live.detect_and_track import MAX_INTERVAL_FRAMES, Det
 from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
 from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, UNSURE, Smoother, Smoothing
-from fer_edge.edge_runtime.live.stats import KEPT_SAMPLES, PipelineStats
+from fer_edge.edge_runtime.live.stats import MAX_SAMPLES, PipelineStats
 from fer_edge.edge_runtime.live.tracker import Tracker
 
 
@@ -166,15 +166,15 @@ def test_the_detector_is_asked_every_n_frames():
 def test_detection_becomes_rarer_while_frames_are_dropped_and_more_frequent_when_there_is_time():
     interval = DetectionInterval(frames=1, fixed=False)
     for _ in range(20):
-        interval.adapt(dropped=3, idle_share=0.0)
+        interval.adapt(dropped=3, idle_fraction=0.0)
     assert interval.frames == MAX_INTERVAL_FRAMES
-    interval.adapt(dropped=0, idle_share=0.1)
+    interval.adapt(dropped=0, idle_fraction=0.1)
     assert interval.frames == MAX_INTERVAL_FRAMES
     for _ in range(20):
-        interval.adapt(dropped=0, idle_share=0.8)
+        interval.adapt(dropped=0, idle_fraction=0.8)
     assert interval.frames == 1
     fixed = DetectionInterval(frames=4)
-    fixed.adapt(dropped=9, idle_share=0.0)
+    fixed.adapt(dropped=9, idle_fraction=0.0)
     assert fixed.frames == 4
 
 
@@ -312,7 +312,7 @@ def test_faces_that_left_are_forgotten():
 
 @pytest.mark.parametrize("bad", [{"time_constant_s": -1}, {"hysteresis": 2}, {"min_confidence": 1.5}])
 def test_smoothing_out_of_range_is_refused(bad):
-    with pytest.raises(ValueError, match="must lie between 0 and"):
+    with pytest.raises(ValueError, match="must be between 0 and"):
         Smoothing(**bad)
 
 
@@ -336,11 +336,11 @@ def test_a_handover_keeps_the_newest_and_counts_what_it_dropped():
 
 def test_times_of_a_stage_stay_bounded():
     stats = PipelineStats()
-    for _ in range(3 * KEPT_SAMPLES):
+    for _ in range(3 * MAX_SAMPLES):
         with stats.timed("detect"):
             pass
-    assert stats.stages()["detect"].runs == 3 * KEPT_SAMPLES
-    assert len(stats._times["detect"].newest) == KEPT_SAMPLES
+    assert stats.stages()["detect"].runs == 3 * MAX_SAMPLES
+    assert len(stats._times["detect"].newest) == MAX_SAMPLES
     assert "track" not in stats.stages()
 
 

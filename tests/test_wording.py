@@ -1,6 +1,6 @@
 """Counts phrases that the project avoids in its code, help texts and documentation.
 
-``python tests/test_wording.py PATH...`` lists the hits in files or folders, such as train or docs/live.md, with file and line.
+``python tests/test_wording.py PATH...`` lists the hits in files or folders, such as train or docs/train.md, with file and line.
 """
 
 import re

@@ -64,7 +64,7 @@ def test_yunet_sees_large_frames_no_larger_than_it_was_trained_for(network):
 def test_yunet_s_model_is_found_by_its_variable_and_missed_with_a_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv(yunet.MODEL_VARIABLE, str(tmp_path / "none.onnx"))
     assert yunet_model() == tmp_path / "none.onnx"
-    with pytest.raises(ImportError, match=r"YuNet's model is not there: no file .*none.onnx.*--detector FILE.onnx"):
+    with pytest.raises(ImportError, match=r"the YuNet model was not found: no file .*none.onnx.*--detector FILE.onnx"):
         open_detector("yunet")
     monkeypatch.delenv(yunet.MODEL_VARIABLE)
     monkeypatch.setattr(yunet, "SEARCH_FOLDERS", (tmp_path,))

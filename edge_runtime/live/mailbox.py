@@ -1,4 +1,4 @@
-"""How frames go from one thread to the next: never more than one waits."""
+"""Pass items between two threads; at most one item waits."""
 
 import threading
 import time
@@ -7,20 +7,21 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Closed(Exception):  # noqa: N818 - an end is no error
-    """Nothing more will come."""
+class Closed(Exception):  # noqa: N818 - the end of a stream is not an error
+    """The other side has closed the mailbox."""
 
 
 class Mailbox(Generic[Item]):
-    """A place for one item between two threads.
+    """A slot for one item between a producer and a consumer thread.
+
+    queue.Queue cannot replace it: it does not drop old items, and has no shutdown() before Python 3.13.
 
     Args:
-        block_when_full: Wait until the last item was taken before the next is put. Otherwise a new item takes the place of one
-            that nobody took: the newest is the only one worth having.
+        block_when_full: If True, put() waits until the previous item has been taken. If False, a new item replaces it.
 
     Attributes:
-        dropped: Items that were replaced before anybody took them.
-        waited_s: Time that get() has waited, seconds.
+        dropped: Number of items that were replaced before they were taken.
+        waited_s: Total time that get() has waited, seconds.
     """
 
     def __init__(self, block_when_full: bool) -> None:
@@ -33,10 +34,10 @@ class Mailbox(Generic[Item]):
         self.waited_s = 0.0
 
     def put(self, item: Item) -> None:
-        """Leave an item.
+        """Store an item.
 
         Raises:
-            Closed: If the taker has gone.
+            Closed: If the mailbox is closed.
         """
         with self._changed:
             while self._block_when_full and self._item is not None and not self._closed:
@@ -48,11 +49,11 @@ class Mailbox(Generic[Item]):
             self._changed.notify_all()
 
     def get(self) -> Item:
-        """Wait for an item.
+        """Wait for an item and take it.
 
         Raises:
-            Closed: When the last one was taken and the giver has gone.
-            BaseException: What the giver failed with, once everything before it was taken.
+            Closed: If the mailbox is closed and empty.
+            BaseException: The error that was passed to close(), once the mailbox is empty.
         """
         start = time.perf_counter()
         with self._changed:
@@ -69,7 +70,7 @@ class Mailbox(Generic[Item]):
             raise Closed
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing more comes, or that nobody takes any more; an error goes to the taker."""
+        """Close the mailbox for both sides. The consumer still gets the last item, then ``error`` if given."""
         with self._changed:
             if not self._closed:
                 self._closed, self._error = True, error

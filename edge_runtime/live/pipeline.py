@@ -1,4 +1,4 @@
-"""From a source to labeled frames: capture, detection and classification overlap, and only the newest frame counts."""
+"""Turn the frames of a source into labeled frames. Capture, detection and classification run in parallel threads."""
 
 import threading
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from fer_edge.edge_runtime.live.smoothing import Smoother, Smoothing
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.live.tracker import TrackedFace
 
-VIDEO_EVERY = 3  # frames from one detection to the next in a video: the same on every machine
-JOIN_S = 3.0  # a camera that hangs must not keep the program from ending
+VIDEO_DETECT_EVERY = 3  # constant, so that a video gives the same result on every machine
+JOIN_TIMEOUT_S = 3.0  # a camera that hangs must not prevent the program from exiting
 
 
 @dataclass(frozen=True)
 class LabeledFace:
-    """One face of a frame.
+    """A labeled face in a frame.
 
     Attributes:
-        box_px: Its box (x, y, width, height), pixels of the frame.
-        prediction: What is said of it, smoothed over time unless raw.
-        number: The same in every frame that shows this face, from 1; None in single images.
-        eyes_px: Its eyes, (x, y) each, pixels of the frame; None where the detector does not know.
+        box_px: Box (x, y, width, height), pixels of the frame.
+        prediction: Prediction for the face, smoothed over time unless the source is a single image.
+        number: Number of the face, from 1, the same in every frame that shows it. None in single images.
+        eyes_px: Eye centers (x, y), pixels of the frame. None if the detector returns no eyes.
     """
 
     box_px: Box
@@ -41,48 +41,56 @@ class LabeledFace:
 
     @property
     def label(self) -> str:
-        """Return the label, "unsure" where none is probable enough."""
+        """Return the label, "unsure" if no label is probable enough."""
         return self.prediction.label
 
     @property
     def probability(self) -> float:
-        """Return the label's probability, 0..1."""
+        """Return the probability of the label, 0..1."""
         return self.prediction.probability
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Return the probability of every label, 0..1."""
+        """Return the probability of each label, 0..1, by label name."""
         return self.prediction.as_dict()
 
 
 @dataclass(frozen=True)
 class LabeledFrame:
-    """A frame with its faces, largest first; none where no face was found."""
+    """A frame and its faces.
+
+    Attributes:
+        frame: The frame.
+        faces: The labeled faces, largest first. Empty if no face was found.
+    """
 
     frame: Frame
     faces: tuple[LabeledFace, ...]
 
     @property
     def number(self) -> int | None:
-        """Return the number of the frame in its source; None for an image."""
+        """Return the number of the frame in its source, from 0. None for an image."""
         return self.frame.number
 
     @property
     def image(self) -> Image:
-        """Return the frame, uint8 (height, width, 3), RGB."""
+        """Return the frame as a uint8 array (height, width, 3), RGB."""
         return self.frame.image
 
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """How a pipeline works.
+    """Settings of a pipeline.
 
     Attributes:
-        detect_every: Frames from one detection to the next; None adapts to the load for a camera, and is 3 for videos.
-        min_face_px: Smallest box, pixels; None for 32 in single images and 1/8 of the frame's shorter side else.
-        max_faces: Faces a frame at most; the largest stay.
-        smoothing: How labels are steadied over time; never those of single images.
-        every_frame: Label every frame of a camera too, however late.
+        detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
+        min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
+        max_faces: Maximum number of faces per frame; the largest are kept.
+        smoothing: How labels are smoothed over time. Not used for single images.
+        every_frame: If True, no frame of a live source is dropped, and latency can grow.
+
+    Raises:
+        ValueError: If a number is less than 1.
     """
 
     detect_every: int | None = None
@@ -92,31 +100,30 @@ class PipelineSettings:
     every_frame: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("detect_every", self.detect_every), ("min_face_px", self.min_face_px)):
+        for name in ("detect_every", "min_face_px", "max_faces"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
-        if self.max_faces < 1:
-            raise ValueError(f"max_faces must be at least 1. Received: max_faces={self.max_faces}")
 
 
 class Pipeline:
-    """Labeled frames of a source, to be iterated over once.
+    """Labels the frames of a source. Iterate over it once to get the labeled frames.
 
-    Two threads capture and detect; classification happens in the thread that iterates. A live source's frames are dropped
-    where there is no time for them; files are labeled frame by frame, in order.
+    Two threads capture and detect. Classification runs in the thread that iterates. Frames of a live source are dropped when
+    there is no time for them, so that the newest frame is always next. Files are labeled frame by frame, in order.
 
     Args:
-        source: Where frames come from.
-        detector: Finds the faces; ``none`` takes each frame as one face.
-        classifier: Labels them.
-        settings: How.
-        on_message: Called with a line about what the user should know. From another thread.
+        source: Provides the frames.
+        detector: Finds the faces. With the detector ``none``, each frame is one face.
+        classifier: Labels the faces.
+        settings: Settings; None for the defaults.
+        on_message: Called with messages for the user, from another thread.
 
     Attributes:
-        stats: Counters and times, up to date at any moment.
-        live: Whether the source is a camera or the like.
-        model: The classifier's file.
-        labels: Its labels.
+        stats: Counters and times, always current.
+        live: Whether the source is live, such as a camera.
+        model: Path of the classifier's file.
+        labels: Label names of the classifier.
     """
 
     def __init__(
@@ -140,39 +147,41 @@ class Pipeline:
         self._stop = threading.Event()
         block_when_full = not source.live or self._settings.every_frame
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
-        self._found: Mailbox[tuple[Frame, list[TrackedFace]]] = Mailbox(block_when_full)
-        every = self._settings.detect_every
+        self._detected: Mailbox[tuple[Frame, list[TrackedFace]]] = Mailbox(block_when_full)
         interval = DetectionInterval(
-            every or (VIDEO_EVERY if block_when_full else 1), fixed=every is not None or block_when_full
+            self._settings.detect_every or (VIDEO_DETECT_EVERY if block_when_full else 1),
+            fixed=self._settings.detect_every is not None or block_when_full,
         )
-        self._finder = DetectAndTrack(detector, interval, self._settings.min_face_px, self._settings.max_faces, self.stats)
+        self._detect_and_track = DetectAndTrack(
+            detector, interval, self._settings.min_face_px, self._settings.max_faces, self.stats
+        )
         self._smoother = Smoother(self._settings.smoothing)
         self._threads = [
             threading.Thread(target=target, name=f"fer-edge {target.__name__.strip('_')}", daemon=True)
-            for target in (self._capture, self._find)
+            for target in (self._capture, self._detect)
         ]
 
     def __iter__(self) -> Iterator[LabeledFrame]:
-        """Start, and yield labeled frames until the source ends or close() is called.
+        """Start the threads and yield labeled frames until the source ends or close() is called.
 
         Raises:
             OSError: If the source cannot be opened.
-            ValueError: If it cannot be read.
-            RuntimeError: If it runs already.
+            ValueError: If the source cannot be read.
+            RuntimeError: If the pipeline has been iterated over before.
         """
         if any(thread.ident for thread in self._threads):
-            raise RuntimeError("a pipeline can be iterated over once; make another one")
+            raise RuntimeError("a pipeline can be iterated over only once; create another one")
         for thread in self._threads:
             thread.start()
         try:
             while True:
                 try:
-                    frame, faces = self._found.get()
+                    frame, faces = self._detected.get()
                 except Closed:
                     return
                 labeled = self._label(frame, faces)
                 self.stats.count_frame(len(faces), frame.capture_time_s)
-                self.stats.dropped = self._captured.dropped + self._found.dropped
+                self.stats.dropped = self._captured.dropped + self._detected.dropped
                 yield labeled
         finally:
             self.close()
@@ -184,27 +193,27 @@ class Pipeline:
         self.close()
 
     def stop(self) -> None:
-        """Let the iteration end soon; from any thread."""
+        """Make the iteration end soon. May be called from any thread."""
         self._stop.set()
         self._captured.close()
-        self._found.close()
+        self._detected.close()
 
     def close(self) -> None:
-        """Stop, let go of the source, and wait for the threads."""
+        """Stop, release the source and wait for the threads."""
         if any(thread.is_alive() for thread in self._threads):
             self.stop()
         for thread in self._threads:
             if thread.ident and thread is not threading.current_thread():
-                thread.join(JOIN_S)
+                thread.join(JOIN_TIMEOUT_S)
 
-    def _tell(self, text: str) -> None:
+    def _forward_message(self, text: str) -> None:
         self.stats.reopened += text.endswith(" is back")
         if self._on_message:
             self._on_message(text)
 
     def _capture(self) -> None:
         try:
-            with closing(self._source.frames(self._stop, self._tell)) as frames:
+            with closing(self._source.frames(self._stop, self._forward_message)) as frames:
                 while not self._stop.is_set():
                     with self.stats.timed("capture"):
                         frame = next(frames, None)
@@ -213,24 +222,24 @@ class Pipeline:
                     self.stats.captured += 1
                     self._captured.put(frame)
         except Closed:
-            self._captured.close()
-        except BaseException as error:  # to the thread that iterates, which can do something about it
+            pass
+        except BaseException as error:  # goes to the thread that iterates
             self._captured.close(error)
-        else:
+        finally:
             self._captured.close()
 
-    def _find(self) -> None:
+    def _detect(self) -> None:
         try:
             while True:
                 frame = self._captured.get()
-                dropped = self._captured.dropped + self._found.dropped
-                if not frame.number:  # an image, or a video's first frame: it has nothing to do with the one before
-                    self._finder.reset()
-                self._found.put((frame, self._finder.update(frame, dropped, self._captured.waited_s)))
+                dropped = self._captured.dropped + self._detected.dropped
+                if not frame.number:  # an image or the first frame of a video is unrelated to the previous frame
+                    self._detect_and_track.reset()
+                self._detected.put((frame, self._detect_and_track.update(frame, dropped, self._captured.waited_s)))
         except Closed:
-            self._found.close()
+            self._detected.close()
         except BaseException as error:
-            self._found.close(error)
+            self._detected.close(error)
 
     def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabeledFrame:
         crop = self._classifier.contract.crop
@@ -238,19 +247,19 @@ class Pipeline:
         labeled = []
         for face in faces:
             with self.stats.timed("crop"):
-                whole = self._detector.name == "none"
                 pixels = frame.crop_source
-                cut = pixels if whole else crop_face(pixels, face.box_px, self._detector.name, crop, face.eyes_px)
+                if self._detector.name != "none":
+                    pixels = crop_face(pixels, face.box_px, self._detector.name, crop, face.eyes_px)
             with self.stats.timed("classify"):
-                (prediction,) = self._classifier.predict(cut)
+                (prediction,) = self._classifier.predict(pixels)
             if not single:
-                prediction = self._smoother.update(face.number, prediction, _moment_s(frame))
+                prediction = self._smoother.update(face.number, prediction, _time_s(frame))
             labeled.append(LabeledFace(face.box_px, prediction, None if single else face.number, face.eyes_px))
         return LabeledFrame(frame, tuple(labeled))
 
 
-def _moment_s(frame: Frame) -> float:
-    """Return when a frame was taken: by the monotonic clock, or by its place in the video."""
+def _time_s(frame: Frame) -> float:
+    """Return the time of a frame, seconds: its capture time, or its position in the video."""
     if frame.capture_time_s is not None:
         return frame.capture_time_s
     return (frame.number or 0) / (frame.frames_per_second or 25.0)

@@ -1,4 +1,4 @@
-"""What a running pipeline counts and times."""
+"""Counters and stage times of a running pipeline."""
 
 import time
 from collections import deque
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 STAGES = ("capture", "detect", "track", "crop", "classify", "output")
-KEPT_SAMPLES = 1000  # per stage, the newest: memory stays flat for weeks
+MAX_SAMPLES = 1000  # per stage, the newest; keeps memory constant over weeks
+RATE_WINDOW_FRAMES = 100
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,11 @@ class StageTime:
     """Times of one stage.
 
     Attributes:
-        runs: How often it ran.
-        mean_ms: Over all runs.
+        runs: Number of runs.
+        mean_ms: Mean over all runs.
         p50_ms: Median of the newest 1000 runs.
-        p90_ms: 90th percentile of these.
-        cpu_ms: Mean processor time of the stage's own thread: what it costs, whoever else is using the core.
+        p90_ms: 90th percentile of the newest 1000 runs.
+        cpu_ms: Mean CPU time of the stage's own thread, which does not include waiting.
     """
 
     runs: int
@@ -34,27 +35,27 @@ class _Times:
     def __init__(self) -> None:
         self.runs = 0
         self.total_ms = self.cpu_ms = 0.0
-        self.newest: deque[float] = deque(maxlen=KEPT_SAMPLES)
+        self.newest: deque[float] = deque(maxlen=MAX_SAMPLES)
 
-    def add(self, milliseconds: float, cpu_ms: float) -> None:
+    def add(self, elapsed_ms: float, cpu_ms: float) -> None:
         self.runs += 1
-        self.total_ms += milliseconds
+        self.total_ms += elapsed_ms
         self.cpu_ms += cpu_ms
-        self.newest.append(milliseconds)
+        self.newest.append(elapsed_ms)
 
 
 class PipelineStats:
-    """Counters and times of a pipeline. Each stage is timed by one thread; any thread may read.
+    """Counters and times of a pipeline. Only one thread times each stage; any thread may read.
 
     Attributes:
-        captured: Frames that the source gave.
-        processed: Frames that were labeled.
-        dropped: Frames that a newer one replaced before anybody had time for them.
-        reopened: How often the camera came back.
-        faces: Faces that were labeled.
-        detect_every: Frames from one detection to the next, at present.
-        latency_ms: Age of the newest labeled frame, from capture to label; None for files.
-        threads: Threads of the classifier.
+        captured: Number of frames from the source.
+        processed: Number of labeled frames.
+        dropped: Number of frames that a newer one replaced before they were processed.
+        reopened: Number of times that a lost camera was reopened.
+        faces: Number of labeled faces.
+        detect_every: Current number of frames from one detection to the next.
+        latency_ms: Time from capture to label of the newest labeled frame, milliseconds. None for files.
+        threads: Number of interpreter threads.
     """
 
     def __init__(self) -> None:
@@ -63,12 +64,12 @@ class PipelineStats:
         self.threads = 1
         self.latency_ms: float | None = None
         self._times = {stage: _Times() for stage in STAGES}
-        self._finished: deque[float] = deque(maxlen=100)
+        self._labeled_s: deque[float] = deque(maxlen=RATE_WINDOW_FRAMES)
         self._start_s = time.monotonic()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Time a block as one run of a stage."""
+        """Time a block as one run of a stage, one of STAGES."""
         start, cpu_start = time.perf_counter_ns(), time.thread_time_ns()
         try:
             yield
@@ -77,21 +78,26 @@ class PipelineStats:
             self._times[stage].add((time.perf_counter_ns() - start) / 1e6, cpu_ms)
 
     def count_frame(self, faces: int, capture_time_s: float | None) -> None:
-        """Count a labeled frame."""
+        """Count a frame that was labeled just now.
+
+        Args:
+            faces: Number of faces in the frame.
+            capture_time_s: Capture time of the frame, seconds of the monotonic clock. None for files.
+        """
         now = time.monotonic()
         self.processed += 1
         self.faces += faces
         self.latency_ms = None if capture_time_s is None else (now - capture_time_s) * 1000
-        self._finished.append(now)
+        self._labeled_s.append(now)
 
     @property
     def frames_per_second(self) -> float:
-        """Labeled frames a second, over the newest hundred."""
-        moments = list(self._finished)
-        return (len(moments) - 1) / max(moments[-1] - moments[0], 1e-9) if len(moments) > 1 else 0.0
+        """Return the labeled frames per second, over the newest 100 frames."""
+        times_s = list(self._labeled_s)
+        return (len(times_s) - 1) / max(times_s[-1] - times_s[0], 1e-9) if len(times_s) > 1 else 0.0
 
     def stages(self) -> dict[str, StageTime]:
-        """Return the times of the stages that ran."""
+        """Return the times of the stages that have run."""
         result = {}
         for stage, times in self._times.items():
             newest = sorted(times.newest)
@@ -102,7 +108,7 @@ class PipelineStats:
         return result
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain data."""
+        """Return all counters and times as JSON-compatible data."""
         return {
             "seconds": time.monotonic() - self._start_s,
             "captured": self.captured,

@@ -1,4 +1,4 @@
-"""The live runtime in one call."""
+"""Label the faces of a live source or of files with one function call."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,40 +30,40 @@ def stream(
     every_frame: bool = False,
     on_message: OnMessage | None = None,
 ) -> Pipeline:
-    """Label the faces of a camera, a stream, a video, a folder or an image, frame by frame.
+    """Label the faces of a camera, a network stream, a video, a folder or an image, frame by frame.
 
         for frame in fer_edge.stream("/dev/video0", "mobilenet_v2_ck48_int8.tflite"):
             for face in frame.faces:
                 print(face.label, face.probability, face.box_px)
 
-    Nothing is stored and nothing leaves the machine. Break out of the loop, or call ``close()``, to let go of the camera.
+    Nothing is stored and nothing leaves the machine. To release the camera, break out of the loop or call ``close()``.
 
     Args:
-        source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, an
-            address (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
-        model: A .tflite file; a folder: its newest int8 model; a network that comes with fer-edge, such as ``cnn_nano``; None
-            for the newest int8 model of the folder ``runs``, else the default that comes with fer-edge.
-        detector: auto, blazeface, yunet, haar, a YuNet .onnx file, or none: each frame is one face.
-        detect_every: Frames from one detection to the next; None adapts to the load.
-        min_face_px: Smallest face to look for, pixels of the frame.
-        max_faces: Faces a frame at most; the largest stay.
+        source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a
+            URL (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
+        model: A .tflite file; a folder: its newest int8 model; the name of a bundled network, such as ``cnn_nano``; or None:
+            the newest int8 model in the folder ``runs``, otherwise the bundled default.
+        detector: auto, blazeface, yunet, haar, the path of a YuNet .onnx file, or none: each frame is one face.
+        detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
+        min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
+        max_faces: Maximum number of faces per frame; the largest are kept.
         smoothing: How labels are smoothed over time. NO_SMOOTHING returns the model's prediction for each frame.
-        min_confidence: Replaces smoothing.min_confidence: below this probability, 0..1, the label is "unsure".
-        threads: Threads of the classifier; None measures a few and takes the fastest.
-        frame_size: Width and height to ask a camera for, or of the frames on standard input, pixels.
-        fps: Rate to ask a camera for.
-        pixel_format: Order of the bytes on standard input: rgb, bgr, gray, i420 or yuyv.
-        every_frame: Label every frame of a camera too, however late.
-        on_message: Called with a line when a camera is lost or back, or a file is left out.
+        min_confidence: Replaces ``smoothing.min_confidence``: below this probability, 0..1, the label is "unsure".
+        threads: Number of interpreter threads. None measures 1, 2 and 4 and takes the fastest.
+        frame_size: (width, height), pixels: requested from a camera, or the size of raw frames on standard input.
+        fps: Frame rate requested from a camera, frames per second.
+        pixel_format: Format of raw frames on standard input: rgb, bgr, gray, i420, i420-full or yuyv.
+        every_frame: If True, no frame of a live source is dropped, and latency can grow.
+        on_message: Called with a message when a camera is lost or back, or a file is skipped.
 
     Returns:
-        An iterable of labeled frames: ``frame.faces``, ``frame.image``, ``frame.number``; its ``stats`` count and time.
+        An iterable of labeled frames with ``faces``, ``image`` and ``number``. Its ``stats`` contain counters and times.
 
     Raises:
-        FileNotFoundError: If there is no such source or model.
+        FileNotFoundError: If the source or the model does not exist.
         ValueError: If a setting, the source or the model cannot be used.
-        ImportError: If the interpreter, OpenCV or the detector's model is missing.
-        OSError: If no camera is found; while iterating, if it is busy, missing or denied.
+        ImportError: If the interpreter, OpenCV or the detector's model is not installed.
+        OSError: If no camera is found. While iterating: if the camera is missing, busy or not permitted.
     """
     if min_confidence is not None:
         smoothing = replace(smoothing, min_confidence=min_confidence)

@@ -1,4 +1,4 @@
-"""How many threads the classifier gets: measured, because more are often slower."""
+"""Choose the number of interpreter threads by measurement: more threads are often slower."""
 
 import os
 import time
@@ -12,18 +12,21 @@ COUNTS = (1, 2, 4)
 SECONDS_PER_COUNT = 0.06
 MIN_SPEEDUP = 1.15  # below, the other stages make better use of the core
 WARM_UP_RUNS = 2
+MIN_RUNS = 3
 
 
 def load_classifier(model: str | Path | None = None, threads: int | None = None) -> Classifier:
-    """Load a model with a number of threads.
+    """Load a model with a suitable number of threads.
 
     Args:
         model: As for Classifier.
-        threads: How many; None measures 1, 2 and 4, as far as this process has cores, and takes more only where that is
-            at least 15 % faster.
+        threads: Number of threads, >= 1. None measures 1, 2 and 4 threads, up to the number of cores of this process. It
+            takes more threads only if they are at least 15 % faster.
 
     Raises:
-        ValueError: If threads is less than 1, or the model cannot be used.
+        FileNotFoundError: If the model file does not exist.
+        ModelError: If the model cannot be used.
+        ValueError: If threads is less than 1.
         ImportError: If no interpreter is installed.
     """
     if threads is not None:
@@ -48,7 +51,7 @@ def _median_ms(classifier: Classifier) -> float:
         classifier.predict(face)
     samples: list[float] = []
     end = time.perf_counter() + SECONDS_PER_COUNT
-    while len(samples) < 3 or time.perf_counter() < end:
+    while len(samples) < MIN_RUNS or time.perf_counter() < end:
         start = time.perf_counter_ns()
         classifier.predict(face)
         samples.append((time.perf_counter_ns() - start) / 1e6)

@@ -1,4 +1,4 @@
-"""Faces from frame to frame: which one is which, and where each is while the detector rests."""
+"""Track faces: number them across detections, and find them by template matching between detections."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,11 +12,13 @@ from fer_edge.edge_runtime.detectors.detector import Detection
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.images import Image, import_cv2
 
-MIN_IOU = 0.3  # intersection over union at which two boxes are the same face
-TEMPLATE_PX = 32  # side of the template that is searched for; one step is 1/32 of a face
-SEARCH_SHARE = 0.4  # of a face's side, in each direction: what a head covers in a frame or two
-MIN_CORRELATION = 0.6  # normalised correlation
-MAX_MISSED_DETECTIONS = 10  # detections without it; until then, a face that comes back keeps its number
+MIN_IOU = 0.3  # above, two boxes are the same face
+TEMPLATE_PX = 32  # longer side of a template; one of its pixels is 1/32 of a face
+MIN_TEMPLATE_PX = 4
+MIN_VISIBLE_PX = 8  # a face with a smaller part in the frame is not tracked
+SEARCH_MARGIN = 0.4  # of a face's side, in each direction: the distance that a head moves in one or two frames
+MIN_CORRELATION = 0.6  # normalized, -1..1
+MAX_MISSED_DETECTIONS = 10  # a face that returns within this number of detections keeps its number
 
 
 @dataclass
@@ -33,9 +35,9 @@ class TrackedFace:
     """A face in one frame.
 
     Attributes:
-        number: The same in every frame that shows this face, from 1.
-        box_px: Its box (x, y, width, height), pixels.
-        eyes_px: Its eyes, pixels; None where unknown.
+        number: Number of the face, from 1, the same in every frame that shows it.
+        box_px: Box (x, y, width, height), pixels.
+        eyes_px: Eye centers, pixels. None if unknown.
     """
 
     number: int
@@ -44,56 +46,54 @@ class TrackedFace:
 
 
 class Tracker:
-    """Gives faces their numbers at each detection, and follows them by their looks between detections.
+    """Numbers the faces at each detection and tracks them between detections.
 
     Args:
-        most: Faces at most; the largest stay.
+        max_faces: Maximum number of faces; the largest are kept.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_faces: int) -> None:
+        self._max_faces = max_faces
         self._tracks: list[_Track] = []
         self._numbers = itertools.count(1)
-        self._size: tuple[int, ...] = ()
+        self._shape: tuple[int, ...] = ()
 
-    def update(self, found: Sequence[Detection], gray: Image | None) -> list[TrackedFace]:
-        """Take the detector's word.
+    def update(self, detections: Sequence[Detection], gray: Image | None) -> list[TrackedFace]:
+        """Update the tracks from the detections in a frame.
 
         Args:
-            found: The faces of this frame, largest first.
-            gray: The frame, uint8 (height, width), to remember the faces' looks; None where follow() will not be called.
+            detections: The faces in the frame, largest first.
+            gray: The frame, uint8 array (height, width), for the templates. None if track() will not be called.
 
         Returns:
-            These faces with their numbers, in the same order.
+            The same faces with their numbers, in the same order.
         """
-        found = found[: self._most]
-        matched = self._match(found)
+        detections = detections[: self._max_faces]
         seen = []
-        for detection, track in zip(found, matched, strict=True):
-            if track is None:
-                track = _Track(next(self._numbers), detection.box_px, detection.eyes_px, None)
+        for detection, matched in zip(detections, self._match(detections), strict=True):
+            track = matched or _Track(next(self._numbers), detection.box_px, detection.eyes_px, None)
             track.box, track.eyes, track.missed = detection.box_px, detection.eyes_px, 0
-            track.template = None if gray is None else _template(gray, track.box)
+            track.template = None if gray is None else _make_template(gray, track.box)
             seen.append(track)
-        kept = [track for track in self._tracks if all(track is not other for other in seen)]
-        for track in kept:
+        missing = [track for track in self._tracks if all(track is not other for other in seen)]
+        for track in missing:
             track.missed += 1
-        self._tracks = seen + [track for track in kept if track.missed < MAX_MISSED_DETECTIONS][: self._most]
-        self._size = () if gray is None else gray.shape
+        self._tracks = seen + [track for track in missing if track.missed < MAX_MISSED_DETECTIONS][: self._max_faces]
+        self._shape = () if gray is None else gray.shape
         return [TrackedFace(track.number, track.box, track.eyes) for track in seen]
 
     def track(self, gray: Image) -> list[TrackedFace] | None:
-        """Find the faces of the last detection again, each near its last place.
+        """Find the faces of the last detection in a new frame, each near its previous position.
 
         Args:
-            gray: uint8 array (height, width).
+            gray: The frame, uint8 array (height, width).
 
         Returns:
-            The faces in the order of the detection; None where one was lost, so that the detector has to look.
+            The faces in the order of the detection. None if a face was lost: the detector must run.
         """
-        current = [track for track in self._tracks if not track.missed]
-        if gray.shape != self._size:
+        if gray.shape != self._shape:
             return None
+        current = [track for track in self._tracks if not track.missed]
         for track in current:
             shift = _match_template(gray, track.box, track.template)
             if shift is None:
@@ -112,68 +112,69 @@ class Tracker:
         return [track.box for track in self._tracks if not track.missed]
 
     def reset(self) -> None:
-        """Forget all faces: the next frame has nothing to do with the last one. No number is given twice."""
+        """Drop all faces: the next frame is unrelated to the last one. Numbers are not reused."""
         self._tracks = []
 
-    def _match(self, found: Sequence[Detection]) -> list[_Track | None]:
-        """Return the track of each detection: the pairs that overlap most come first."""
+    def _match(self, detections: Sequence[Detection]) -> list[_Track | None]:
+        """Return the track of each detection, None for a new face. The pairs with the largest IoU are matched first."""
         pairs = [
             (iou(detection.box_px, track.box), i, k)
-            for i, detection in enumerate(found)
+            for i, detection in enumerate(detections)
             for k, track in enumerate(self._tracks)
         ]
-        matched: list[_Track | None] = [None] * len(found)
+        matched: list[_Track | None] = [None] * len(detections)
         taken: set[int] = set()
-        for shared, i, k in sorted(pairs, key=lambda pair: -pair[0]):
-            if shared >= MIN_IOU and matched[i] is None and k not in taken:
+        for overlap, i, k in sorted(pairs, key=lambda pair: -pair[0]):
+            if overlap >= MIN_IOU and matched[i] is None and k not in taken:
                 matched[i] = self._tracks[k]
                 taken.add(k)
         return matched
 
 
-def _inside(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom of a box with a margin, cut at the image's border."""
+def _visible_part(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """Return left, top, right, bottom of a box plus margin, clipped to the image. None if that is too small."""
     x, y, width, height = box
-    return max(0, x - margin), max(0, y - margin), min(shape[1], x + width + margin), min(shape[0], y + height + margin)
+    left, top = max(0, x - margin), max(0, y - margin)
+    right, bottom = min(shape[1], x + width + margin), min(shape[0], y + height + margin)
+    return None if min(right - left, bottom - top) < MIN_VISIBLE_PX else (left, top, right, bottom)
 
 
-def _template(gray: Image, box: Box) -> Image | None:
-    left, top, right, bottom = _inside(box, 0, gray.shape)
-    if right - left < 8 or bottom - top < 8:
+def _make_template(gray: Image, box: Box) -> Image | None:
+    part = _visible_part(box, 0, gray.shape)
+    if part is None:
         return None
+    left, top, right, bottom = part
     cv2 = import_cv2()
     scale = TEMPLATE_PX / max(box[2:])
-    size = max(4, round((right - left) * scale)), max(4, round((bottom - top) * scale))
+    size = max(MIN_TEMPLATE_PX, round((right - left) * scale)), max(MIN_TEMPLATE_PX, round((bottom - top) * scale))
     return np.asarray(cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _match_template(gray: Image, box: Box, template: Image | None) -> tuple[int, int] | None:
-    """Return how far a face has moved, pixels; None where nothing near looks like it."""
-    if template is None:
+    """Return how far a face has moved (dx, dy), pixels. None if it is not found near its previous position."""
+    part = _visible_part(box, round(max(box[2:]) * SEARCH_MARGIN), gray.shape)
+    if template is None or part is None:
         return None
+    left, top, right, bottom = part
     cv2 = import_cv2()
-    left, top, right, bottom = _inside(box, round(max(box[2:]) * SEARCH_SHARE), gray.shape)
-    if right - left < 8 or bottom - top < 8:
-        return None
     scale = TEMPLATE_PX / max(box[2:])
     size = round((right - left) * scale), round((bottom - top) * scale)
     if size[0] < template.shape[1] or size[1] < template.shape[0]:
         return None
     area = cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    likeness = cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED)
-    _, best, _, (column, row) = cv2.minMaxLoc(likeness)
-    if not best >= MIN_CORRELATION:
+    correlation = cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED)
+    _, highest, _, (column, row) = cv2.minMaxLoc(correlation)
+    if not highest >= MIN_CORRELATION:  # also false for NaN
         return None
-    was_left, was_top, _, _ = _inside(box, 0, gray.shape)
-    dx = (column + _subpixel_peak(likeness[row], column)) / scale + left - was_left
-    dy = (row + _subpixel_peak(likeness[:, column], row)) / scale + top - was_top
+    dx = (column + _subpixel_peak(correlation[row], column)) / scale + left - max(0, box[0])
+    dy = (row + _subpixel_peak(correlation[:, column], row)) / scale + top - max(0, box[1])
     return round(dx), round(dy)
 
 
 def _subpixel_peak(values: npt.NDArray[np.float32], best: int) -> float:
-    """Return where the peak lies between the samples, -0.5..0.5: the top of a parabola through three of them."""
+    """Return the offset of the peak from the sample ``best``, -0.5..0.5: the vertex of a parabola through three samples."""
     if not 0 < best < len(values) - 1:
         return 0.0
     before, at, after = values[best - 1 : best + 2].tolist()
-    bend = before - 2 * at + after
-    return float(0.5 * (before - after) / bend) if bend < 0 else 0.0
+    curvature = before - 2 * at + after
+    return float(0.5 * (before - after) / curvature) if curvature < 0 else 0.0
