@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: a temporary neighbour first, then one rename."""
+"""Write files as a whole or not at all: first under a temporary name in the same folder, then one rename."""
 
 import os
 import uuid
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and rename it to ``path`` when the block ends well.
+    """Yield a temporary path next to ``path`` and rename it to ``path`` when the block ends without an error.
 
-    The temporary name keeps the suffix of ``path``, because some writers choose the format by it. Missing
-    folders are made. When the block raises, the temporary file is removed and ``path`` stays as it was.
+    The temporary name keeps the suffix of ``path``, because some writers derive the format from it. Missing folders are
+    created. If the block raises, the temporary file is removed and ``path`` stays as it was.
 
     Args:
         path: The file to write.
@@ -28,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{uuid.uuid4().hex[:8]}-{target.name}")
     try:
         yield temporary
-        # Without the sync a power cut just after the rename can leave an empty file under the final name.
+        # Without the sync, a power cut just after the rename can leave an empty file under the final name.
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -37,7 +37,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
-    """Write ``content`` (text as UTF-8) to ``path``, whole or not at all.
+    """Write a file as a whole or not at all.
+
+    Args:
+        path: The file to write.
+        content: Its content. Text is written as UTF-8.
 
     Raises:
         OSError: If the folder cannot be written to or the disk is full.

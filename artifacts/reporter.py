@@ -7,7 +7,7 @@ Progress = Callable[[int, int], None]
 
 
 class Reporter:
-    """Receives the messages of a job. This one ignores them all; override what is wanted."""
+    """Receives the messages of a job. The base class ignores them; a subclass overrides the methods it needs."""
 
     def note(self, text: str) -> None:
         """Take a line that explains a choice."""
