@@ -28,6 +28,10 @@ BIAS = (
     "Differences between groups of people (age, sex, skin) were not measured, because the data has no such labels. The "
     "training data has no profiles, covered faces or darkness. Faces of 48 x 48 pixels are large enough."
 )
+ORIGIN = (
+    "The recorded commands, in order. A model name in them means the model that had this name at that time; the digests above "
+    "identify the teachers."
+)
 SHORT_SECONDS = 180  # shown in seconds
 
 
@@ -55,7 +59,7 @@ def model_card(path: Path, trainings: Sequence[TrainingRecord], evaluations: Seq
     parts = [
         f"# {path.name}",
         markdown_table(("fact", "value"), _facts(path, contract, ancestry)),
-        "## How it was made\n\n" + _commands(ancestry, contract),
+        "## How it was made\n\n" + ORIGIN + "\n\n" + _commands(ancestry, contract),
         "## Accuracy\n\n" + _accuracy(matches),
         _per_class(matches, contract),
         "## Limits\n\n" + LIMITS.get(contract.data, LIMITS[""]) + " " + BIAS,
@@ -131,7 +135,7 @@ def _effort(ancestry: Sequence[TrainingRecord]) -> str:
 
 
 def _commands(ancestry: Sequence[TrainingRecord], contract: Contract) -> str:
-    """Return the recorded commands of the trainings and of the conversion, indented."""
+    """Return the recorded commands of the trainings and of the conversion, in order, indented."""
     commands = [training.command for training in ancestry] + [contract.command]
     lines = [shlex.join(command) if command else "# a program, without a command" for command in commands]
     return "\n".join(f"    {line}" for line in lines)

@@ -1,16 +1,9 @@
 import json
-from dataclasses import replace
 
 import pytest
+from records import latency, measured_accuracy
 
-from fer_edge.artifacts.latency_records import (
-    ConversionCost,
-    Environment,
-    LatencyProtocol,
-    LatencyRecord,
-    MachineState,
-    MeasuredAccuracy,
-)
+from fer_edge.artifacts.latency_records import ConversionCost, LatencyProtocol
 from fer_edge.benchmarks import environment
 from fer_edge.benchmarks.latency_tables import (
     HEADER,
@@ -27,11 +20,6 @@ from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
 from fer_edge.benchmarks.tables import markdown_table, text_table
 from fer_edge.benchmarks.timing import time_runs
-
-STATE = MachineState(temperature_c=None, throttle_bits=None, load_1min=0.0)
-PC = Environment(
-    board=None, cpu="a PC", machine="x86_64", cores=2, os=None, kernel="6", python="3.11", runtimes={}, governor=None
-)  # fmt: skip
 
 
 class FakeBoard:
@@ -60,23 +48,8 @@ def test_runs_continue_until_both_minima_are_reached():
     assert len(time_runs(board.run, 0, min_runs=30, min_seconds=0.2, clock_ns=board.clock_ns)) == 30
 
 
-def accuracy(value, data="d", **changes):
-    return replace(MeasuredAccuracy(data, "paper", "test", 9, None, value, value), **changes)
-
-
-def record(network="cnn", value=0.9, samples=(1.0, 2.0, 3.0), **changes):
-    made = LatencyRecord(
-        file=f"{network}.tflite", file_bytes=1000, network=network, precision="int8", data="d", protocol="paper", leaky=False,
-        parameters=10, source_digest="", conversion=None, num_threads=1, load_ms=1.0, first_inference_ms=2.0,
-        samples_ms=tuple(samples), memory_before_bytes=None, peak_memory_bytes=None, environment=PC, state_before=STATE,
-        state_after=STATE, latency_protocol=LatencyProtocol(),
-        measured_accuracy=None if value is None else accuracy(value),
-    )  # fmt: skip
-    return replace(made, **changes)
-
-
 def test_percentiles_are_derived_from_the_raw_samples():
-    row = derive_row(record(samples=range(1, 101)))
+    row = derive_row(latency(samples=range(1, 101)))
     assert (row.p50_ms, row.p90_ms, row.p99_ms) == pytest.approx((50.5, 90.1, 99.01))
     assert row.board == "a PC"
 
@@ -94,43 +67,43 @@ def test_a_table_names_the_integer_dot_product_of_the_cpu(tmp_path, monkeypatch,
     file.write_text(cpuinfo)
     monkeypatch.setattr(environment, "CPU", file)
     monkeypatch.setattr(environment, "BOARD", tmp_path / "none")
-    assert derive_row(record(environment=environment.describe_environment())).board == board
+    assert derive_row(latency(environment=environment.describe_environment())).board == board
 
 
 def test_the_pareto_front_has_the_rows_that_no_other_row_dominates():
     fast, accurate, dominated, unknown = (
         derive_row(entry)
         for entry in (
-            record("fast", 0.8, samples=[1.0]),
-            record("accurate", 0.9, samples=[5.0]),
-            record("dominated", 0.8, samples=[2.0]),
-            record("unknown", None),
+            latency("fast", 0.8, samples=[1.0]),
+            latency("accurate", 0.9, samples=[5.0]),
+            latency("dominated", 0.8, samples=[2.0]),
+            latency("unknown", None),
         )
     )
     assert pareto_front([fast, accurate, dominated, unknown]) == [fast, accurate]
 
 
 def test_a_row_names_the_data_of_its_accuracy():
-    elsewhere = accuracy(0.9, "ck48", protocol="all", split="all")
-    assert derive_row(record(data="fer2013", measured_accuracy=elsewhere)).data == "ck48, trained on fer2013"
-    assert derive_row(record(data="ck48", measured_accuracy=elsewhere)).data == "ck48"
+    elsewhere = measured_accuracy(0.9, "ck48", protocol="all", split="all")
+    assert derive_row(latency(data="fer2013", measured_accuracy=elsewhere)).data == "ck48, trained on fer2013"
+    assert derive_row(latency(data="ck48", measured_accuracy=elsewhere)).data == "ck48"
 
 
 def test_leaky_protocols_are_marked():
-    assert derive_row(record(value=None, leaky=True)).protocol == "paper (leaky)"
-    assert derive_row(record(measured_accuracy=accuracy(0.9, warning="leaky split"))).protocol == "paper (leaky)"
-    assert derive_row(record(leaky=True)).protocol == "paper"
+    assert derive_row(latency(value=None, leaky=True)).protocol == "paper (leaky)"
+    assert derive_row(latency(measured_accuracy=measured_accuracy(0.9, warning="leaky split"))).protocol == "paper (leaky)"
+    assert derive_row(latency(leaky=True)).protocol == "paper"
 
 
 def test_values_that_were_not_measured_are_null_and_printed_as_such():
-    row = derive_row(record(value=None))
+    row = derive_row(latency(value=None))
     assert json.loads(as_json([row]))[0]["accuracy"] is None
     assert as_csv([row]).splitlines()[1].split(",")[4] == ""
     assert markdown_table(HEADER, [cells(row)]).splitlines()[2].count("not measured") == 3
     assert conversion_cells(row)[4:9] == ("not measured",) * 5
     assert conversion_cells(row)[10] == "not measured"
     rejected = ConversionCost(0.9, 0.1, 0.1, -0.5, 1.0, rejected=True)
-    full = derive_row(record(compressed_bytes=700_000, conversion=rejected))
+    full = derive_row(latency(compressed_bytes=700_000, conversion=rejected))
     assert (conversion_cells(full)[7], conversion_cells(full)[8], conversion_cells(full)[10]) == ("-50.0", "rejected", "0.70")
 
 
@@ -152,13 +125,13 @@ def test_tables_align_numbers_to_the_right_and_keep_their_digits():
 
 def test_a_plot_without_accuracy_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no row has a measured accuracy"):
-        plot_rows([derive_row(record(value=None))], tmp_path / "p.png")
+        plot_rows([derive_row(latency(value=None))], tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
 
 def test_every_precision_of_a_plot_has_a_different_marker():
     names = ["int8-tflite", "int8", "int8-qat", "float32", "int8"]
-    markers = precision_markers([derive_row(record(precision=name)) for name in names])
+    markers = precision_markers([derive_row(latency(precision=name)) for name in names])
     assert (markers["float32"], markers["int8"]) == ("o", "^")
     assert len(set(markers.values())) == len(markers) == 4
 

@@ -43,7 +43,7 @@ first four columns are of CK+48.
 - `{missing}`: there is no record of it.
 
 [Details]({details}) has the published tables, how the rows were chosen, and further data.
-`{csv}` has every series of runs with its recipe, origin and intervals.
+[{csv}]({csv}) has every series of runs with its recipe, origin and intervals.
 """
 
 SELECTION = """## How the rows of the comparison page were chosen
@@ -177,12 +177,18 @@ def _interval(series: Series | None, protocol: str) -> str:
 
 
 def plot_networks(rows: Sequence[ComparedNetwork], path: Path) -> None:
-    """Draw a dot plot: three labeled marks per network, with the 95 % intervals of ours.
+    """Write the figure of the page.
 
     Args:
         rows: The rows.
         path: PNG file to write.
     """
+    with atomic_path(path) as temporary:
+        draw_networks(rows).savefig(temporary, format="png", dpi=110)
+
+
+def draw_networks(rows: Sequence[ComparedNetwork]) -> Any:
+    """Return a matplotlib figure, a dot plot: three labeled marks per network, with the 95 % intervals of ours."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 0.9 + 0.95 * len(rows)), layout="constrained")
@@ -205,8 +211,7 @@ def plot_networks(rows: Sequence[ComparedNetwork], path: Path) -> None:
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    return figure
 
 
 def _draw_mark(axes: Any, y: float, mean: MeanCI, name: str, color: str) -> None:
