@@ -78,7 +78,7 @@ class EvaluationRecord:
         title: Network and precision, for tables.
         network: Name of the network, or ``ensemble``.
         precision: ``keras``, or the precision of the file.
-        digest: sha256 of the Keras model behind it; for an ensemble all of them, joined by ``+``; None where unknown.
+        digest: sha256 of its Keras model; for an ensemble all of them, joined by ``+``; None where unknown.
         trained_on: Name of the training data.
         data: Name of the dataset.
         protocol: How the dataset was divided, such as ``official`` or ``subject 3/10``; ``all`` for every face.

@@ -1,4 +1,4 @@
-"""How a file was converted: recipe, calibration, gate, and what it cost."""
+"""The conversion of a model: recipe, calibration, gate, and its cost."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class QuantizationRecipe:
     """A quantization recipe.
 
     Attributes:
-        precision: Name in file names and tables; a suffix names what was done in addition, as in ``int8-qat``.
+        precision: Name in file names and tables; a suffix names further steps, as in ``int8-qat``.
         weights: Type of the stored weights.
         activations: Type of the activations.
         io_dtype: Type of input and output.

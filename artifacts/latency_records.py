@@ -142,7 +142,7 @@ class LatencyRecord:
         protocol: How the training data was divided.
         leaky: Whether that division inflates the figures.
         parameters: Number of weights.
-        source_digest: sha256 of the Keras model behind the file.
+        source_digest: sha256 of the Keras model that the file was made from.
         conversion: What conversion cost; None if the contract does not say.
         num_threads: Threads of the interpreter.
         load_ms: From file to allocated tensors, milliseconds.
