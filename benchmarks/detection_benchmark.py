@@ -158,7 +158,7 @@ def make_scenes(crops: Sequence[LabeledCrop], count: int, seed: int = 0) -> list
 
 
 def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequence[Scene]) -> DetectorResult:
-    """Run one detector on the scenes, and the model on each way to crop what it finds.
+    """Run one detector on the scenes, and the model on the found faces, cropped in each way.
 
     Args:
         detector: The detector.

@@ -183,7 +183,7 @@ def pareto_front(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
 
 
 def precision_markers(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
-    """Return a different matplotlib marker for each precision of the rows (up to eight besides the usual four)."""
+    """Return a different matplotlib marker for each precision of the rows (the usual four and up to eight others)."""
     used = dict.fromkeys(row.precision for row in rows)
     others = [precision for precision in used if precision not in MARKERS]
     return {name: marker for name, marker in MARKERS.items() if name in used} | dict(

@@ -9,10 +9,11 @@ if __name__ != "fer_edge":
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fer_edge.compare_models import bench
     from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
 
-__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "stream"]
-_MODULES = dict.fromkeys(__all__, "fer_edge.edge_runtime")
+__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "bench", "stream"]
+_MODULES = {**dict.fromkeys(__all__, "fer_edge.edge_runtime"), "bench": "fer_edge.compare_models"}
 
 
 def __getattr__(name: str) -> Any:

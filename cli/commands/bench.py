@@ -69,7 +69,7 @@ def command(
     if stored and record:
         raise ValueError("--from measures nothing, so there is nothing to record. Remove --record or --from")
     if plot and not (stored or data):
-        raise ValueError("--plot needs the accuracy of the models. Pass --data too")
+        raise ValueError("--plot draws accuracy against latency. Give --data too")
     if stored:
         rows = [derive_row(entry) for entry in read_latency_records(stored)]
     else:

@@ -23,7 +23,7 @@ from fer_edge.option_groups import examples
 @click.option("--record", type=click.Path(path_type=Path), help="Append the result to this JSON-lines file.")
 @friendly_errors
 def command(model: Path, data: str, split: str, count: int, detectors: str | None, derive: bool, record: Path | None) -> None:
-    """Measure detectors, and the accuracy of MODEL on what they find, on images with pasted face crops of DATA."""
+    """Measure detectors, and the accuracy of MODEL on the found faces, on images with pasted face crops of DATA."""
     from fer_edge.artifacts.typed_json import append_json_lines
     from fer_edge.benchmarks.detection_benchmark import benchmark_detectors, derive_transforms, installed_detectors
     from fer_edge.benchmarks.synthetic_scenes import CropSource
