@@ -136,7 +136,7 @@ class Plan:
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         teachers: Run folders, .tflite files or bundled models whose mean probabilities are learned together with the labels.
         ferplus: FER+ table whose votes replace FER2013's labels in training, or None.
-        parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where there is not one.
+        parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where unknown.
     """
 
     network: str

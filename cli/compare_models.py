@@ -1,11 +1,16 @@
 """Compare .tflite files: accuracy, latency, size, memory. The bench command and ``fer_edge.bench`` are this function."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from fer_edge.artifacts.accuracy_records import EvaluationRecord
 from fer_edge.artifacts.latency_records import LatencyProtocol, MeasuredAccuracy
 from fer_edge.artifacts.reporter import SILENT, Reporter
-from fer_edge.benchmarks.latency_tables import BenchmarkRow
+from fer_edge.artifacts.typed_json import append_json_lines
+from fer_edge.benchmarks.latency_tables import BenchmarkRow, derive_row
+from fer_edge.benchmarks.measure import measure_model
+from fer_edge.edge_runtime.find_model import find_model
 
 
 def bench(
@@ -46,16 +51,15 @@ def bench(
         ValueError: If a number of threads is below 1, or the data, protocol or split cannot be used.
         RuntimeError: If a measuring process fails.
     """
-    from dataclasses import replace
-
-    from fer_edge.artifacts.typed_json import append_json_lines
-    from fer_edge.benchmarks.latency_tables import derive_row
-    from fer_edge.benchmarks.measure import measure_model
-
     if not threads or min(threads) < 1:
         raise ValueError(f"the number of threads must be at least 1. Received: {list(threads)}")
     files = _model_files(models)
-    accuracies = {} if data is None else _accuracies(files, str(data), protocol, split, label_map, reporter)
+    accuracies: dict[Path, MeasuredAccuracy] = {}
+    if data is not None:
+        from fer_edge.train.evaluate_model import evaluate
+
+        results = evaluate(files, data, protocol=protocol, split=split, label_map=label_map, reporter=reporter)
+        accuracies = {file: _measured_accuracy(result.record) for file, result in zip(files, results, strict=True)}
     pairs = [(file, count) for file in files for count in threads]
     rows = []
     with reporter.progress("measuring") as progress:
@@ -69,8 +73,6 @@ def bench(
 
 
 def _model_files(models: Sequence[str | Path]) -> list[Path]:
-    from fer_edge.edge_runtime.find_model import find_model
-
     files: list[Path] = []
     for model in models:
         path = Path(model)
@@ -83,21 +85,8 @@ def _model_files(models: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def _accuracies(
-    files: Sequence[Path], data: str, protocol: str | None, split: str, label_map: Sequence[str], reporter: Reporter
-) -> dict[Path, MeasuredAccuracy]:
-    """Measure the accuracy of each file."""
-    from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.evaluate_model import evaluate_model
-
-    with reporter.progress("reading faces") as progress:
-        faces = load_faces(data, parse_label_map(tuple(label_map)), progress)
-    accuracies = {}
-    for file in files:
-        with reporter.progress(f"evaluating {file.name}") as progress:
-            result = evaluate_model(file, faces, protocol, split, progress=progress).record
-        metrics = result.metrics
-        accuracies[file] = MeasuredAccuracy(
-            result.data, result.protocol, result.split, metrics.count, result.warning, metrics.accuracy, metrics.macro.f1
-        )
-    return accuracies
+def _measured_accuracy(record: EvaluationRecord) -> MeasuredAccuracy:
+    metrics = record.metrics
+    return MeasuredAccuracy(
+        record.data, record.protocol, record.split, metrics.count, record.warning, metrics.accuracy, metrics.macro.f1
+    )

@@ -19,10 +19,10 @@ def read_crops(data: str, split: str | None, labels: tuple[str, ...]) -> "list[L
         ValueError: If it cannot be read or has no such crops.
     """
     from fer_edge.benchmarks.synthetic_scenes import LabeledCrop, to_gray
-    from fer_edge.train.datasets import load_faces
+    from fer_edge.train.datasets import read_faces
 
-    faces = load_faces(data)
-    rows = zip(faces.ids, faces.targets, faces.images, faces.parts, strict=True)
+    faces = read_faces(data)
+    rows = zip(faces.ids, faces.targets, faces.images, faces.official_split, strict=True)
     crops = [
         LabeledCrop(name, faces.labels[target], to_gray(image))
         for name, target, image, of_split in rows
