@@ -145,6 +145,7 @@ def test_a_damaged_contract_is_refused():
         Contract.from_json('{"contract_version": 99}')
 
 
+@pytest.mark.tensorflow
 def test_a_face_that_stretches_the_activations_comes_last():
     import keras
 

@@ -20,6 +20,7 @@ from fer_edge.edge_runtime.interpreter import open_interpreter
 from fer_edge.train.networks import NETWORKS, build_network
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_the_tf_keras_twin_of_every_folded_network_gives_the_same_answers(name):
     model = build_network(name, NETWORKS[name].min_image_size, 4)
@@ -131,6 +132,7 @@ def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(sou
     assert np.abs(after - source.before).max() < 0.1
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["cnn", "inception_v3", "densenet121"])
 def test_a_layer_s_pattern_finds_its_own_operator_alone(name, tmp_path):
     model = fold_model(build_network(name, NETWORKS[name].min_image_size, 4))

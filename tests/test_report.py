@@ -349,6 +349,7 @@ def test_the_commands_of_a_shipped_card_are_commands_of_today(card):
     assert (conversion["precisions"], conversion["quantizer"]) == (("int8",), contract.quantization["quantizer"])
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("network", ["cnn_nano", "cnn"])
 def test_the_commands_of_a_shipped_card_run_again_on_fewer_faces(network, like_fer2013, invoke, monkeypatch):
     monkeypatch.chdir(like_fer2013)
