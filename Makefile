@@ -12,7 +12,7 @@ DOCS_VENV := build/docs-venv
 # One process per core. The tests of a file share trained models, so they stay in one process.
 ON_TWO_CORES := -n 2 --dist loadfile
 
-.PHONY: demo test test-wheel lint docs soak setup clean
+.PHONY: demo test test-fast test-wheel lint docs soak setup clean
 
 # The package as it is installed, built from links: type checkers ignore package_dir in setup.cfg.
 define link_tree
@@ -55,6 +55,10 @@ $(VENV)/blazeface: $(VENV)/done
 
 test: lint $(VENV)/blazeface
 	$(BIN)/pytest $(ON_TWO_CORES)
+
+# The tests that need no TensorFlow, in less than a minute. An installation of fer-edge[edge] with pytest can run them too.
+test-fast: setup
+	$(BIN)/pytest -m "not tensorflow" $(ON_TWO_CORES)
 
 # The same tests against the wheel that users install, in a folder that precedes the editable installation.
 test-wheel: setup

@@ -1,6 +1,9 @@
 import json
 import os
+import re
 import sys
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -8,40 +11,74 @@ import pytest
 from click.testing import CliRunner
 
 import fer_edge
-from fer_edge.artifacts.conversion import Thresholds
-from fer_edge.artifacts.run_folder import read_run
-from fer_edge.convert.convert_run import convert_run
-from fer_edge.convert.prepare_run import prepare_run
-from fer_edge.convert.quantization_recipes import find_recipe
+from fer_edge.edge_runtime.find_model import DEFAULT_NETWORK, bundled_models
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
-from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.fit import make_plan, train_run
-from fer_edge.train.recipes import RECIPES
-from fer_edge.train.splits import make_split
-from fer_edge.train.synthetic import synthetic_faces
 
-# A network trained for two epochs is near chance, so the effect of int8 on it means nothing.
-NO_LIMITS = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
+OPTIONAL_PACKAGES = {"aiohttp", "matplotlib", "optuna", "paho", "rich", "scipy", "sklearn"}  # of the extras but edge
+TENSORFLOW_FIXTURES = {"run_folder", "source", "models"}
+TENSORFLOW_IMPORT = re.compile(r"^(from|import) (keras|tensorflow)\b", re.MULTILINE)
 
 
 def pytest_configure():
-    # A test of the wheel must not import the checkout.
+    # When the wheel is under test, the checkout must not be what is imported.
     wheel = os.environ.get("FER_EDGE_FROM")
     if wheel and not Path(fer_edge.__file__).is_relative_to(wheel):
         sys.exit(f"the tests import {fer_edge.__file__}, not the wheel in {wheel}")
 
 
+@cache
+def imports_tensorflow(path):
+    return bool(TENSORFLOW_IMPORT.search(path.read_text()))
+
+
+def pytest_ignore_collect(collection_path, config):
+    # Collecting a module imports it: skip those that import TensorFlow when their tests would be deselected anyway.
+    excluded = config.getoption("markexpr") == "not tensorflow" or not find_spec("tensorflow")
+    return True if excluded and collection_path.suffix == ".py" and imports_tensorflow(collection_path) else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if imports_tensorflow(item.path) or TENSORFLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("tensorflow")
+        if item.get_closest_marker("tensorflow") and not find_spec("tensorflow"):
+            item.add_marker(pytest.mark.skip(reason="tensorflow is not installed: pip install 'fer-edge[train,convert]'"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    try:
+        return (yield)
+    except ImportError as error:
+        for name in {error.name, getattr(error.__cause__, "name", None)} & OPTIONAL_PACKAGES:
+            if not find_spec(name):
+                pytest.skip(f"{name} is not installed")
+        raise
+
+
 @pytest.fixture(scope="session")
 def faces():
+    from fer_edge.train.synthetic import synthetic_faces
+
     return synthetic_faces(12)
 
 
 @pytest.fixture(scope="session")
+def int8_model():
+    """The bundled model file, for tests that need any int8 model."""
+    return bundled_models()[DEFAULT_NETWORK]
+
+
+@pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, faces):
+    from fer_edge.train.fit import make_plan, train_run
+    from fer_edge.train.recipes import RECIPES
+    from fer_edge.train.splits import make_split
+
     folder = tmp_path_factory.mktemp("runs") / "cnn-run"
-    # float32 on every CPU: after two epochs in bfloat16 the network predicts the same label for every face.
+    # float32 on every CPU: after two epochs in bfloat16 the network returns the same output for every face.
     plan = make_plan("cnn", RECIPES["paper"], image_size=32, epochs=2, seed=1, precision="float32")
     train_run(plan, faces, make_split(faces, "subject", seed=1), folder)
     return folder
@@ -49,19 +86,27 @@ def run_folder(tmp_path_factory, faces):
 
 @pytest.fixture(scope="session")
 def source(run_folder, tmp_path_factory):
+    from fer_edge.artifacts.run_folder import read_run
+    from fer_edge.convert.prepare_run import prepare_run
+
     return prepare_run(read_run(run_folder), tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def models(source):
-    recipes = [find_recipe(precision) for precision in PRECISIONS]
-    converted = convert_run(source, recipes, NO_LIMITS)
-    return {file.contract.precision: file.path for file in converted}
+    from fer_edge.artifacts.conversion import Thresholds
+    from fer_edge.convert.convert_run import convert_run
+    from fer_edge.convert.quantization_recipes import find_recipe
+
+    # A network of two epochs is near chance level, so quantization may change its labels.
+    anything = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
+    results = convert_run(source, [find_recipe(precision) for precision in PRECISIONS], anything)
+    return {result.contract.precision: result.path for result in results}
 
 
 @pytest.fixture
 def invoke():
-    """Run fer-edge with arguments; an exception that escapes fails the test."""
+    """Run fer-edge with arguments. An uncaught exception fails the test."""
 
     def call(*arguments):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -86,13 +131,15 @@ def error_of(invoke):
 
 
 def make_faces(labels, targets, subjects=None, parts=None, images=None):
-    """Return a tiny dataset; its images are all different unless given."""
+    """Return a tiny dataset. Its images are all different unless given."""
+    from fer_edge.train.dataset import FaceDataset
+
     count = len(targets)
     return FaceDataset(
         name="tiny",
         labels=tuple(labels),
         ids=tuple(f"face{number}" for number in range(count)),
-        images=tuple(images or (np.full((4, 4), number, np.uint8) for number in range(count))),
+        images=tuple(images or [np.full((4, 4), number, np.uint8) for number in range(count)]),
         targets=np.array(targets, np.int64),
         subjects=tuple(subjects or [None] * count),
         parts=tuple(parts or [None] * count),

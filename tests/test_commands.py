@@ -133,6 +133,7 @@ def test_the_error_for_a_number_out_of_range_names_the_option(invoke, words):
     assert f"Invalid value for '{words.split()[-2]}'" in result.stderr
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -197,6 +198,7 @@ def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models,
     assert "cannot save an image as" in error_of("run", image, "--model", models["int8"], "--save", tmp_path / "a.mp4")
 
 
+@pytest.mark.tensorflow
 def test_train_refuses_bad_options_before_it_reads_the_data(error_of, tmp_path):
     out = ("--data", "nowhere.zip", "--out", tmp_path / "runs")
     assert "no weights at 'none.h5'" in error_of("train", "cnn", "vgg16", *out, "--weights", "vgg16=none.h5")

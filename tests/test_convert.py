@@ -152,6 +152,7 @@ def test_a_damaged_contract_is_rejected():
         Contract.from_json('{"contract_version": 99}')
 
 
+@pytest.mark.tensorflow
 def test_a_face_that_extends_the_activation_ranges_comes_last():
     import keras
 

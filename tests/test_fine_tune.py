@@ -22,6 +22,7 @@ from fer_edge.edge_runtime.interpreter import open_interpreter
 from fer_edge.train.networks import NETWORKS, build_network
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_the_tf_keras_copy_of_every_folded_network_has_the_same_outputs(name):
     model = build_network(name, NETWORKS[name].min_image_size, 4)
@@ -133,6 +134,7 @@ def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(sou
     assert np.abs(tflite_probs - source.keras_probs).max() < 0.1
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["cnn", "inception_v3", "densenet121"])
 def test_the_pattern_of_a_layer_matches_only_its_operator(name, tmp_path):
     model = fold_model(build_network(name, NETWORKS[name].min_image_size, 4))

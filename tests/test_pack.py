@@ -64,12 +64,14 @@ def test_a_run_of_a_network_that_was_built_otherwise_is_not_unpacked(run_folder,
         unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("words", ["unpack nowhere synthetic:10", "search cnn_nano nowhere.zip --out out"])
 def test_dev_commands_report_a_missing_file_in_one_line(error_of, monkeypatch, words, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert re.search(r"^Error: no .*nowhere", error_of("dev", *words.split()), re.MULTILINE)
 
 
+@pytest.mark.tensorflow
 def test_an_unfinished_run_is_not_packed(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"run_version": 1, "finished": False}))
     with pytest.raises(FileNotFoundError, match="is not finished"):

@@ -89,8 +89,8 @@ def test_the_page_in_chromium_shows_the_label_and_the_probabilities(chromium, mo
         wait_for(page, lambda: page.evaluate("document.getElementById('image').naturalWidth") == 640)
         assert page.evaluate("document.documentElement.scrollWidth") <= width  # no horizontal scrolling
         box = page.locator("#faces").bounding_box()
-        picture = page.locator("#image").bounding_box()
-        assert (box["x"] >= picture["x"] + picture["width"]) == (width > 720)
+        image = page.locator("#image").bounding_box()
+        assert (box["x"] >= image["x"] + image["width"]) == (width > 720)
         assert page.problems == []
         page.close()
     finally:

@@ -13,7 +13,7 @@ from fer_edge.edge_runtime.cameras.source import open_source
 def test_the_y_plane_of_the_pi_camera_has_no_padding(monkeypatch):
     module = picamera2_module()
     monkeypatch.setitem(sys.modules, "picamera2", module)
-    with pytest.raises(ValueError, match=r"frames_per_second must be above 0\. Received: nan"):
+    with pytest.raises(ValueError, match=r"fps must be above 0\. Received: nan"):
         open_source("picamera2", (8, 4), float("nan"))
     source = open_source("picamera2", (8, 4))
     first = next(source.frames(InstantStop()))

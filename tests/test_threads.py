@@ -32,19 +32,19 @@ def cores(monkeypatch):
         (1, {}, 1, []),
     ],
 )
-def test_more_threads_only_where_they_were_measured_to_be_faster(models, cores, count, times_ms, chosen, measured):
+def test_more_threads_only_where_they_were_measured_to_be_faster(int8_model, cores, count, times_ms, chosen, measured):
     seen = cores(count, times_ms)
-    assert load_classifier(models["int8"]).num_threads == chosen
+    assert load_classifier(int8_model).num_threads == chosen
     assert seen == measured
 
 
-def test_a_number_that_was_asked_for_is_not_measured(models, cores):
+def test_a_number_that_was_asked_for_is_not_measured(int8_model, cores):
     seen = cores(4, {})
-    assert load_classifier(models["int8"], threads=3).num_threads == 3
+    assert load_classifier(int8_model, threads=3).num_threads == 3
     assert seen == []
     with pytest.raises(ValueError, match="num_threads"):
-        load_classifier(models["int8"], threads=0)
+        load_classifier(int8_model, threads=0)
 
 
-def test_the_time_of_an_inference_is_measured(models):
-    assert 0 < threads._median_ms(load_classifier(models["int8"], threads=1)) < 1000
+def test_the_time_of_an_inference_is_measured(int8_model):
+    assert 0 < threads._median_ms(load_classifier(int8_model, threads=1)) < 1000

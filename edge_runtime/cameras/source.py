@@ -105,7 +105,7 @@ class FileSource:
 def open_source(
     name: str | Path = "auto",
     frame_size: tuple[int, int] = (640, 480),
-    frames_per_second: float = 30.0,
+    fps: float = 30.0,
     pixel_format: str = "rgb",
 ) -> Source:
     """Return the source of a name or path. A camera is opened when its first frame is requested.
@@ -114,7 +114,7 @@ def open_source(
         name: ``auto`` (the Raspberry Pi camera, else the first USB camera); ``picamera2``; ``rpicam``; ``/dev/videoN`` or N;
             a URL such as ``rtsp://...``; ``-`` for raw frames on standard input; or the path of an image, a video or a folder.
         frame_size: Width and height to request from a camera, or of the frames on standard input, pixels.
-        frames_per_second: Frame rate to request from a camera, > 0.
+        fps: Frame rate to request from a camera, > 0.
         pixel_format: Pixel format of standard input, one of frame.PIXEL_FORMATS.
 
     Raises:
@@ -123,40 +123,40 @@ def open_source(
         ValueError: If a path contains no readable file, the frame size is not valid for the pixel format, or the rate is not
             above 0.
     """
-    if not 0 < frames_per_second < math.inf:
-        raise ValueError(f"frames_per_second must be above 0. Received: {frames_per_second}")
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps must be above 0. Received: {fps}")
     text = str(name)
     if text == "auto":
-        return LiveSource(_first_camera(frame_size, frames_per_second))
+        return LiveSource(_first_camera(frame_size, fps))
     if text == "picamera2":
-        return LiveSource(PiCamera(frame_size, frames_per_second))
+        return LiveSource(PiCamera(frame_size, fps))
     if text == "rpicam":
-        return LiveSource(RpicamVid(frame_size, frames_per_second))
+        return LiveSource(RpicamVid(frame_size, fps))
     if text == "-":
-        return LiveSource(RawInput(frame_size, pixel_format, frames_per_second))
+        return LiveSource(RawInput(frame_size, pixel_format, fps))
     if text.lower().startswith(SCHEMES):
         return LiveSource(NetworkStream(text))
     if text.isdecimal():
         text = f"/dev/video{text}"
     if re.fullmatch(r"/dev/video\d+", text) or Path(text).is_char_device():  # a device such as /dev/v4l/by-id/...
-        return LiveSource(UsbCamera(text, frame_size, frames_per_second))
+        return LiveSource(UsbCamera(text, frame_size, fps))
     list_files(text)  # reports a wrong path now
     return FileSource(Path(text))
 
 
-def _first_camera(frame_size: tuple[int, int], frames_per_second: float) -> Camera:
+def _first_camera(frame_size: tuple[int, int], fps: float) -> Camera:
     """Choose a camera. The Raspberry Pi camera comes first: its owner connected it to the board on purpose."""
     reasons = []
     try:
         if pi_cameras(import_picamera2()):
-            return PiCamera(frame_size, frames_per_second)
+            return PiCamera(frame_size, fps)
         reasons.append("picamera2 finds none")
     except ImportError as error:
         reasons.append("picamera2 is not installed" if "No module named 'picamera2'" in str(error) else str(error))
         program = find_rpicam()
         try:
             if program and rpicam_lists_a_camera(program):
-                return RpicamVid(frame_size, frames_per_second, program)
+                return RpicamVid(frame_size, fps, program)
             reasons.append("rpicam-vid finds none" if program else "rpicam-vid is not installed")
         except CameraError as timeout:
             reasons.append(str(timeout))
@@ -164,7 +164,7 @@ def _first_camera(frame_size: tuple[int, int], frames_per_second: float) -> Came
         reasons.append(f"picamera2 fails: {error}")
     usable = [device for device in video_devices() if device.is_capture_device is not False]
     if usable:
-        return UsbCamera(usable[0].path, frame_size, frames_per_second)
+        return UsbCamera(usable[0].path, frame_size, fps)
     reasons.append("no camera at /dev/video*")
     raise CameraError(
         "missing",
