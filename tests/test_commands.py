@@ -90,7 +90,7 @@ def test_bench_prints_a_row_per_model_and_thread_count(invoke, models, tmp_path)
     rows = json.loads(invoke("bench", models["int8"], models["float32"], *arguments, *out).stdout)
     assert [(row["precision"], row["threads"]) for row in rows] == [("int8", 1), ("int8", 2), ("float32", 1), ("float32", 2)]
     assert all(0 <= row["accuracy"] <= 1 and row["p50_ms"] <= row["p99_ms"] for row in rows)
-    assert all(row["compressed_bytes"] > 0 and row["refused"] is False for row in rows)
+    assert all(row["compressed_bytes"] > 0 and row["rejected"] is False for row in rows)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     again = invoke("bench", "--from", tmp_path / "r.jsonl", "--markdown").stdout
     assert len(again.strip().splitlines()) == 6
@@ -235,7 +235,7 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "unknown detector" in error_of("run", tmp_path / "d", "--model", model, "--detector", "x")
     assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
     assert "--seed takes each number once. Received: '0,1,0'" in error_of("train", "cnn", "--data", "x", "--seed", "0,1,0")
-    assert "holds no .tflite file" in error_of("bench", tmp_path / "d")
+    assert "has no .tflite file" in error_of("bench", tmp_path / "d")
     assert "unknown part 'dev'" in error_of("evaluate", model, "--data", folder, "--part", "dev")
     assert "choose one of: paper, subject, official, all" in error_of("evaluate", model, "--data", folder, "--split", "random")
     assert "CLASS=LABEL" in error_of("evaluate", model, "--data", folder, "--map", "x")
