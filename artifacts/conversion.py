@@ -88,7 +88,7 @@ class QuantizationSummary:
         conversion_s: Time of the quantizer, seconds, without folding, fine-tuning and the search for float layers.
         calibration: The calibration faces; None without calibration.
         calibration_faces: Number of calibration faces that the best candidate used; None where it used all.
-        percentile: Percentile of the activations that the ranges cover; None where they cover all.
+        percentile: Percentile of the activations that the ranges cover; None for other quantizers than ai-edge.
         biases_corrected: Whether bias correction was applied; None where it does not apply.
         agreement_on_calibration: Fraction of calibration faces with the float model's label, 0..1; None if not measured.
         divergence_on_calibration: Mean Kullback-Leibler divergence on them, nats; None if not measured.

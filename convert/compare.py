@@ -9,7 +9,7 @@ from fer_edge.artifacts.metrics import expected_calibration_error
 FloatArray = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64]
 CONFIDENCE = 0.95
-# Half a step of an int8 output: smaller probabilities are not resolved.
+# Half of one step of an int8 output: smaller probabilities are not resolved.
 MIN_RESOLVED = 1 / 512
 
 

@@ -11,7 +11,7 @@ from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import Run, newest_run, read_run
 from fer_edge.convert.calibration_faces import collect_calibration_faces
 from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
-from fer_edge.convert.prepare_run import PreparedRun, face_batch, prepare_run
+from fer_edge.convert.prepare_run import PreparedRun, prepare_run, preprocess
 from fer_edge.convert.quantization_recipes import find_recipe
 from fer_edge.convert.quantize import float_flatbuffer, quantize
 from fer_edge.convert.sensitivity import check_layers, find_keep_float
@@ -129,10 +129,15 @@ def convert(
 ) -> list[ConversionResult]:
     """Convert a run to TFLite, as ``fer-edge convert`` does.
 
-    from fer_edge.convert.convert_run import ConvertOptions, convert
+    Example:
+        import fer_edge
+        from fer_edge.convert.convert_run import ConvertOptions
+        from fer_edge.train.datasets import load_faces
 
-    for result in convert("runs/cnn-fer2013-paper-official-s0", ConvertOptions(precisions=("float16", "int8"))):
-        print(result.path, result.contract.metrics.after.accuracy, result.issues)
+        run = "runs/cnn-fer2013-paper-official-s0"
+        for result in fer_edge.convert(run, ConvertOptions(precisions=("float16", "int8"))):
+            print(result.path, result.contract.metrics.after.accuracy, result.issues)
+        fer_edge.convert(run, ConvertOptions(qat=True, data="fer2013.csv"), read_dataset=load_faces)
 
     Args:
         run: The run folder; None for the newest run in ``options.runs``.
@@ -186,7 +191,7 @@ def _fine_tuned(
     with reporter.progress("reading faces") as progress:
         images = _training_images(prepared.run, options.data, read_dataset, progress)
     with reporter.progress(f"fine-tuning {prepared.run.record.plan.network} ({plan.kind})") as progress:
-        return replace(prepared, folded=fine_tune(prepared.folded, face_batch(prepared.run, images), plan, progress))
+        return replace(prepared, folded=fine_tune(prepared.folded, preprocess(prepared.run, images), plan, progress))
 
 
 def _training_images(run: Run, data: str, read_dataset: DatasetReader, progress: Progress) -> list[Image]:

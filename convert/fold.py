@@ -3,14 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+from fer_edge.artifacts.batch_norm import Floats, scale_and_offset
 
 if TYPE_CHECKING:
     import keras
 
 GRAY_LAYER = "to_grey"
-
-Floats = npt.NDArray[np.float64]
 
 
 def fold_model(model: "keras.Model") -> "keras.Model":
@@ -109,17 +108,13 @@ def _is_spatial_norm(layer: "keras.Layer") -> bool:
 
 
 def _scale_and_offset(norm: "keras.layers.BatchNormalization") -> tuple[Floats, Floats]:
-    """Return scale and offset per channel: norm(x) = scale * x + offset."""
     from keras import ops
 
-    def numbers(values: Any) -> Floats:
-        return np.asarray(ops.convert_to_numpy(values), np.float64)
+    def numbers(values: Any) -> Any:
+        return None if values is None else ops.convert_to_numpy(values)
 
-    scale = 1 / np.sqrt(numbers(norm.moving_variance) + norm.epsilon)
-    if norm.gamma is not None:
-        scale = scale * numbers(norm.gamma)
-    offset = -numbers(norm.moving_mean) * scale
-    return scale, offset if norm.beta is None else offset + numbers(norm.beta)
+    mean, variance, gamma, beta = map(numbers, (norm.moving_mean, norm.moving_variance, norm.gamma, norm.beta))
+    return scale_and_offset(mean, variance, norm.epsilon, gamma, beta)
 
 
 def _fold_norm(layer: "keras.Layer", weights: list[Any], norm: "keras.layers.BatchNormalization") -> list[Any]:

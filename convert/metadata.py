@@ -1,10 +1,12 @@
-"""Put standard TFLite metadata, the labels and the contract inside a .tflite file.
+"""Attach standard TFLite metadata, the labels and the contract to a .tflite file.
 
-Source of the layout: the TFLite metadata schema 1.5 (file identifier M001). Only the slots that are used are named.
+No light package contains generated code for the metadata schema (tflite-support does, with a C++ library), so the tables that
+are used are declared here. Source: the TFLite metadata schema 1.5 (file identifier M001).
 """
 
 import io
 import zipfile
+from dataclasses import dataclass
 from typing import Any
 
 from fer_edge.artifacts.contract import CONTRACT_FILE, LABELS_FILE, Contract
@@ -13,40 +15,74 @@ from fer_edge.convert.flatbuffer import add_signature, read_flatbuffer, write_fl
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
 MIN_PARSER_VERSION = "1.0.0"
+ARCHIVE_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that the same model gives the same file
+
+# The first fields of each table, in the order of the schema: the index of a field is its slot.
+TABLES = {
+    "ModelMetadata": "name description version subgraph_metadata author license associated_files min_parser_version",
+    "SubGraphMetadata": "name description input_tensor_metadata output_tensor_metadata",
+    "TensorMetadata": "name description dimension_names content process_units stats associated_files",
+    "AssociatedFile": "name description type",
+    "Content": "content_properties_type content_properties",
+    "FeatureProperties": "",
+    "ImageProperties": "color_space default_size",
+    "ImageSize": "width height",
+    "ProcessUnit": "options_type options",
+    "NormalizationOptions": "mean std",
+    "Stats": "max min",
+}
+SCALARS = {  # type by field name
+    "type": "Int8",
+    "color_space": "Int8",
+    "content_properties_type": "Uint8",
+    "options_type": "Uint8",
+    "width": "Uint32",
+    "height": "Uint32",
+}
 # Enumerators and union tags of the schema.
-TENSOR_AXIS_LABELS = 2
-DESCRIPTIONS = 1
-COLOR_SPACE_RGB = 1
-CONTENT_FEATURE, CONTENT_IMAGE = 1, 2
-OPTIONS_NORMALIZATION = 1
+DESCRIPTIONS, TENSOR_AXIS_LABELS = 1, 2  # AssociatedFileType
+RGB = 1  # ColorSpaceType
+FEATURE_PROPERTIES, IMAGE_PROPERTIES = 1, 2  # ContentProperties
+NORMALIZATION_OPTIONS = 1  # ProcessUnitOptions
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the metadata schema.
+
+    Attributes:
+        kind: Name of the table, one of TABLES.
+        fields: By field name: a number, a string, a table, or a list of floats or tables.
+    """
+
+    kind: str
+    fields: dict[str, Any]
 
 
 def attach(flatbuffer: bytes, contract: Contract) -> bytes:
-    """Return the whole .tflite file: the flatbuffer with metadata, and a zip with labels and contract behind it.
+    """Return a complete .tflite file: the flatbuffer with metadata, then a zip archive with labels and contract.
 
     Args:
-        flatbuffer: What the converter made.
-        contract: The contract to carry.
+        flatbuffer: The converted model.
+        contract: The contract.
 
     Returns:
-        The content of the file. Any TFLite interpreter reads it, and so does any zip reader.
+        The content of the file. TFLite interpreters read it, and so do zip readers.
     """
-    return _with_buffer(flatbuffer, METADATA_NAME, _metadata(contract)) + _archive(
-        {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()}
-    )
+    files = {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()}
+    return _with_metadata(flatbuffer, pack(model_metadata(contract))) + _archive(files)
 
 
 def _archive(files: dict[str, str]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in files.items():
-            # A fixed date: the same model gives the same file.
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+            archive.writestr(zipfile.ZipInfo(name, ARCHIVE_DATE), text)
     return content.getvalue()
 
 
-def _with_buffer(flatbuffer: bytes, name: str, content: bytes) -> bytes:
-    """Add a named metadata buffer to a TFLite flatbuffer, and the signature where it has none."""
+def _with_metadata(flatbuffer: bytes, metadata: bytes) -> bytes:
+    """Add the metadata buffer to a TFLite flatbuffer, and the signature if it has none."""
     import numpy as np
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -54,100 +90,87 @@ def _with_buffer(flatbuffer: bytes, name: str, content: bytes) -> bytes:
     if not model.signatureDefs:
         add_signature(model)
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(content, np.uint8)
+    buffer.data = np.frombuffer(metadata, np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
-    entry.name, entry.buffer = name, len(model.buffers) - 1
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
     return write_flatbuffer(model)
 
 
-def _metadata(contract: Contract) -> bytes:
+def model_metadata(contract: Contract) -> Table:
+    """Return the standard metadata of a model: an RGB image in bytes 0..255, probabilities, and the attached files."""
+    size = contract.image_size
+    image = Table("ImageProperties", {"color_space": RGB, "default_size": Table("ImageSize", {"width": size, "height": size})})
+    unchanged = Table("NormalizationOptions", {"mean": [0.0], "std": [1.0]})
+    face = Table(
+        "TensorMetadata",
+        {
+            "name": "face",
+            "description": f"A face, {size} x {size} pixels, RGB, bytes 0..255.",
+            "content": Table("Content", {"content_properties_type": IMAGE_PROPERTIES, "content_properties": image}),
+            "process_units": [Table("ProcessUnit", {"options_type": NORMALIZATION_OPTIONS, "options": unchanged})],
+            "stats": Table("Stats", {"max": [255.0], "min": [0.0]}),
+        },
+    )
+    feature = Table("FeatureProperties", {})
+    probability = Table(
+        "TensorMetadata",
+        {
+            "name": "probability",
+            "description": "Probability of each expression, softmax.",
+            "content": Table("Content", {"content_properties_type": FEATURE_PROPERTIES, "content_properties": feature}),
+            "stats": Table("Stats", {"max": [1.0], "min": [0.0]}),
+            "associated_files": [_file(LABELS_FILE, "Label names in output order.", TENSOR_AXIS_LABELS)],
+        },
+    )
+    subgraph = Table("SubGraphMetadata", {"input_tensor_metadata": [face], "output_tensor_metadata": [probability]})
+    return Table(
+        "ModelMetadata",
+        {
+            "name": f"{contract.architecture} facial expression classifier",
+            "description": f"Expression of one face: {', '.join(contract.labels)}. Trained on {contract.data}.",
+            "version": contract.versions.get("fer-edge", ""),
+            "subgraph_metadata": [subgraph],
+            "author": "fer-edge",
+            "associated_files": [_file(CONTRACT_FILE, "The fer-edge contract of this model.", DESCRIPTIONS)],
+            "min_parser_version": MIN_PARSER_VERSION,
+        },
+    )
+
+
+def _file(name: str, description: str, kind: int) -> Table:
+    return Table("AssociatedFile", {"name": name, "description": description, "type": kind})
+
+
+def pack(root: Table) -> bytes:
+    """Return a metadata table as a flatbuffer with the identifier of the schema."""
     import flatbuffers
 
-    write = _Writer(flatbuffers.Builder(1024))
-    size = contract.image_size
-    image = write.table({0: ("int8", COLOR_SPACE_RGB), 1: write.table({0: ("uint32", size), 1: ("uint32", size)})})
-    face = write.table(
-        {
-            0: write.text("face"),
-            1: write.text(f"A face, {size} x {size} pixels, RGB, bytes 0..255."),
-            3: write.table({0: ("uint8", CONTENT_IMAGE), 1: image}),
-            4: write.tables(
-                [
-                    write.table(
-                        {
-                            0: ("uint8", OPTIONS_NORMALIZATION),
-                            1: write.table({0: write.floats([0.0]), 1: write.floats([1.0])}),
-                        }
-                    )
-                ]
-            ),
-            5: write.table({0: write.floats([255.0]), 1: write.floats([0.0])}),
-        }
-    )
-    labels = _file(write, LABELS_FILE, "Label names in output order.", TENSOR_AXIS_LABELS)
-    probabilities = write.table(
-        {
-            0: write.text("probability"),
-            1: write.text("Probability of each expression, softmax."),
-            3: write.table({0: ("uint8", CONTENT_FEATURE), 1: write.table({})}),
-            5: write.table({0: write.floats([1.0]), 1: write.floats([0.0])}),
-            6: write.tables([labels]),
-        }
-    )
-    subgraph = write.table({2: write.tables([face]), 3: write.tables([probabilities])})
-    root = write.table(
-        {
-            0: write.text(f"{contract.architecture} facial expression classifier"),
-            1: write.text(f"Expression of one face: {', '.join(contract.labels)}. Trained on {contract.data}."),
-            2: write.text(contract.versions.get("fer-edge", "")),
-            3: write.tables([subgraph]),
-            4: write.text("fer-edge"),
-            6: write.tables([_file(write, CONTRACT_FILE, "The fer-edge contract of this model.", DESCRIPTIONS)]),
-            7: write.text(MIN_PARSER_VERSION),
-        }
-    )
-    write.builder.Finish(root, file_identifier=METADATA_IDENTIFIER)
-    return bytes(write.builder.Output())
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_pack(builder, root), file_identifier=METADATA_IDENTIFIER)
+    return bytes(builder.Output())
 
 
-def _file(write: "_Writer", name: str, description: str, kind: int) -> int:
-    return write.table({0: write.text(name), 1: write.text(description), 2: ("int8", kind)})
-
-
-class _Writer:
-    """Writes flatbuffer tables bottom-up: children first, then the table that holds their offsets."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-
-    def text(self, value: str) -> int:
-        return int(self.builder.CreateString(value))
-
-    def floats(self, values: list[float]) -> int:
-        self.builder.StartVector(4, len(values), 4)
-        for value in reversed(values):
-            self.builder.PrependFloat32(value)
-        return int(self.builder.EndVector())
-
-    def tables(self, offsets: list[int]) -> int:
-        self.builder.StartVector(4, len(offsets), 4)
+def _pack(builder: Any, value: Any) -> int:
+    """Write a value and return its offset. Flatbuffers are written bottom-up: children first."""
+    if isinstance(value, str):
+        return int(builder.CreateString(value))
+    if isinstance(value, list):
+        floats = [entry for entry in value if isinstance(entry, float)]
+        offsets = [_pack(builder, entry) for entry in value if isinstance(entry, Table)]
+        builder.StartVector(4, len(value), 4)
+        for number in reversed(floats):
+            builder.PrependFloat32(number)
         for offset in reversed(offsets):
-            self.builder.PrependUOffsetTRelative(offset)
-        return int(self.builder.EndVector())
-
-    def table(self, slots: dict[int, int | tuple[str, int]]) -> int:
-        """Write a table; a slot is the offset of a child, or (type, value) of a scalar."""
-        scalars = {
-            "int8": self.builder.PrependInt8Slot,
-            "uint8": self.builder.PrependUint8Slot,
-            "uint32": self.builder.PrependUint32Slot,
-        }
-        self.builder.StartObject(max(slots, default=-1) + 1)
-        for slot, value in slots.items():
-            if isinstance(value, tuple):
-                scalars[value[0]](slot, value[1], 0)
-            else:
-                self.builder.PrependUOffsetTRelativeSlot(slot, value, 0)
-        return int(self.builder.EndObject())
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+    children = {name: _pack(builder, child) for name, child in value.fields.items() if name not in SCALARS}
+    slots = TABLES[value.kind].split()
+    builder.StartObject(len(slots))
+    for name, field in value.fields.items():
+        if name in SCALARS:
+            getattr(builder, f"Prepend{SCALARS[name]}Slot")(slots.index(name), field, 0)
+        else:
+            builder.PrependUOffsetTRelativeSlot(slots.index(name), children[name], 0)
+    return int(builder.EndObject())

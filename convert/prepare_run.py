@@ -14,7 +14,7 @@ from fer_edge.artifacts.run_folder import Run
 from fer_edge.convert.calibrate import describe_calibration
 from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.fold import fold_model
-from fer_edge.edge_runtime.classify import Classifier
+from fer_edge.edge_runtime.batch_predict import predict_in_batches
 from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
 from fer_edge.edge_runtime.detectors.box_transform import derive_box_transforms
 from fer_edge.edge_runtime.images import Image
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import keras
 
 LOG_FILE = "convert.log"
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,13 @@ def prepare_run(
     images = run.calibration.images if calibration is None else calibration
     targets = run.calibration.targets if calibration is None else None
     source = "the run folder" if calibration is None else calibrated_from
-    held_out = face_batch(run, run.held_out.images)
+    held_out = preprocess(run, run.held_out.images)
     return PreparedRun(
         run=run,
         model=model,
         folded=fold_and_equalize(run, model),
         calibration_images=images,
-        calibration=face_batch(run, images),
+        calibration=preprocess(run, images),
         calibration_summary=describe_calibration(images, targets, run.labels, source),
         held_out=held_out,
         keras_probs=predict(model, held_out),
@@ -111,7 +110,7 @@ def fold_and_equalize(run: Run, model: "keras.Model") -> "keras.Model":
         run: The run. Its calibration faces measure the channels.
         model: The Keras model of the run.
     """
-    return equalize(fold_model(model), face_batch(run, run.calibration.images))
+    return equalize(fold_model(model), preprocess(run, run.calibration.images))
 
 
 def crop_convention(run: Run) -> CropConvention:
@@ -140,12 +139,12 @@ def load_model(run: Run) -> "keras.Model":
         raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
 
 
-def face_batch(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:
-    """Preprocess faces for a run's model.
+def preprocess(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:
+    """Preprocess faces for the model of a run.
 
     Args:
         run: The run.
-        faces: uint8 arrays (height, width) or (height, width, 3), RGB.
+        faces: uint8 arrays (height, width), gray, or (height, width, 3), RGB.
 
     Returns:
         uint8 array (n, size, size, 3), RGB.
@@ -153,9 +152,7 @@ def face_batch(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:
     size, resolution = run.record.plan.image_size, run.record.data.resolution_px
     if not len(faces):
         return np.empty((0, size, size, 3), np.uint8)
-    return np.stack(
-        [to_rgb(preprocess_face(np.asarray(image).astype(np.uint8, copy=False), size, resolution)) for image in faces]
-    )
+    return np.stack([to_rgb(preprocess_face(face, size, resolution)) for face in faces])
 
 
 def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -169,22 +166,6 @@ def predict(model: "keras.Model", faces: npt.NDArray[np.uint8]) -> npt.NDArray[n
         Probabilities, float32 array (n, classes), 0..1.
 
     Raises:
-        ValueError: If they are not finite. Comparisons with NaN would find no difference.
+        ValueError: If they are not finite.
     """
-    probabilities = np.asarray(model.predict(faces.astype(np.float32), batch_size=BATCH, verbose=0), np.float32)
-    if not np.isfinite(probabilities).all():
-        raise ValueError("the Keras model outputs NaN or Inf: its training diverged. Train again")
-    return probabilities
-
-
-def classify(classifier: Classifier, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Classify faces with a .tflite file.
-
-    Args:
-        classifier: The file.
-        faces: uint8 array (n, size, size, 3), RGB.
-
-    Returns:
-        Probabilities, float32 array (n, classes), 0..1.
-    """
-    return np.stack([classifier.probabilities(face) for face in faces])
+    return predict_in_batches(model.predict_on_batch, faces)

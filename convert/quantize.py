@@ -16,9 +16,10 @@ from fer_edge.convert.calibrate import FRACTIONS, GOOD_AGREEMENT, rank_by_activa
 from fer_edge.convert.compare import kl_divergence
 from fer_edge.convert.flatbuffer import add_signature, read_flatbuffer, write_flatbuffer
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.prepare_run import PreparedRun, classify, predict
+from fer_edge.convert.prepare_run import PreparedRun, predict
 from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
+from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 
 
@@ -143,7 +144,7 @@ def run_flatbuffer(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.tflite"
         path.write_bytes(attach(flatbuffer, make_contract(prepared, QuantizationSummary(recipe))))
-        return classify(Classifier(path), faces)
+        return classify_faces(Classifier(path), list(faces))
 
 
 def make_contract(prepared: PreparedRun, summary: QuantizationSummary) -> Contract:

@@ -9,7 +9,8 @@ from fer_edge.convert.compare import compare
 from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
 from fer_edge.convert.gate import check_thresholds, diagnose, warnings
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
-from fer_edge.convert.prepare_run import classify, face_batch, fold_and_equalize, load_model, predict
+from fer_edge.convert.prepare_run import fold_and_equalize, load_model, predict, preprocess
+from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 
 
@@ -43,8 +44,9 @@ def verify(
 ) -> Verification:
     """Measure a .tflite file and the Keras model of a run on the same faces, and check the file by the gate.
 
-    run = read_run("runs/cnn-fer2013-paper-official-s0")
-    print(verify(run.folder / "cnn_fer2013_int8.tflite", run).metrics.agreement)
+    Example:
+        run = read_run("runs/cnn-fer2013-paper-official-s0")
+        print(verify(run.folder / "cnn_fer2013_int8.tflite", run).metrics.agreement)
 
     Args:
         model: The .tflite file.
@@ -68,8 +70,8 @@ def verify(
             f"{image_size} px and {len(run.labels)} labels. Verify it against the run it was made from"
         )
     keras_model = load_model(run)
-    pixels = face_batch(run, faces.images)
-    keras_probs, tflite_probs = predict(keras_model, pixels), classify(classifier, pixels)
+    pixels = preprocess(run, faces.images)
+    keras_probs, tflite_probs = predict(keras_model, pixels), classify_faces(classifier, list(pixels))
     inspection, metrics = inspect_model(model), compare(keras_probs, tflite_probs, faces.targets, run.labels)
     recipe = contract.quantization.recipe
     # A fine-tuned file was made from other weights than the run's.

@@ -15,8 +15,9 @@ from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_dis
 from fer_edge.convert.gate import check_thresholds, diagnose, warnings
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.prepare_run import PreparedRun, classify
+from fer_edge.convert.prepare_run import PreparedRun
 from fer_edge.convert.quantize import make_contract
+from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 
 REJECTED_SUFFIX = ".rejected"  # after .tflite, so that no search for models finds the file
@@ -100,7 +101,7 @@ def write_and_check(
     with TemporaryDirectory() as folder:
         path = Path(folder) / target.name
         path.write_bytes(attach(flatbuffer, contract))
-        tflite_probs = classify(Classifier(path), prepared.held_out)
+        tflite_probs = classify_faces(Classifier(path), list(prepared.held_out))
         inspection = inspect_model(path)
     metrics = compare(prepared.keras_probs, tflite_probs, run.held_out.targets, run.labels)
     found = warnings(inspection, summary.recipe, outlier_layers(prepared.folded))

@@ -3,6 +3,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from flatbuffers.number_types import Float32Flags, Int8Flags, Uint32Flags
+from flatbuffers.table import Table
 from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
 from fer_edge.artifacts.contract import Contract, ModelError, read_contract
@@ -10,6 +12,7 @@ from fer_edge.artifacts.run_folder import newest_run, read_run
 from fer_edge.convert.calibrate import rank_by_activation_outliers
 from fer_edge.convert.compare import compare
 from fer_edge.convert.flatbuffer import read_flatbuffer
+from fer_edge.convert.metadata import model_metadata, pack
 from fer_edge.convert.quantization_recipes import find_recipe
 from fer_edge.convert.tf_converter import full_range
 from fer_edge.edge_runtime.interpreter import open_interpreter
@@ -55,10 +58,35 @@ def test_a_file_contains_labels_contract_and_standard_metadata(models, run_folde
         assert contract.source_digest == run.results.model_digest
         assert contract.crop.training_resolution_px == 48
         assert contract.split == run.record.split
-        content = path.read_bytes()
-        assert b"TFLITE_METADATA" in content
-        assert b"M001" in content
+        assert b"TFLITE_METADATA" in path.read_bytes()
         assert Contract.from_json(contract.to_json()) == contract
+
+
+def table(parent, *slots):
+    """Follow slots of flatbuffer tables. Where a slot has a vector of tables, take the first one."""
+    for slot in slots:
+        offset = parent.Offset(4 + 2 * abs(slot))
+        position = parent.Vector(offset) if slot < 0 else parent.Pos + offset
+        parent = Table(parent.Bytes, parent.Indirect(position))
+    return parent
+
+
+def test_the_metadata_have_the_layout_of_the_tflite_metadata_schema(models):
+    contract = read_contract(models["int8"])
+    content = bytearray(pack(model_metadata(contract)))
+    assert content[4:8] == b"M001"
+    root = Table(content, int.from_bytes(content[:4], "little"))
+    # Slots of the schema; a negative number is a vector of tables.
+    normalization = table(root, -3, -2, -4, 1)  # subgraph, input tensor, process unit, options
+    mean, std = (normalization.Get(Float32Flags, normalization.Vector(normalization.Offset(slot))) for slot in (4, 6))
+    assert (mean, std) == (0.0, 1.0)
+    size = table(root, -3, -2, 3, 1, 1)  # subgraph, input tensor, content, image properties, default size
+    assert [size.Get(Uint32Flags, size.Pos + size.Offset(slot)) for slot in (4, 6)] == [32, 32]
+    labels = table(root, -3, -3, -6)  # subgraph, output tensor, associated file
+    assert labels.String(labels.Pos + labels.Offset(4)) == b"labels.txt"
+    assert labels.Get(Int8Flags, labels.Pos + labels.Offset(8)) == 2  # TENSOR_AXIS_LABELS
+    file = table(root, -6)
+    assert file.String(file.Pos + file.Offset(4)) == b"fer_edge.json"
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

@@ -47,7 +47,7 @@ def branched():
     both = layers.Concatenate(name="both")([first, layers.ReLU(name="second_relu")(second)])
     scaled = layers.DepthwiseConv2D(1, activation="relu", name="scaled")(both)
     third = layers.Conv2D(8, 1, name="third")(scaled)
-    total = layers.Add(name="total")([third, layers.Conv2D(8, 1, name="beside")(both)])
+    total = layers.Add(name="total")([third, layers.Conv2D(8, 1, name="parallel")(both)])
     cut = layers.ReLU(6.0, name="cut")(layers.Conv2D(8, 1, name="fourth")(total))
     answer = layers.Dense(3, activation="softmax", name="probabilities")(layers.GlobalAveragePooling2D()(cut))
     model = keras.Model(face, answer)

@@ -276,14 +276,14 @@ def test_the_remedy_follows_from_the_recipe(options, remedy):
 
 def test_a_grid_shows_the_faces_on_which_the_models_disagree(source, tmp_path):
     held_out, path = source.run.held_out, tmp_path / "grid.png"
-    others = source.before.copy()
+    others = source.keras_probs.copy()
     others[:7] = np.roll(others[:7], 1, axis=1)
-    assert sorted(disagreements(source.before, others)) == list(range(7))
-    known = held_out.images, held_out.targets, source.before
+    assert sorted(disagreements(source.keras_probs, others)) == list(range(7))
+    known = held_out.images, held_out.targets, source.keras_probs
     assert write_disagreement_grid(path, *known, others, source.run.labels) == 7
     assert read_image(path).shape == (2 * (160 + 44), 6 * 160, 3)
     earlier = path.read_bytes()
-    assert write_disagreement_grid(path, *known, source.before, source.run.labels) == 0
+    assert write_disagreement_grid(path, *known, source.keras_probs, source.run.labels) == 0
     assert path.read_bytes() == earlier
 
 

@@ -102,7 +102,8 @@ def command(
 def _check_no_experiment(options: dict[str, Any]) -> None:
     used = [option for name, option in EXPERIMENTAL.items() if options[name] not in (None, False)]
     if used:
-        raise ValueError(f"{' and '.join(used)} makes no model faster: it needs --experimental. Add that option, or remove it")
+        verb = "needs" if len(used) == 1 else "need"
+        raise ValueError(f"{' and '.join(used)} {verb} --experimental: no file gets faster. Add it, or use --int8")
 
 
 def _print_result(result: "ConversionResult") -> None:
