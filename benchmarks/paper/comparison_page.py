@@ -37,6 +37,8 @@ first four columns are of CK+48.
   so this figure is too high for practice. It serves to compare with the paper.
 - **Ours, new faces**: 10-fold cross-validation in which nobody is in both training and test. Expect this accuracy on people
   that the model has not seen. Both columns show the mean and its 95 % interval.
+- {fine_tuned} of the {series} series in these two columns are fine-tuned from our models of other data, not trained from
+  ImageNet or random weights.
 - **int8 change**: change of the accuracy by conversion to int8, in percentage points, of the model in `models/`, measured on
   {faces} FER2013 test faces. Negative values are losses.
 - **MB** and **ms**: size of that int8 file, and its median time per face with one thread on {boards}.
@@ -155,6 +157,7 @@ def comparison_page(rows: Sequence[ComparedNetwork], figure: str, details: str) 
         )
         for row in rows
     ]
+    series = [series for row in rows for series in (row.paper, row.subject) if series]
     boards = dict.fromkeys(row.board for row in rows if row.board)
     faces = dict.fromkeys(f"{row.int8_faces:,}" for row in rows if row.int8_faces)
     return PAGE.format(
@@ -165,6 +168,8 @@ def comparison_page(rows: Sequence[ComparedNetwork], figure: str, details: str) 
         faces=" or ".join(faces) or "the",
         boards=" or ".join(boards) or "no machine yet",
         missing=NOT_MEASURED,
+        series=len(series),
+        fine_tuned=sum(one.record.plan.parent_digests[0] is not None for one in series),
     )
 
 
