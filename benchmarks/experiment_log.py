@@ -4,13 +4,14 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from fer_edge.artifacts.accuracy_records import ConvertedFile, EvaluationRecord, TrainingRecord, read_accuracy_records
 from fer_edge.artifacts.contract import read_contract
 from fer_edge.artifacts.mean_ci import MeanCI, mean_ci
 from fer_edge.artifacts.metrics import ClassificationMetrics
-from fer_edge.artifacts.run_folder import MODEL_FILE, read_finished_run
+from fer_edge.artifacts.path_names import command_without_folders, path_name, source_name
+from fer_edge.artifacts.run_folder import read_finished_run
 from fer_edge.artifacts.typed_json import append_json_lines, to_data
 
 
@@ -27,11 +28,11 @@ def training_record(folder: Path) -> TrainingRecord:
     run, results = read_finished_run(folder)
     plan = replace(
         run.plan,
-        weights=_source_name(run.plan.weights),
-        teachers=tuple(map(_source_name, run.plan.teachers)),
-        ferplus=run.plan.ferplus and _name(run.plan.ferplus),
+        weights=source_name(run.plan.weights),
+        teachers=tuple(map(source_name, run.plan.teachers)),
+        ferplus=run.plan.ferplus and path_name(run.plan.ferplus),
     )
-    weights = replace(results.weights, source=_source_name(results.weights.source))
+    weights = replace(results.weights, source=source_name(results.weights.source))
     return TrainingRecord(
         kind="training",
         plan=plan,
@@ -41,7 +42,7 @@ def training_record(folder: Path) -> TrainingRecord:
         label_map=run.data.label_map,
         split=run.split,
         versions=run.versions,
-        command=tuple(map(_without_folders, run.command)),
+        command=command_without_folders(run.command),
         results=replace(results, history={}, weights=weights),
         converted=dict(map(_converted_file, sorted(folder.glob("*.tflite")))),
     )
@@ -63,27 +64,6 @@ def _converted_file(path: Path) -> tuple[str, ConvertedFile]:
         recall_before=before.recall,
         recall_after=after.recall,
     )
-
-
-def _source_name(source: str) -> str:
-    """Return the name of a source of weights: of a .tflite file with its folder, because files of several runs share names."""
-    path = PurePath(source)
-    return "/".join(path.parts[-2:]) if path.suffix == ".tflite" else _name(source)
-
-
-def _name(source: str) -> str:
-    """Return the last part of a path; of a run's model the name of the run."""
-    path = PurePath(source)
-    return path.parent.name if path.name == MODEL_FILE and path.parent.name else path.name
-
-
-def _without_folders(word: str) -> str:
-    """Return a word of a command. A path outside the working folder or its subfolders is reduced to a name."""
-    option, separator, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    path = PurePath(value)
-    if not path.is_absolute() and len(path.parts) <= 2 and not value.startswith(("..", "~")):
-        return word
-    return option + separator + _source_name(value)
 
 
 def append_trainings(path: Path, folders: Iterable[Path]) -> int:
@@ -117,7 +97,7 @@ def append_evaluations(path: Path, evaluations: Iterable[EvaluationRecord]) -> N
         path: The JSON-lines file.
         evaluations: The records.
     """
-    append_json_lines(path, [replace(record, model=_name(record.model)) for record in evaluations])
+    append_json_lines(path, [replace(record, model=path_name(record.model)) for record in evaluations])
 
 
 def deduplicate(trainings: Iterable[TrainingRecord]) -> list[TrainingRecord]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.contract import Contract
 from fer_edge.artifacts.conversion import QuantizationRecipe, QuantizationSummary
+from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.convert import ai_edge
 from fer_edge.convert.calibrate import FRACTIONS, GOOD_AGREEMENT, rank_by_activation_outliers
 from fer_edge.convert.compare import kl_divergence
@@ -176,5 +177,5 @@ def make_contract(prepared: PreparedRun, summary: QuantizationSummary) -> Contra
         versions=versions,
         source_digest=results.model_digest,
         temperature=results.temperature,
-        command=prepared.command,
+        command=command_without_folders(prepared.command),
     )

@@ -9,6 +9,7 @@ from fer_edge.artifacts.contract import CONTRACT_VERSION, Contract, ModelError, 
 from fer_edge.artifacts.latency_records import LatencyProtocol, read_latency_records
 from fer_edge.artifacts.mean_ci import mean_ci
 from fer_edge.artifacts.metrics import classification_metrics
+from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.training_data import DataSummary, Leakage
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.artifacts.typed_json import append_json_lines, from_data, read_json_lines, to_data
@@ -170,3 +171,17 @@ def test_a_latency_protocol_needs_a_run_and_a_known_stage():
         LatencyProtocol(min_runs=0)
     with pytest.raises(ValueError, match="unknown stage 'detect'"):
         LatencyProtocol(stage="detect")
+
+
+def test_a_stored_command_has_no_folders_of_the_user():
+    command = (
+        "fer-edge",
+        "convert",
+        "/home/ann/runs/cnn-run",
+        "--out=/tmp/x",
+        "--calibrate-from",
+        "../my faces",
+        "runs/cnn-run",
+    )
+    words = ("fer-edge", "convert", "cnn-run", "--out=x", "--calibrate-from", "my faces", "runs/cnn-run")
+    assert command_without_folders(command) == words
