@@ -174,14 +174,6 @@ def test_a_latency_protocol_needs_a_run_and_a_known_stage():
 
 
 def test_a_stored_command_has_no_folders_of_the_user():
-    command = (
-        "fer-edge",
-        "convert",
-        "/home/ann/runs/cnn-run",
-        "--out=/tmp/x",
-        "--calibrate-from",
-        "../my faces",
-        "runs/cnn-run",
-    )
-    words = ("fer-edge", "convert", "cnn-run", "--out=x", "--calibrate-from", "my faces", "runs/cnn-run")
+    command = ("convert", "/home/ann/runs/cnn-run", "--out=/tmp/x", "--calibrate-from", "../my faces", "runs/cnn-run")
+    words = ("convert", "cnn-run", "--out=x", "--calibrate-from", "my faces", "runs/cnn-run")
     assert command_without_folders(command) == words
