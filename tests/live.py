@@ -1,4 +1,4 @@
-"""Stand-ins for cameras, detectors and models, for tests of the live runtime."""
+"""Fake cameras, detectors and models for tests of the live runtime."""
 
 import concurrent.futures
 import threading
@@ -156,7 +156,7 @@ class FakeDetector:
 
 
 class FakeClassifier:
-    """Says that a face is as happy as it is bright."""
+    """Returns the brightness of a face as its probability of happy."""
 
     model = Path("fake.tflite")
     labels = LABELS
@@ -185,9 +185,9 @@ class FakeSource:
 
 
 def prediction(happy):
-    shares = ((1 - happy) * 0.6, happy, (1 - happy) * 0.4)
-    best = int(np.argmax(shares))
-    return Prediction(LABELS[best], shares[best], shares, LABELS)
+    probabilities = ((1 - happy) * 0.6, happy, (1 - happy) * 0.4)
+    best = int(np.argmax(probabilities))
+    return Prediction(LABELS[best], probabilities[best], probabilities, LABELS)
 
 
 def flat_image(value=128, width=64, height=64):
@@ -195,7 +195,7 @@ def flat_image(value=128, width=64, height=64):
 
 
 def textured(seed=0, width=160, height=120):
-    """A image in which every place looks different, smooth enough to be followed."""
+    """An image whose parts all differ, smooth enough for template matching."""
     import cv2
 
     rough = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8), np.uint8)

@@ -8,7 +8,7 @@ from fer_edge.edge_runtime.detectors.detector import Detection
 
 
 class TightDetector:
-    """Finds the white square inside each face, which is not where the face was cut."""
+    """Finds the white square inside each face, which differs from the crop."""
 
     name = "tight"
     needs_gray = False
@@ -22,12 +22,12 @@ class TightDetector:
 
 
 def face(value=255):
-    made = np.zeros((48, 48), np.uint8)
-    made[20:44, 12:36] = value  # half as large as the crop, and lower by an eighth of it
-    return made
+    image = np.zeros((48, 48), np.uint8)
+    image[20:44, 12:36] = value  # half as large as the crop, and lower by an eighth of it
+    return image
 
 
-def test_the_transform_from_a_detector_s_box_to_the_training_crop_is_found():
+def test_the_box_transform_of_a_detector_is_measured():
     fit = derive_box_transform([face()] * 60, TightDetector())
     assert (fit.faces, fit.found) == (60, 60)
     assert fit.transform.scale == pytest.approx(2.0, abs=0.03)
@@ -35,7 +35,7 @@ def test_the_transform_from_a_detector_s_box_to_the_training_crop_is_found():
     assert fit.transform.shift_y == pytest.approx(-1 / 3, abs=0.01)
 
 
-def test_with_the_derived_transform_the_crop_is_the_training_face_again():
+def test_the_measured_transform_reproduces_the_training_face():
     fit = derive_box_transform([face()] * 60, TightDetector())
     image = np.zeros((400, 400, 3), np.uint8)
     image[100:196, 200:296] = np.kron(face(), np.ones((2, 2), np.uint8))[:, :, None]
@@ -46,6 +46,6 @@ def test_with_the_derived_transform_the_crop_is_the_training_face_again():
     assert np.abs(np.resize(plain[:, :, 0], (48, 48)).astype(int) - face()).mean() > 100
 
 
-def test_a_detector_that_finds_too_few_faces_gives_no_transform():
+def test_a_detector_that_finds_too_few_faces_is_refused():
     with pytest.raises(ValueError, match="tight found 0 of 60 training faces"):
         derive_box_transform([face(0)] * 60, TightDetector())

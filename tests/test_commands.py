@@ -17,9 +17,9 @@ def image(tmp_path_factory):
     return path
 
 
-def test_run_prints_one_json_line_per_image(invoke, models, image, tmp_path):
+def test_run_prints_one_json_line_per_image(invoke, int8_model, image, tmp_path):
     write_image(image.parent / "sub" / "empty.png", np.full((80, 80), 128, np.uint8))
-    result = invoke("run", image.parent, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path)
+    result = invoke("run", image.parent, "--model", int8_model, "--detector", "haar", "--json", "--save", tmp_path)
     first, second = json_lines(result.stdout)
     (face,) = first["faces"]
     assert set(first) == {"source", "frame", "faces"}
@@ -34,14 +34,14 @@ def test_run_prints_one_json_line_per_image(invoke, models, image, tmp_path):
     assert (tmp_path / "sub" / "empty.png").is_file()
 
 
-def test_run_numbers_the_frames_of_a_video_and_saves_an_annotated_one(invoke, models, tmp_path):
+def test_run_numbers_the_frames_of_a_video_and_saves_an_annotated_one(invoke, int8_model, tmp_path):
     cv2 = import_cv2()
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 480))
     for _ in range(3):
         writer.write(cv2.cvtColor(synthetic_image("happy", seed=1), cv2.COLOR_RGB2BGR))
     writer.release()
-    result = invoke("run", clip, "--model", models["int8"], "--detector", "haar", "--json", "--save", tmp_path / "out")
+    result = invoke("run", clip, "--model", int8_model, "--detector", "haar", "--json", "--save", tmp_path / "out")
     lines = json_lines(result.stdout)
     assert [line["frame"] for line in lines] == [0, 1, 2]
     assert all(len(line["faces"]) == 1 for line in lines)
@@ -190,12 +190,12 @@ def test_train_refuses_an_out_that_is_not_a_folder(error_of, tmp_path):
     assert "face.png' is no folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
 
 
-def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, models, image, tmp_path):
+def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, int8_model, image, tmp_path):
     before = image.read_bytes()
     for target in (image.parent, image):
-        assert "would overwrite" in error_of("run", image, "--model", models["int8"], "--detector", "haar", "--save", target)
+        assert "would overwrite" in error_of("run", image, "--model", int8_model, "--detector", "haar", "--save", target)
     assert image.read_bytes() == before
-    assert "cannot save an image as" in error_of("run", image, "--model", models["int8"], "--save", tmp_path / "a.mp4")
+    assert "cannot save an image as" in error_of("run", image, "--model", int8_model, "--save", tmp_path / "a.mp4")
 
 
 @pytest.mark.tensorflow

