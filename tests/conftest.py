@@ -16,7 +16,8 @@ from fer_edge.convert.quantization_recipes import find_recipe
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.fit import train_run
+from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import RECIPES
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
@@ -85,7 +86,7 @@ def error_of(invoke):
     return call
 
 
-def make_faces(labels, targets, subjects=None, parts=None, images=None):
+def make_faces(labels, targets, subjects=None, official_split=None, images=None):
     """Return a tiny dataset; its images are all different unless given."""
     count = len(targets)
     return FaceDataset(
@@ -95,7 +96,7 @@ def make_faces(labels, targets, subjects=None, parts=None, images=None):
         images=tuple(images or (np.full((4, 4), number, np.uint8) for number in range(count))),
         targets=np.array(targets, np.int64),
         subjects=tuple(subjects or [None] * count),
-        parts=tuple(parts or [None] * count),
+        official_split=tuple(official_split or [None] * count),
     )
 
 
