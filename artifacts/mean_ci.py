@@ -1,9 +1,12 @@
 """The mean of a figure over runs, with its confidence interval."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from fer_edge.artifacts.metrics import ClassificationMetrics
 
 CONFIDENCE = 0.95
 
@@ -55,3 +58,20 @@ def mean_ci(values: Sequence[float], upper_bound: float = 1.0) -> MeanCI:
     deviation = float(np.std(values, ddof=1))
     reach = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
     return MeanCI(mean, max(0.0, mean - reach), min(upper_bound, mean + reach), deviation, count)
+
+
+def summarize(tests: Sequence[ClassificationMetrics]) -> dict[str, MeanCI]:
+    """Summarize the test metrics of runs that differ only in seed or fold.
+
+    Args:
+        tests: The test metrics of each run.
+
+    Returns:
+        Means with intervals: ``accuracy``, ``macro_f1``, ``loss`` (nats) and ``ece``.
+    """
+    return {
+        "accuracy": mean_ci([test.accuracy for test in tests]),
+        "macro_f1": mean_ci([test.macro.f1 for test in tests]),
+        "loss": mean_ci([test.loss for test in tests], upper_bound=math.inf),
+        "ece": mean_ci([test.ece for test in tests]),
+    }

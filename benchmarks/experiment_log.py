@@ -1,15 +1,12 @@
 """The log of accuracy: one JSON line per training run and per evaluation, appended and never changed."""
 
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.artifacts.accuracy_records import ConvertedFile, EvaluationRecord, TrainingRecord, read_accuracy_records
 from fer_edge.artifacts.contract import read_contract
-from fer_edge.artifacts.mean_ci import MeanCI, mean_ci
-from fer_edge.artifacts.metrics import ClassificationMetrics
 from fer_edge.artifacts.path_names import command_without_folders, path_name, source_name
 from fer_edge.artifacts.run_folder import read_finished_run
 from fer_edge.artifacts.typed_json import append_json_lines, to_data
@@ -124,20 +121,3 @@ def latest_evaluations(evaluations: Iterable[EvaluationRecord]) -> list[Evaluati
     """Return the last evaluation of each model in each precision on each split of a dataset."""
     names = ("model", "digest", "precision", "data", "protocol", "split", "classes", "warning")
     return list({tuple(getattr(record, name) for name in names): record for record in evaluations}.values())
-
-
-def summarize(tests: Sequence[ClassificationMetrics]) -> dict[str, MeanCI]:
-    """Summarize the test metrics of runs that differ only in seed or fold.
-
-    Args:
-        tests: The test metrics of each run.
-
-    Returns:
-        Means with intervals: ``accuracy``, ``macro_f1``, ``loss`` (nats) and ``ece``.
-    """
-    return {
-        "accuracy": mean_ci([test.accuracy for test in tests]),
-        "macro_f1": mean_ci([test.macro.f1 for test in tests]),
-        "loss": mean_ci([test.loss for test in tests], upper_bound=math.inf),
-        "ece": mean_ci([test.ece for test in tests]),
-    }

@@ -4,9 +4,8 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -94,25 +93,6 @@ def report_skipped(skipped: Sequence[str], kept: int) -> None:
         warn(f"{len(skipped)} of {kept + len(skipped)} images skipped:")
         for reason in skipped:
             click.echo(f"  {reason}", err=True)
-
-
-def report_evaluation_set(model: Path, metrics: Mapping[str, Any]) -> None:
-    """Print what limits an evaluation: classes without a face, ignored faces, faces seen in training.
-
-    Args:
-        model: The run folder or .tflite file that was evaluated.
-        metrics: Its evaluation, with the keys ``dropped``, ``per_class`` and ``warning``.
-    """
-    if metrics["dropped"]:
-        note(f"{model}: {metrics['dropped']} faces have labels that the model does not know and were left out")
-    absent = [label for label, scores in metrics["per_class"].items() if not scores["support"]]
-    if absent:
-        note(
-            f"{model}: no face is of {', '.join(absent)}, but the model may predict these labels "
-            "(fer-edge evaluate --shared-classes leaves out classes that the data lacks)"
-        )
-    if metrics["warning"]:
-        warn(f"{model}: {metrics['warning']}")
 
 
 def start_keras() -> None:

@@ -77,7 +77,8 @@ def int8_model():
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, faces):
-    from fer_edge.train.fit import make_plan, train_run
+    from fer_edge.train.fit import train_run
+    from fer_edge.train.plan import make_plan
     from fer_edge.train.recipes import RECIPES
     from fer_edge.train.splits import make_split
 
@@ -134,7 +135,7 @@ def error_of(invoke):
     return call
 
 
-def make_faces(labels, targets, subjects=None, parts=None, images=None):
+def make_faces(labels, targets, subjects=None, official_split=None, images=None):
     """Return a tiny dataset. Its images are all different unless given."""
     from fer_edge.train.dataset import FaceDataset
 
@@ -146,7 +147,7 @@ def make_faces(labels, targets, subjects=None, parts=None, images=None):
         images=tuple(images or [np.full((4, 4), number, np.uint8) for number in range(count)]),
         targets=np.array(targets, np.int64),
         subjects=tuple(subjects or [None] * count),
-        parts=tuple(parts or [None] * count),
+        official_split=tuple(official_split or [None] * count),
     )
 
 

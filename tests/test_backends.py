@@ -1,9 +1,10 @@
-import json
 import os
 import subprocess
 import sys
 
 import pytest
+
+from fer_edge.artifacts.run_folder import read_run_record
 
 pytest.importorskip("jax")
 
@@ -18,10 +19,10 @@ def test_a_network_is_trained_stopped_and_resumed_on_jax(tmp_path):
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     stopped = subprocess.run([*call, "--stop-after", "0.5"], env=environment, capture_output=True, text=True, check=False)
     assert stopped.returncode == 1
-    assert "stopped after epoch 1 of 2. Go on: --resume" in stopped.stderr
+    assert "stopped after epoch 1 of 2. Continue with --resume" in stopped.stderr
     subprocess.run([*call, "--resume"], env=environment, capture_output=True, check=True)
     (folder,) = tmp_path.glob("cnn_nano-*")
-    run = json.loads((folder / "run.json").read_text())
-    assert run["backend"] == "jax"
-    assert len(run["history"]["loss"]) == 2
-    assert run["metrics"]["test"]["count"] > 0
+    run = read_run_record(folder)
+    assert run.results.backend == "jax"
+    assert len(run.results.history["loss"]) == 2
+    assert run.results.metrics.test.count > 0

@@ -55,7 +55,8 @@ def test_parts_and_subjects_are_read_from_the_path(tmp_path):
     write_image(tmp_path / "happy" / "S010_002_00000014.png", picture)
     faces = load_faces(str(tmp_path))
     found = {
-        name.split("/")[-1]: (part, subject) for name, part, subject in zip(faces.ids, faces.parts, faces.subjects, strict=True)
+        name.split("/")[-1]: (part, subject)
+        for name, part, subject in zip(faces.ids, faces.official_split, faces.subjects, strict=True)
     }
     assert found == {
         "Training_1.png": ("train", None),
@@ -76,7 +77,7 @@ def test_fer2013_csv_gives_pixels_labels_and_parts(tmp_path):
     with pytest.raises(DataError, match=r"no class 'contemt' to map; it has: angry, happy, neutral"):
         load_faces(str(path), {"neutral": "sad", "contemt": "-"})
     assert [faces.labels[t] for t in faces.targets] == ["angry", "neutral", "happy"]
-    assert faces.parts == ("train", "test", "private_test")
+    assert faces.official_split == ("train", "test", "private_test")
     assert [int(image[47, 47]) for image in faces.images] == [5, 9, 1]
 
 

@@ -6,13 +6,14 @@ import pytest
 import tensorflow as tf
 
 from fer_edge.artifacts.contract import read_contract
+from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.train.dataset import to_gray_batch
+from fer_edge.train.model_source import source_digest
 from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
-from fer_edge.train.run_folder import read_run_file, source_digest
 from fer_edge.train.weights import gray_stem_weights, load_weights, parse_weights
 
 THREE = ("angry", "happy", "sad")
@@ -143,7 +144,7 @@ def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_
     assert given_bias[[0, 2]] == pytest.approx(bias[[happy, angry]])
     whole = build_network("cnn", 32, len(faces.labels))
     loaded = load_weights(whole, "cnn", str(run_folder), faces.labels, NO_FACES)
-    digest = read_run_file(run_folder)["model_digest"]
+    digest = read_run_record(run_folder).results.model_digest
     assert (loaded.reinitialized_layers, source_digest(str(run_folder))) == ((), digest)
     copy = shutil.copy(run_folder / "model.keras", tmp_path / "mine.keras")
     assert load_weights(whole, "cnn", str(copy), faces.labels, NO_FACES).reinitialized_layers == ()

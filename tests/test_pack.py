@@ -1,11 +1,11 @@
-import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fer_edge.artifacts.run_folder import read_run
+from fer_edge.artifacts.run_folder import read_run, read_run_record, write_run_record
 from fer_edge.train import pack
 from fer_edge.train.evaluate_model import evaluate_model
 from fer_edge.train.pack import pack_runs, unpack_runs
@@ -19,20 +19,19 @@ def test_a_packed_run_comes_back_whole_with_its_weights_rounded(run_folder, face
     (folder,) = unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
     assert folder.name == run_folder.name
     before, after = read_run(run_folder), read_run(folder)  # checks the digest and all files
-    assert after.facts["plan"] == before.facts["plan"]
-    assert after.facts["split"] == before.facts["split"]
+    assert after.record.plan == before.record.plan
+    assert (after.record.split, after.record.ids) == (before.record.split, before.record.ids)
+    assert after.results.weights_rounded_to == "float16"
     assert np.array_equal(after.calibration.targets, before.calibration.targets)
     mine, theirs = (evaluate_model(path, faces).probabilities for path in (folder, run_folder))
     assert 0 < np.abs(mine - theirs).max() < 0.01
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
     with pytest.raises(ValueError, match="was trained on other data"):
         unpack_runs(tmp_path / "parts", synthetic_faces(10), tmp_path / "other")
-    facts = json.loads((run_folder / "run.json").read_text())
-    mapped = tmp_path / "mapped"
-    shutil.copytree(run_folder, mapped)
-    facts["data"] |= {"fingerprint": "another", "map": ["contempt=neutral"]}
-    (mapped / "run.json").write_text(json.dumps(facts))
+    mapped = shutil.copytree(run_folder, tmp_path / "mapped")
+    data = replace(before.record.data, fingerprint="another", label_map=("contempt=neutral",))
+    write_run_record(mapped, replace(before.record, data=data))
     pack_runs([mapped], tmp_path / "mapped_parts")
     with pytest.raises(ValueError, match="and its map: --map contempt=neutral"):
         unpack_runs(tmp_path / "mapped_parts", faces, tmp_path / "other")
@@ -55,12 +54,11 @@ def test_a_run_that_cannot_be_unpacked_to_its_end_leaves_nothing(monkeypatch, ru
 
 
 def test_a_run_of_a_network_that_was_built_otherwise_is_not_unpacked(run_folder, faces, tmp_path):
-    earlier = tmp_path / "earlier"
-    shutil.copytree(run_folder, earlier)
-    facts = json.loads((earlier / "run.json").read_text())
-    (earlier / "run.json").write_text(json.dumps({**facts, "parameters": 5}))
+    earlier = shutil.copytree(run_folder, tmp_path / "earlier")
+    record = read_run_record(earlier)
+    write_run_record(earlier, replace(record, results=replace(record.results, parameters=5)))
     pack_runs([earlier], tmp_path / "parts")
-    with pytest.raises(ValueError, match="earlier is a cnn of 5 parameters, here it has "):
+    with pytest.raises(ValueError, match="earlier is a cnn with 5 parameters, but here it has "):
         unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
 
 
@@ -71,8 +69,7 @@ def test_dev_commands_report_a_missing_file_in_one_line(error_of, monkeypatch, w
     assert re.search(r"^Error: no .*nowhere", error_of("dev", *words.split()), re.MULTILINE)
 
 
-@pytest.mark.tensorflow
-def test_an_unfinished_run_is_not_packed(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"run_version": 1, "finished": False}))
-    with pytest.raises(FileNotFoundError, match="is not finished"):
+def test_an_unfinished_run_is_not_packed(run_folder, tmp_path):
+    write_run_record(tmp_path, replace(read_run_record(run_folder), results=None))
+    with pytest.raises(FileNotFoundError, match="has not finished"):
         pack_runs([tmp_path], tmp_path / "parts")

@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import replace
 
@@ -6,14 +5,16 @@ import numpy as np
 import pytest
 from conftest import make_faces
 
+from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.train.distill import check_teachers, teacher_labels
-from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.fit import train_run
+from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import RECIPES
-from fer_edge.train.run_folder import check_resumable, read_run_file, start_run
 from fer_edge.train.soft_labels import ferplus_labels, training_labels
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
 from fer_edge.train.weights import check_no_leakage
+from fer_edge.train.write_run import check_resumable, start_run
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
 
@@ -30,7 +31,7 @@ def test_ferplus_votes_become_shares_and_a_row_without_votes_keeps_its_label(tmp
     faces = replace(faces, ids=("row_00000", "row_00001", "row_00002"))
     expected = [[0, 0, 0.8, 0.2], [0, 0, 0, 1], [0.2, 0.8, 0, 0]]
     assert ferplus_labels(table, faces) == pytest.approx(np.array(expected))
-    with pytest.raises(ValueError, match=r"goes by the rows of fer2013\.csv"):
+    with pytest.raises(ValueError, match=r"is ordered like the rows of fer2013\.csv"):
         ferplus_labels(table, replace(faces, ids=("Training_1.jpg", "a", "b")))
     with pytest.raises(ValueError, match="has 3 rows, the faces need 10"):
         ferplus_labels(table, replace(faces, ids=("row_00000", "row_00001", "row_00009")))
@@ -43,14 +44,14 @@ def test_ferplus_votes_become_shares_and_a_row_without_votes_keeps_its_label(tmp
 
 def test_teachers_are_asked_once_and_their_mean_is_mixed_into_the_labels(run_folder, faces, tmp_path):
     split = make_split(faces, "subject", seed=1)
-    recipe = replace(RECIPES["edge"], teacher_share=0.25, teacher_temperature=1.0)
+    recipe = replace(RECIPES["edge"], distillation_weight=0.25, teacher_temperature=1.0)
     plan = make_plan("cnn", recipe, image_size=32, seed=1, teachers=[str(run_folder), str(run_folder)])
     labels = training_labels(plan, faces, split, tmp_path)
-    opinion = teacher_labels([str(run_folder)], faces, split.train, 1.0, tmp_path)
+    soft = teacher_labels([str(run_folder)], faces, split.train, 1.0, tmp_path)
     hard = np.eye(len(faces.labels))[faces.targets[split.train]]
-    assert labels == pytest.approx(0.75 * hard + 0.25 * opinion, abs=1e-6)
+    assert labels == pytest.approx(0.75 * hard + 0.25 * soft, abs=1e-6)
     assert labels.sum(axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-5)
-    (cached,) = (tmp_path / ".opinions").iterdir()
+    (cached,) = (tmp_path / ".teacher_cache").iterdir()
     np.save(cached, np.zeros((len(faces), len(faces.labels)), np.float32) + 1 / len(faces.labels))
     asked_again = teacher_labels([str(run_folder)], faces, split.train, 1.0, tmp_path)
     assert asked_again == pytest.approx(np.full_like(asked_again, 1 / len(faces.labels)))
@@ -60,9 +61,9 @@ def test_a_teacher_that_has_seen_the_test_faces_is_refused(run_folder, faces, tm
     with pytest.raises(ValueError, match=r"was trained on \d+ faces that are validation or test here"):
         check_teachers([str(run_folder)], faces, make_split(faces, "subject", seed=2))
     two = faces.with_labels(("happy", "sad"))
-    with pytest.raises(ValueError, match=r"knows angry, .*the data has happy, sad"):
+    with pytest.raises(ValueError, match=r"has the labels angry, .*the data has happy, sad"):
         check_teachers([str(run_folder)], two, make_split(two, "subject"))
-    with pytest.raises(FileNotFoundError, match="is no run folder"):
+    with pytest.raises(FileNotFoundError, match="is not a run folder"):
         check_teachers([str(tmp_path)], faces, make_split(faces, "subject"))
     check_teachers([str(run_folder)], synthetic_faces(10), make_split(synthetic_faces(10), "subject"))
 
@@ -70,7 +71,7 @@ def test_a_teacher_that_has_seen_the_test_faces_is_refused(run_folder, faces, tm
 def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_folder, faces, tmp_path, error_of):
     other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
     for source in (run_folder, run_folder / "model.keras"):
-        with pytest.raises(ValueError, match=r"of --weights was trained on \d+ faces that are validation or test here. Take"):
+        with pytest.raises(ValueError, match=r"of --weights was trained on \d+ faces that are validation or test here. Use"):
             check_no_leakage(str(source), faces, other)
         check_no_leakage(str(source), faces, same)
     for source in ("auto", "none", str(tmp_path / "imagenet.h5")):
@@ -79,8 +80,8 @@ def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_f
     with pytest.raises(ValueError, match="faces that are validation or test here"):
         train_run(plan, faces, other, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    asked = ("--data", "synthetic:12", "--split", "subject", "--seed", "2", "--weights", run_folder, "--out", tmp_path)
-    assert "faces that are validation or test here" in error_of("train", "cnn", *asked)
+    options = ("--data", "synthetic:12", "--protocol", "subject", "--seed", "2", "--weights", run_folder, "--out", tmp_path)
+    assert "faces that are validation or test here" in error_of("train", "cnn", *options)
 
 
 def test_a_run_does_not_go_on_when_its_teacher_has_become_another_model(run_folder, faces, tmp_path):
@@ -91,21 +92,17 @@ def test_a_run_does_not_go_on_when_its_teacher_has_become_another_model(run_fold
         return make_plan("cnn_nano", RECIPES["edge"], image_size=32, epochs=1, seed=1, weights="none", teachers=[str(folder)])
 
     first = plan()
-    assert first.source_digests == (None, read_run_file(run_folder)["model_digest"])
+    assert first.parent_digests == (None, read_run_record(run_folder).results.model_digest)
     start_run(tmp_path / "run", first, faces, split)
     assert check_resumable(tmp_path / "run", plan(), faces, resume=True) is None
     (folder / "model.keras").write_bytes(b"another model")
     with pytest.raises(ValueError, match=r"other settings \('.*teacher' was another model\)"):
         check_resumable(tmp_path / "run", plan(), faces, resume=True)
-    run = read_run_file(tmp_path / "run")
-    del run["plan"]["source_digests"]  # as a run of an earlier version
-    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
-    assert check_resumable(tmp_path / "run", plan(), faces, resume=True) is None
 
 
 def test_a_student_is_trained_and_its_run_names_its_teacher_and_its_temperature(run_folder, faces, tmp_path):
     plan = make_plan("cnn_nano", RECIPES["edge"], image_size=32, epochs=1, seed=1, teachers=[str(run_folder)])
     run = train_run(plan, faces, make_split(faces, "subject", seed=1), tmp_path / "student")
-    assert run["plan"]["teachers"] == [str(run_folder)]
-    assert 0.25 <= run["temperature"] <= 4
-    assert json.loads((tmp_path / "student" / "run.json").read_text())["metrics"]["test"]["ece"] >= 0
+    assert run.plan.teachers == (str(run_folder),)
+    assert 0.25 <= run.results.temperature <= 4
+    assert read_run_record(tmp_path / "student") == run

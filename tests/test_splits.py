@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import make_faces
 
+from fer_edge.artifacts.training_data import Leakage
 from fer_edge.train.dataset import DataError
 from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
-from fer_edge.train.splits import leakage, leakage_warning, make_split
+from fer_edge.train.splits import leakage, make_split, make_splits
 
 CKPLUS_COUNTS = {"angry": 135, "contempt": 54, "disgust": 177, "fear": 75, "happy": 207, "sad": 84, "surprise": 249}
 
@@ -43,12 +46,12 @@ def test_the_official_split_trains_without_pictures_of_the_test_part():
     images = [np.full((4, 4), number, np.uint8) for number in range(40)]
     images[3] = images[39] = shared
     parts = ["train"] * 36 + ["test"] * 4
-    faces = make_faces(["happy", "sad"], [number % 2 for number in range(40)], parts=parts, images=images)
+    faces = make_faces(["happy", "sad"], [number % 2 for number in range(40)], official_split=parts, images=images)
     split = make_split(faces, "official")
     assert 3 not in split.train
     assert 3 not in split.validation
     assert split.test.tolist() == [36, 37, 38, 39]
-    assert leakage(faces, split)["identical_pictures"] == 0
+    assert leakage(faces, split).identical_images == 0
 
 
 def test_leakage_counts_people_and_identical_pictures():
@@ -57,26 +60,25 @@ def test_leakage_counts_people_and_identical_pictures():
     split = make_split(faces, "paper")
     black = int((split.test <= 30).sum())
     assert 0 < black < 8
-    found = leakage(faces, split)
-    assert found == {"identical_pictures": black, "shared_subjects": 2, "test_pictures_of_shared_subjects": 8, "leaky": True}
-    assert leakage_warning(found).startswith("leaky split: 8 test pictures show 2 people")
+    assert leakage(faces, split) == Leakage(black, shared_subjects=2, test_images_of_shared_subjects=8, leaky=True)
+    assert leakage(faces, split).warning().startswith("leaky split: 8 test images show 2 people")
 
 
 def test_auto_takes_the_most_honest_split_the_data_allows(faces):
-    assert make_split(faces, "auto").name == "subject"
+    assert make_split(faces, "auto").protocol == "subject"
     targets = [0, 1] * 20
-    assert make_split(make_faces(["happy", "sad"], targets), "auto").name == "paper"
+    assert make_split(make_faces(["happy", "sad"], targets), "auto").protocol == "paper"
     parts = ["train"] * 30 + ["test"] * 10
-    assert make_split(make_faces(["happy", "sad"], targets, parts=parts), "auto").name == "official"
+    assert make_split(make_faces(["happy", "sad"], targets, official_split=parts), "auto").protocol == "official"
 
 
 def test_impossible_splits_are_refused(faces):
     nameless = make_faces(["happy", "sad"], [0, 1] * 10)
-    with pytest.raises(ValueError, match="unknown split 'random'"):
+    with pytest.raises(ValueError, match="unknown protocol 'random'"):
         make_split(faces, "random")
-    with pytest.raises(DataError, match="names no subjects"):
+    with pytest.raises(DataError, match="does not name its subjects"):
         make_split(nameless, "subject")
-    with pytest.raises(DataError, match="no official train and test part"):
+    with pytest.raises(DataError, match="no official train and test split"):
         make_split(nameless, "official")
     with pytest.raises(ValueError, match="fold must be from 0"):
         make_split(faces, "subject", fold=10, folds=10)
@@ -90,59 +92,59 @@ def test_a_dataset_too_small_for_three_parts_is_refused():
 @pytest.mark.parametrize("name", ["paper", "official"])
 def test_a_training_part_without_a_picture_of_its_own_is_refused(name):
     images = [np.full((4, 4), kind, np.uint8) for kind in (0, 1) for _ in range(6)]
-    with pytest.raises(DataError, match="every training picture of tiny is also a validation or test picture"):
-        make_split(make_faces(["happy", "sad"], [0] * 6 + [1] * 6, images=images, parts=["train", "test"] * 6), name)
+    with pytest.raises(DataError, match="every training image of tiny is also a validation or test image"):
+        make_split(make_faces(["happy", "sad"], [0] * 6 + [1] * 6, images=images, official_split=["train", "test"] * 6), name)
 
 
 def test_a_class_absent_from_training_is_refused():
-    faces = make_faces(["happy", "sad"], [0] * 20 + [1] * 10, parts=["train"] * 20 + ["test"] * 10)
-    with pytest.raises(DataError, match="no training picture of class sad"):
+    faces = make_faces(["happy", "sad"], [0] * 20 + [1] * 10, official_split=["train"] * 20 + ["test"] * 10)
+    with pytest.raises(DataError, match="no training image of class sad"):
         make_split(faces, "official")
 
 
 def trained_on(faces, split):
-    return TrainingProvenance(faces.labels, faces.name, faces.fingerprint, split.summary(faces))
+    return TrainingProvenance(faces.labels, faces.name, faces.fingerprint, split.summary(faces), split.ids(faces))
 
 
 def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_about(faces):
     split = make_split(faces, "subject", seed=5)
     own = select_faces(faces, trained_on(faces, split))
-    assert list(own.faces.ids) == split.ids(faces)["test"]
+    assert own.faces.ids == split.ids(faces).test
     assert own.warning is None
     other = select_faces(faces, trained_on(faces, split), "subject", seed=6)
-    assert "trained under another split" in other.warning
+    assert "trained on another split" in other.warning
 
 
 def test_validation_faces_are_those_a_model_was_chosen_by_or_may_have_been_trained_on(faces):
     split = make_split(faces, "paper", seed=1)
     trained = trained_on(faces, split)
     own, other = (select_faces(faces, trained, "paper", "validation", seed) for seed in (1, 2))
-    assert "chosen and calibrated by" in own.warning
+    assert "chose and calibrated" in own.warning
     assert "it has seen some of these faces" in other.warning
 
 
 def test_the_ids_in_a_run_decide_what_its_test_part_is(faces):
     split = make_split(faces, "subject", seed=5)
-    stored = {**split.summary(faces), "ids": {**split.ids(faces), "test": split.ids(faces)["test"][:3]}}
-    chosen = select_faces(faces, TrainingProvenance(faces.labels, faces.name, faces.fingerprint, stored))
-    assert list(chosen.faces.ids) == split.ids(faces)["test"][:3]
+    stored = replace(split.ids(faces), test=split.ids(faces).test[:3])
+    chosen = select_faces(faces, replace(trained_on(faces, split), ids=stored))
+    assert chosen.faces.ids == split.ids(faces).test[:3]
 
 
 def test_other_data_is_not_called_leaky_unless_it_bears_the_name_of_the_training_data(faces):
     trained = TrainingProvenance(faces.labels, "elsewhere", "0" * 64, make_split(faces, "paper").summary(faces))
     chosen = select_faces(faces, trained, "paper")
     assert chosen.warning is None
-    assert chosen.distinct is None
+    assert chosen.not_in_training is None
     namesake = TrainingProvenance(faces.labels, faces.name, "0" * 64, make_split(faces, "paper").summary(faces))
     assert "may have seen some of these faces" in select_faces(faces, namesake, "all").warning
 
 
 def test_the_private_test_part_belongs_to_the_official_split():
     parts = ["train"] * 30 + ["test"] * 5 + ["private_test"] * 5
-    faces = make_faces(["happy", "sad"], [0, 1] * 20, parts=parts)
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, official_split=parts)
     trained = trained_on(faces, make_split(faces, "official"))
-    assert select_faces(faces, trained, part="private_test").faces.ids == faces.ids[35:]
-    with pytest.raises(DataError, match="belongs to the official split"):
+    assert select_faces(faces, trained, split="private_test").faces.ids == faces.ids[35:]
+    with pytest.raises(DataError, match="belongs to the protocol 'official'"):
         select_faces(faces, trained, "paper", "private_test")
 
 
@@ -159,6 +161,20 @@ def test_faces_of_labels_the_model_does_not_know_are_dropped_and_counted(faces):
 def test_test_pictures_that_also_stand_in_training_are_marked():
     images = [np.full((4, 4), number, np.uint8) for number in range(40)]
     images[39] = images[0]
-    faces = make_faces(["happy", "sad"], [0, 1] * 20, parts=["train"] * 36 + ["test"] * 4, images=images)
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, official_split=["train"] * 36 + ["test"] * 4, images=images)
     chosen = select_faces(faces, trained_on(faces, make_split(faces, "official")))
-    assert chosen.distinct.tolist() == [True, True, True, False]
+    assert chosen.not_in_training.tolist() == [True, True, True, False]
+
+
+def test_folds_without_a_fold_are_all_folds_of_every_seed():
+    people = [f"S{number // 2}" for number in range(24)]
+    faces = make_faces(["happy", "sad"], [0, 1] * 12, subjects=people)
+    splits = make_splits(faces, "subject", [0, 7], 3, None)
+    assert [(seed, split.fold) for seed, split in splits] == [(0, 0), (0, 1), (0, 2), (7, 0), (7, 1), (7, 2)]
+    tested = np.sort(np.concatenate([split.test for seed, split in splits if seed == 0]))
+    assert tested.tolist() == list(range(24))  # each face is tested once
+    assert [split.fold for _, split in make_splits(faces, "subject", [0], 3, 1)] == [1]
+    with pytest.raises(ValueError, match="each seed must occur once"):
+        make_splits(faces, "paper", [1, 1], None, None)
+    with pytest.raises(DataError, match=r"at least 2 classes; .* has only 'happy'"):
+        make_splits(make_faces(["happy"], [0] * 24, subjects=people), "paper", [0], None, None)

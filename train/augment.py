@@ -1,62 +1,15 @@
 """Augmentation inside the training graph: one affine warp, contrast, erasing, mixing; on any keras backend."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fer_edge.artifacts.training_plan import Augmentation
 
 if TYPE_CHECKING:
     import keras
 
 MIXUP_ALPHA = 0.4
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random changes; 0 switches one off.
-
-    Attributes:
-        rotation_degrees: Rotation in -r..r.
-        shift: Shift in each direction, share of the side.
-        shear: Horizontal shear, pixels per pixel of height.
-        zoom: Width and height are scaled by 1-z..1+z, each on its own.
-        flip: Whether half of the faces are mirrored.
-        contrast: Contrast is multiplied by 1-c..1+c around the face's mean.
-        brightness: Brightness is moved by -b..b, share of the full range.
-        erase: Largest side of an erased rectangle, share of the side; half of the faces get one.
-        mixup: Share of the faces that are blended with another one, labels and all.
-        cutmix: Share of the faces that get a rectangle of another one, and of its label by area.
-    """
-
-    rotation_degrees: float = 0.0
-    shift: float = 0.0
-    shear: float = 0.0
-    zoom: float = 0.0
-    flip: bool = False
-    contrast: float = 0.0
-    brightness: float = 0.0
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: If one is out of its bounds.
-        """
-        for name in ("shift", "zoom", "contrast", "brightness", "erase", "mixup", "cutmix"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1. Received: {getattr(self, name)}")
-        if not 0 <= self.rotation_degrees <= 180:
-            raise ValueError(f"rotation_degrees goes from 0 to 180. Received: {self.rotation_degrees}")
-        if not 0 <= self.shear < np.inf:
-            raise ValueError(f"shear must not be negative. Received: {self.shear}")
-        if self.mixup + self.cutmix > 1:
-            raise ValueError(
-                "a face is mixed in one way at most, so mixup and cutmix are together at most 1. "
-                f"Received: {self.mixup} and {self.cutmix}"
-            )
 
 
 def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:

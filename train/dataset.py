@@ -1,4 +1,4 @@
-"""Faces: the pictures, labels, subjects and official parts of one dataset, in memory."""
+"""A dataset of faces in memory: images, labels, subjects and official splits."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -7,10 +7,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.training_data import DataSummary
 from fer_edge.edge_runtime.crop import preprocess_face
 from fer_edge.edge_runtime.images import Image, import_cv2
 
-PARTS = ("train", "validation", "test", "private_test")
+OFFICIAL_SPLITS = ("train", "validation", "test", "private_test")
 
 
 class DataError(ValueError):
@@ -19,18 +20,19 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class FaceDataset:
-    """A dataset of labelled face pictures.
+    """A dataset of labeled face images.
 
     Attributes:
         name: Short name, used in file names.
-        labels: Label names in canonical order; ``targets`` index into them.
-        ids: One unique id per picture, its path inside the dataset without the folders that all pictures share.
-        images: uint8 arrays (height, width), grey, or (height, width, 3), RGB.
+        labels: Label names in canonical order; ``targets`` are indices into them.
+        ids: One unique id per image: its path inside the dataset without the folders that all images share.
+        images: uint8 arrays (height, width), gray, or (height, width, 3), RGB.
         targets: int64 array (n,).
-        subjects: The person on each picture, None where unknown.
-        parts: The part the dataset itself puts each picture in (one of PARTS), None where it has none.
-        skipped: What was left out, and why, one line each.
-        label_map: How classes were renamed, CLASS=LABEL each.
+        subjects: The person on each image; None where unknown.
+        official_split: The split to which the dataset itself assigns each image, one of OFFICIAL_SPLITS; None where it
+            assigns none.
+        skipped: Images that were left out, one line each with the reason.
+        label_map: Renamed classes, CLASS=LABEL each.
     """
 
     name: str
@@ -39,7 +41,7 @@ class FaceDataset:
     images: tuple[Image, ...]
     targets: npt.NDArray[np.int64]
     subjects: tuple[str | None, ...]
-    parts: tuple[str | None, ...]
+    official_split: tuple[str | None, ...]
     skipped: tuple[str, ...] = ()
     label_map: tuple[str, ...] = ()
 
@@ -48,23 +50,27 @@ class FaceDataset:
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """Digest of each picture's pixels: equal for pictures that are equal pixel for pixel."""
+        """Digest of the pixels of each image: equal for images that are equal pixel for pixel."""
         return tuple(
             hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).hexdigest() for image in self.images
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the sorted labels and contents: the same pictures give the same one, whatever they are called."""
+        """sha256 over the sorted labels and contents: equal for the same images, whatever their names are."""
         rows = sorted(zip((self.labels[target] for target in self.targets), self.digests, strict=True))
         return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
 
     @cached_property
     def resolution_px(self) -> int:
-        """Median of the shorter sides: the resolution the network sees in training."""
+        """Median of the shorter sides, pixels: the resolution that the network sees in training."""
         return int(np.median([min(image.shape[:2]) for image in self.images]))
 
-    def take(self, indices: npt.NDArray[np.intp]) -> "FaceDataset":
+    def summary(self) -> DataSummary:
+        """Return the summary for run folders."""
+        return DataSummary(self.name, self.fingerprint, len(self), self.resolution_px, self.skipped, self.label_map)
+
+    def subset(self, indices: npt.NDArray[np.intp]) -> "FaceDataset":
         """Return the faces at ``indices``, in that order."""
         return replace(
             self,
@@ -72,11 +78,11 @@ class FaceDataset:
             images=tuple(self.images[i] for i in indices),
             targets=self.targets[indices],
             subjects=tuple(self.subjects[i] for i in indices),
-            parts=tuple(self.parts[i] for i in indices),
+            official_split=tuple(self.official_split[i] for i in indices),
         )
 
     def with_labels(self, labels: tuple[str, ...]) -> "FaceDataset":
-        """Re-index the targets to ``labels`` and drop faces whose label is not among them.
+        """Re-index the targets to ``labels`` and drop faces with any other label.
 
         Raises:
             DataError: If no face has one of these labels.
@@ -86,19 +92,24 @@ class FaceDataset:
         keep = np.flatnonzero([self.labels[target] in labels for target in self.targets])
         if not len(keep):
             raise DataError(f"{self.name} has none of the labels {', '.join(labels)}; it has: {', '.join(self.labels)}")
-        kept = self.take(keep)
+        kept = self.subset(keep)
         targets = np.array([labels.index(self.labels[target]) for target in kept.targets], np.int64)
         return replace(kept, labels=labels, targets=targets)
 
 
 def to_gray_batch(faces: FaceDataset, image_size: int, training_resolution_px: int) -> npt.NDArray[np.uint8]:
-    """Return all faces as one grey batch at the network's input size.
+    """Return all faces as one gray batch at the network's input size.
+
+    Args:
+        faces: The faces.
+        image_size: Side of the input, pixels.
+        training_resolution_px: Resolution of the training faces; larger faces are first downscaled to it.
 
     Returns:
         uint8 array (n, image_size, image_size, 1).
     """
     batch = np.empty((len(faces), image_size, image_size, 1), np.uint8)
     for row, image in zip(batch, faces.images, strict=True):
-        grey = image if image.ndim == 2 else import_cv2().cvtColor(image, import_cv2().COLOR_RGB2GRAY)
-        row[:, :, 0] = preprocess_face(grey, image_size, training_resolution_px)
+        gray = image if image.ndim == 2 else import_cv2().cvtColor(image, import_cv2().COLOR_RGB2GRAY)
+        row[:, :, 0] = preprocess_face(gray, image_size, training_resolution_px)
     return batch

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS
+from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
 from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, decode_image, import_cv2
 from fer_edge.train.dataset import DataError, FaceDataset
@@ -38,7 +39,7 @@ FER2013_SIDE = 48
 CKPLUS_CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 CKPLUS_FRAMES = 3  # the last frames of a sequence, which show the expression at its peak
 CKPLUS_SUBJECT = re.compile(r"(S\d{3})_\d{3}_\d+")
-PART_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -49,8 +50,6 @@ PART_NAMES = {
     "privatetest": "private_test",
 }
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass
 class _Rows:
@@ -60,16 +59,16 @@ class _Rows:
     images: list[Image] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     subjects: list[str | None] = field(default_factory=list)
-    parts: list[str | None] = field(default_factory=list)
+    official_split: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # damaged: more than a few are an error
     without_face: list[str] = field(default_factory=list)  # the detector's misses, no fault of the data
 
-    def add(self, name: str, image: Image, label: str, subject: str | None, part: str | None) -> None:
+    def add(self, name: str, image: Image, label: str, subject: str | None, official_split: str | None) -> None:
         self.ids.append(name)
         self.images.append(image)
         self.labels.append(label)
         self.subjects.append(subject)
-        self.parts.append(part)
+        self.official_split.append(official_split)
 
 
 class _Store:
@@ -141,6 +140,26 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
     if missing:
         raise DataError(f"{source} has no class '{missing[0]}' to map; it has: {', '.join(sorted(asked))}")
     return replace(_finish(path, rows), label_map=mapped)
+
+
+def read_faces(source: str | Path, label_map: Sequence[str] = (), reporter: Reporter = SILENT) -> FaceDataset:
+    """Load a dataset for a command: report progress, and warn of the images that cannot be used.
+
+    Args:
+        source: See load_faces.
+        label_map: CLASS=LABEL per renamed class, see parse_label_map.
+        reporter: Receives progress and the warning.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``source``.
+        ValueError: If the map or the data cannot be used.
+    """
+    with reporter.progress("reading faces") as progress:
+        faces = load_faces(str(source), parse_label_map(label_map), progress)
+    if faces.skipped:
+        reasons = "".join(f"\n  {reason}" for reason in faces.skipped)
+        reporter.warn(f"{len(faces.skipped)} of {len(faces) + len(faces.skipped)} images skipped:{reasons}")
+    return faces
 
 
 def _read_store(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
@@ -240,7 +259,7 @@ def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], pr
     kept = [name for name in pictures if label_of_class[PurePosixPath(name).parent.name]]
     for folder in store.folders:
         empty = not any(name.startswith(folder + "/") for name in store.files)
-        if empty and PurePosixPath(folder).name not in PART_NAMES:
+        if empty and PurePosixPath(folder).name not in SPLIT_NAMES:
             raise DataError(f"the class folder '{folder}' in {store.path} holds no pictures. Fill it or remove it")
     # A zip with one outer folder and that folder unpacked are the same data, so what all paths share is no part of an id.
     shared = _shared_depth([PurePosixPath(name).parts[:-2] for name in pictures])
@@ -249,10 +268,12 @@ def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], pr
         path = PurePosixPath(*PurePosixPath(name).parts[shared:])
         subject = CKPLUS_SUBJECT.match(path.name)
         label = label_of_class[path.parent.name] or ""
-        rows.add(str(path), _grey_if_equal(picture), label, subject[1] if subject else None, _part_of(PurePosixPath(name)))
-    if rows.parts and "test" not in rows.parts:
-        # A release whose test folder holds only PrivateTest pictures has those as its test.
-        rows.parts = ["test" if part == "private_test" else part for part in rows.parts]
+        rows.add(
+            str(path), _grey_if_equal(picture), label, subject[1] if subject else None, _official_split(PurePosixPath(name))
+        )
+    if rows.official_split and "test" not in rows.official_split:
+        # A release whose test folder has only PrivateTest images uses those as its test split.
+        rows.official_split = ["test" if split == "private_test" else split for split in rows.official_split]
     return rows
 
 
@@ -262,11 +283,11 @@ def _shared_depth(folders: Sequence[tuple[str, ...]]) -> int:
     return next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), min(map(len, folders)))
 
 
-def _part_of(path: PurePosixPath) -> str | None:
-    prefix = PART_NAMES.get(path.name.split("_")[0].lower())
+def _official_split(path: PurePosixPath) -> str | None:
+    prefix = SPLIT_NAMES.get(path.name.split("_")[0].lower())
     if prefix:
         return prefix
-    return next((PART_NAMES[name.lower()] for name in path.parts[:-2] if name.lower() in PART_NAMES), None)
+    return next((SPLIT_NAMES[name.lower()] for name in path.parts[:-2] if name.lower() in SPLIT_NAMES), None)
 
 
 def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
@@ -300,7 +321,7 @@ def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Prog
             usage = str(row.get("Usage") or "").strip().lower()
             if label:
                 image = pixels.reshape(FER2013_SIDE, FER2013_SIDE).astype(np.uint8)
-                rows.add(name, image, label, None, PART_NAMES.get(usage))
+                rows.add(name, image, label, None, SPLIT_NAMES.get(usage))
         if progress:
             progress(number + 1, len(table))
     return rows
@@ -359,6 +380,6 @@ def _finish(path: Path, rows: _Rows) -> FaceDataset:
         images=tuple(rows.images),
         targets=np.array([labels.index(label) for label in rows.labels], np.int64),
         subjects=tuple(rows.subjects),
-        parts=tuple(rows.parts),
+        official_split=tuple(rows.official_split),
         skipped=(*rows.skipped, *rows.without_face),
     )

@@ -1,24 +1,20 @@
-"""Open a run, a .keras file or a .tflite file as one kind of thing: faces in, probabilities out."""
+"""Measure run folders, .keras and .tflite files on a dataset. The evaluate command and ``fer_edge.evaluate`` are this file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from fer_edge.artifacts.accuracy_records import EvaluationRecord
+from fer_edge.artifacts.metrics import MIN_PROBABILITY, classification_metrics
+from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
+from fer_edge.artifacts.run_folder import MODEL_FILE, read_finished_run
+from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.evaluate import (
-    SMALLEST_PROBABILITY,
-    Probabilities,
-    Progress,
-    keras_probabilities,
-    measure,
-    tflite_probabilities,
-)
 from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, select_faces
-from fer_edge.train.run_folder import MODEL_FILE, read_run_file
+from fer_edge.train.predict import keras_probabilities
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class LoadedModel:
 
     Attributes:
         network: Name of the network.
-        precision: ``keras``, or that of the .tflite file.
+        precision: ``keras``, or the precision of the .tflite file.
         digest: sha256 of the Keras model that it is or was made from.
         trained: What it was trained on.
         probabilities: From faces to float32 (n, classes).
@@ -40,166 +36,221 @@ class LoadedModel:
     probabilities: Callable[[FaceDataset, Progress | None], Probabilities]
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Network and precision, for tables."""
         return f"{self.network} {self.precision}"
 
 
-def is_keras(path: str | Path) -> bool:
-    """Return whether opening ``path`` needs keras: a run folder or a .keras file."""
+@dataclass(frozen=True)
+class Evaluation:
+    """One model measured on one split of one dataset.
+
+    Attributes:
+        selection: The faces.
+        probabilities: float32 array (n, classes), 0..1.
+        record: The metrics, and what was measured.
+    """
+
+    selection: EvaluationSet
+    probabilities: Probabilities
+    record: EvaluationRecord
+
+
+def evaluate(
+    models: Sequence[str | Path],
+    data: str | Path,
+    *,
+    protocol: str | None = None,
+    split: str = "test",
+    seed: int | None = None,
+    label_map: Sequence[str] = (),
+    shared_classes: bool = False,
+    ensemble: bool = False,
+    reporter: Reporter = SILENT,
+) -> list[Evaluation]:
+    """Measure models on a dataset, exactly as ``fer-edge evaluate`` does.
+
+    Example:
+        >>> import fer_edge
+        >>> (result,) = fer_edge.evaluate(["cnn_nano"], "fer2013.zip", split="private_test")
+        >>> result.record.metrics.accuracy
+
+    Args:
+        models: Run folders, .tflite files or names of bundled models.
+        data: Folder, zip or csv of labeled faces; or ``synthetic``.
+        protocol: ``paper``, ``subject``, ``official`` or ``all``. Default: the protocol of each model's training.
+        split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
+        seed: Seed of the division. Default: that of each model's training.
+        label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
+        shared_classes: Ignore the classes that the data does not have, as if the models did not know them.
+        ensemble: Measure the mean of all models' probabilities as well.
+        reporter: Receives progress, notes and warnings.
+
+    Returns:
+        One evaluation per model, in order; then that of the ensemble.
+
+    Raises:
+        FileNotFoundError: If a model or the data does not exist, or a run has not finished.
+        ValueError: If a model, the data, the protocol or the split cannot be used.
+    """
+    from fer_edge.train.datasets import read_faces
+
+    faces = read_faces(data, label_map, reporter)
+    evaluations = []
+    for model in models:
+        with reporter.progress(f"evaluating {Path(model).name}") as progress:
+            evaluations.append(evaluate_model(model, faces, protocol, split, seed, progress, shared_classes))
+        _report_limits(evaluations[-1].record, reporter)
+    return [*evaluations, evaluate_ensemble(evaluations)] if ensemble else evaluations
+
+
+def _report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
+    """Report what limits an evaluation: ignored faces, classes without a face, faces seen in training."""
+    if record.dropped:
+        reporter.note(f"{record.model}: {record.dropped} faces have labels that the model does not know and were left out")
+    absent = [label for label, scores in record.metrics.per_class.items() if not scores.support]
+    if absent:
+        reporter.note(
+            f"{record.model}: no face is of {', '.join(absent)}, but the model may predict these labels "
+            "(fer-edge evaluate --shared-classes leaves out classes that the data lacks)"
+        )
+    if record.warning:
+        reporter.warn(f"{record.model}: {record.warning}")
+
+
+def needs_keras(path: str | Path) -> bool:
+    """Return whether loading ``path`` needs keras: a run folder or a .keras file."""
     return Path(path).is_dir() or Path(path).suffix == ".keras"
 
 
-def open_model(path: str | Path) -> LoadedModel:
-    """Open a run folder, the model.keras inside it, or a .tflite file.
+def load_model(path: str | Path) -> LoadedModel:
+    """Load a run folder, the model.keras in it, a .tflite file or a bundled model.
 
     Raises:
-        FileNotFoundError: If there is none, or the run is not finished.
+        FileNotFoundError: If it does not exist, or the run has not finished.
         ValueError: If the file cannot be used.
     """
-    if not is_keras(path):
+    if not needs_keras(path):
         classifier = Classifier(path)
         contract = classifier.contract
-        trained = TrainingProvenance(contract.labels, contract.data, contract.data_fingerprint, contract.split)
         return LoadedModel(
             contract.architecture,
             contract.precision,
             contract.source_digest,
-            trained,
-            lambda faces, progress: tflite_probabilities(classifier, faces, progress),
+            TrainingProvenance(contract.labels, contract.data, contract.data_fingerprint, contract.split),
+            lambda faces, progress: classify_faces(classifier, faces.images, progress),
         )
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     if Path(path) not in (folder, folder / MODEL_FILE):
         raise ValueError(f"'{path}' is not the {MODEL_FILE} of a run folder. Give the run folder itself")
-    run = read_run_file(folder)
-    if not run["finished"]:
-        raise FileNotFoundError(f"the run in '{folder}' is not finished. Finish it: fer-edge train ... --resume")
+    run, results = read_finished_run(folder)
     import keras
 
     model = keras.models.load_model(folder / MODEL_FILE, compile=False)
-    data = run["data"]
-    trained = TrainingProvenance(tuple(run["labels"]), data["name"], data["fingerprint"], run["split"])
     return LoadedModel(
-        run["network"],
+        run.plan.network,
         "keras",
-        run["model_digest"],
-        trained,
-        lambda faces, progress: keras_probabilities(model, faces, data["resolution_px"], progress),
+        results.model_digest,
+        TrainingProvenance(run.labels, run.data.name, run.data.fingerprint, run.split, run.ids),
+        lambda faces, progress: keras_probabilities(model, faces, run.data.resolution_px, progress),
     )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One model measured on one part of one dataset.
-
-    Attributes:
-        title: Network and precision.
-        selection: The faces and what is to be said of them.
-        probabilities: float32 array (n, classes).
-        figures: What was measured, as plain data: see evaluate_model.
-    """
-
-    title: str
-    selection: EvaluationSet
-    probabilities: Probabilities
-    figures: dict[str, Any]
 
 
 def evaluate_model(
     path: str | Path,
     faces: FaceDataset,
-    split_name: str | None = None,
-    part: str = "test",
+    protocol: str | None = None,
+    split: str = "test",
     seed: int | None = None,
     progress: Progress | None = None,
     shared_classes: bool = False,
 ) -> Evaluation:
-    """Measure a run or a .tflite file.
+    """Measure one model on faces that are in memory.
 
     Args:
-        path: Run folder or .tflite file.
+        path: Run folder, .tflite file or name of a bundled model.
         faces: The whole dataset.
-        split_name: See select_faces.
-        part: See select_faces.
+        protocol: See select_faces.
+        split: See select_faces.
         seed: See select_faces.
-        progress: Called with (faces done, faces in all).
-        shared_classes: Leave out the classes that the data does not have, as if the model did not know them.
-
-    Returns:
-        The figures of ``measure``, and with them model, title, network, precision, digest (sha256 of the Keras model), data,
-        split, part, trained_on, classes, warning, duplicates_in_training (test faces that stand in training pixel for
-        pixel) and accuracy_without_duplicates; the last two are None where they do not apply.
+        progress: Called with (faces done, number of faces).
+        shared_classes: Ignore the classes that the data does not have, as if the model did not know them.
 
     Raises:
-        FileNotFoundError: If the model does not exist or is not finished.
+        FileNotFoundError: If the model does not exist or its run has not finished.
         ValueError: If the model or the selection cannot be used.
     """
-    model = open_model(path)
-    chosen = select_faces(faces, model.trained, split_name, part, seed)
-    probabilities = model.probabilities(chosen.faces, progress)
+    model = load_model(path)
+    selection = select_faces(faces, model.trained, protocol, split, seed)
+    probabilities = model.probabilities(selection.faces, progress)
     if shared_classes:
         labels = tuple(label for label in model.trained.labels if label in faces.labels)
         probabilities = probabilities[:, [model.trained.labels.index(label) for label in labels]]
-        probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), SMALLEST_PROBABILITY)
-        chosen = replace(chosen, faces=chosen.faces.with_labels(labels))
-    about = {
-        "model": str(path),
-        "title": model.title,
-        "network": model.network,
-        "precision": model.precision,
-        "digest": model.digest,
-        "trained_on": model.trained.data,
-    }
-    return Evaluation(model.title, chosen, probabilities, about | _figures(faces.name, chosen, probabilities))
+        probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), MIN_PROBABILITY)
+        selection = replace(selection, faces=selection.faces.with_labels(labels))
+    return _evaluation(
+        selection,
+        probabilities,
+        model=str(path),
+        title=model.display_name,
+        network=model.network,
+        precision=model.precision,
+        digest=model.digest,
+        trained_on=model.trained.data,
+    )
 
 
 def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
-    """Measure what several models say together: the mean of their probabilities. Its digest names those of all, with ``+``.
+    """Measure the mean of several models' probabilities.
 
     Args:
         members: Evaluations of the same faces.
+
+    Returns:
+        Its digest consists of all digests, joined by ``+``.
 
     Raises:
         ValueError: If there are fewer than two, or they differ in faces or labels.
     """
     if len(members) < 2:
         raise ValueError(f"an ensemble needs at least two models. Received: {len(members)}")
-    first = members[0].selection
+    records, first = [member.record for member in members], members[0].selection
     for member in members[1:]:
         other = member.selection.faces
         if (other.ids, other.labels) != (first.faces.ids, first.faces.labels):
             raise ValueError(
-                f"'{member.figures['model']}' was measured on other faces or labels than '{members[0].figures['model']}', so "
-                "they make no ensemble. Take models of one data set and split, or pass --split and --seed"
+                f"'{member.record.model}' and '{records[0].model}' were measured on different faces or labels, so they cannot "
+                "be ensembled. Use models of one dataset and protocol, or pass --protocol and --seed"
             )
-    probabilities = np.asarray(np.stack([member.probabilities for member in members]).mean(axis=0), np.float32)
-    warnings = {member.selection.warning for member in members}
-    chosen = replace(first, warning="; ".join(sorted(warning for warning in warnings if warning)) or None)
-    title = f"ensemble of {len(members)}"
-    about = {
-        "model": " + ".join(member.title for member in members),
-        "title": title,
-        "network": "ensemble",
-        "precision": "+".join(sorted({member.figures["precision"] for member in members})),
-        "digest": "+".join(member.figures["digest"] for member in members),
-        "trained_on": "+".join(sorted({member.figures["trained_on"] for member in members})),
-    }
-    return Evaluation(title, chosen, probabilities, about | _figures(members[0].figures["data"], chosen, probabilities))
+    warnings = {record.warning for record in records if record.warning is not None}
+    return _evaluation(
+        replace(first, warning="; ".join(sorted(warnings)) or None),
+        np.asarray(np.stack([member.probabilities for member in members]).mean(axis=0), np.float32),
+        model=" + ".join(record.title for record in records),
+        title=f"ensemble of {len(members)}",
+        network="ensemble",
+        precision="+".join(sorted({record.precision for record in records})),
+        digest="+".join(str(record.digest) for record in records),
+        trained_on="+".join(sorted({record.trained_on for record in records})),
+    )
 
 
-def _figures(data: str, chosen: EvaluationSet, probabilities: Probabilities) -> dict[str, Any]:
-    targets, labels, distinct = chosen.faces.targets, chosen.faces.labels, chosen.distinct
-    without = None
+def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model: str) -> Evaluation:
+    """Compute the metrics; ``model`` has the fields of the record that describe the model."""
+    faces, distinct = selection.faces, selection.not_in_training
+    accuracy_without_duplicates = None
     if distinct is not None and distinct.any():
-        without = float((probabilities[distinct].argmax(axis=1) == targets[distinct]).mean())
-    return {
-        "data": data,
-        "split": chosen.split_title,
-        "part": chosen.part,
-        "classes": list(labels),
-        "warning": chosen.warning,
-        "dropped": chosen.dropped,
-        **measure(probabilities, targets, labels),
-        "duplicates_in_training": None if distinct is None else int((~distinct).sum()),
-        "accuracy_without_duplicates": without,
-    }
+        accuracy_without_duplicates = float((probabilities[distinct].argmax(axis=1) == faces.targets[distinct]).mean())
+    record = EvaluationRecord(
+        kind="evaluation",
+        data=faces.name,
+        protocol=selection.protocol,
+        split=selection.split,
+        warning=selection.warning,
+        dropped=selection.dropped,
+        metrics=classification_metrics(probabilities, faces.targets, faces.labels),
+        duplicates_in_training=None if distinct is None else int((~distinct).sum()),
+        accuracy_without_duplicates=accuracy_without_duplicates,
+        **model,
+    )
+    return Evaluation(selection, probabilities, record)

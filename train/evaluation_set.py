@@ -1,33 +1,34 @@
-"""Which faces a finished model is measured on, and whether it has seen them before."""
+"""Which faces a finished model is measured on, and whether training has seen them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.train.dataset import PARTS, DataError, FaceDataset
-from fer_edge.train.splits import AUTO, SPLITS, Split, ids_digest, leakage, leakage_warning, make_split
+from fer_edge.artifacts.training_data import SplitIds, SplitSummary
+from fer_edge.train.dataset import OFFICIAL_SPLITS, DataError, FaceDataset
+from fer_edge.train.splits import AUTO, PROTOCOLS, Split, ids_digest, leakage, make_split
 
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class TrainingProvenance:
-    """What a model says of its training.
+    """What a model was trained on.
 
     Attributes:
         labels: Label names in output order.
         data: Name of the dataset.
         fingerprint: Fingerprint of the dataset.
-        split: Summary of the split, see Split.summary; a run folder's has the ids of each part as well.
+        split: How it was divided.
+        ids: Ids of the images in each split; None where they are not known, as for a .tflite file.
     """
 
     labels: tuple[str, ...]
     data: str
     fingerprint: str
-    split: Mapping[str, Any]
+    split: SplitSummary
+    ids: SplitIds | None = None
 
 
 @dataclass(frozen=True)
@@ -35,105 +36,119 @@ class EvaluationSet:
     """Faces to measure a model on.
 
     Attributes:
-        faces: The faces, targets in the model's label order.
-        split_title: Name of the split, for tables.
-        part: The part taken.
-        distinct: Boolean array (n,): which of them stand nowhere in the training part, pixel for pixel. None where the
-            model was trained on other data, or the part is none to report on.
-        dropped: How many faces have a label that the model does not know.
-        warning: What flatters the figure, None where nothing is known to.
+        faces: The faces; targets in the label order of the model.
+        protocol: Title of the protocol, such as ``subject 3/10``, for tables.
+        split: Name of the split.
+        not_in_training: Boolean array (n,): whether a face has no pixel-identical copy in training. None where the model
+            was trained on other data, or the split is not a test split.
+        dropped: Number of faces whose label the model does not know.
+        warning: What inflates the figures; None where nothing is known to.
     """
 
     faces: FaceDataset
-    split_title: str
-    part: str
-    distinct: npt.NDArray[np.bool_] | None
+    protocol: str
+    split: str
+    not_in_training: npt.NDArray[np.bool_] | None
     dropped: int
     warning: str | None
 
 
 def select_faces(
-    faces: FaceDataset, trained: TrainingProvenance, split_name: str | None = None, part: str = "test", seed: int | None = None
+    faces: FaceDataset, trained: TrainingProvenance, protocol: str | None = None, split: str = "test", seed: int | None = None
 ) -> EvaluationSet:
     """Choose the faces to measure a model on.
 
     Args:
         faces: The whole dataset.
         trained: What the model was trained on.
-        split_name: ``paper``, ``subject``, ``official``, or ``all`` for every face. None takes the model's own split
-            on its own data, and on other data the official one where there is one, else every face.
-        part: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
-        seed: Seed of the split, the model's own by default.
+        protocol: ``paper``, ``subject``, ``official``, or ``all`` for every face. Default: on the training data the protocol
+            of the training; on other data ``official`` where it has official splits, otherwise ``all``.
+        split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
+        seed: Seed of the division. Default: that of the training.
 
     Raises:
-        ValueError: If the split or the part is unknown.
-        DataError: If the data cannot be split so, the part is empty, or no label is shared.
+        ValueError: If the protocol or the split is unknown.
+        DataError: If the data cannot be divided in this way, the split is empty, or no label is shared.
     """
-    if part not in (*PARTS, ALL):
-        raise ValueError(f"unknown part '{part}'; choose one of: {', '.join(PARTS)}, {ALL}")
-    if split_name not in (None, AUTO, *SPLITS, ALL):
-        raise ValueError(f"unknown split '{split_name}'; choose one of: {', '.join(SPLITS)}, {ALL}")
+    if split not in (*OFFICIAL_SPLITS, ALL):
+        raise ValueError(f"unknown split '{split}'; choose one of: {', '.join(OFFICIAL_SPLITS)}, {ALL}")
+    if protocol not in (None, AUTO, *PROTOCOLS, ALL):
+        raise ValueError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}, {ALL}")
     same_data = faces.fingerprint == trained.fingerprint
-    if split_name is None:
-        own = trained.split["name"]
-        official = {"train", "test"} <= set(faces.parts)
-        split_name = own if same_data else "official" if official else ALL
-    seen: set[str] | None = None
-    if split_name == ALL:
-        chosen, title, part, warning = np.arange(len(faces)), ALL, ALL, None
+    if protocol is None:
+        official = {"train", "test"} <= set(faces.official_split)
+        protocol = trained.split.protocol if same_data else "official" if official else ALL
+    division = None if protocol == ALL else _divide(faces, trained, protocol, seed)
+    split = split if division else ALL
+    subset = faces.subset(_indices(faces, division, split))
+    kept = subset.with_labels(trained.labels)
+    not_in_training = None
+    if division and same_data and split in ("test", "private_test"):
+        seen = {faces.digests[i] for i in _training_indices(faces, division)}
+        not_in_training = np.array([digest not in seen for digest in kept.digests], bool)
+    return EvaluationSet(
+        faces=kept,
+        protocol=division.summary(faces).title if division else ALL,
+        split=split,
+        not_in_training=not_in_training,
+        dropped=len(subset) - len(kept),
+        warning=_warning(faces, trained, division, split),
+    )
+
+
+def _divide(faces: FaceDataset, trained: TrainingProvenance, protocol: str, seed: int | None) -> Split:
+    """Divide the faces: as in training where protocol and seed allow it."""
+    own = trained.split
+    if own.protocol != protocol or seed not in (None, own.seed):
+        return make_split(faces, protocol, own.seed if seed is None else seed)
+    if trained.ids and trained.fingerprint == faces.fingerprint:
+        index = {name: number for number, name in enumerate(faces.ids)}
+        ids = (trained.ids.train, trained.ids.validation, trained.ids.test)
+        if all(name in index for names in ids for name in names):
+            train, validation, test = (np.array([index[name] for name in names], np.intp) for names in ids)
+            return Split(protocol, own.seed, own.fold, own.folds, train, validation, test)
+    return make_split(faces, protocol, own.seed, own.fold, own.folds)
+
+
+def _indices(faces: FaceDataset, division: Split | None, split: str) -> npt.NDArray[np.intp]:
+    if division is None or split == ALL:
+        return np.arange(len(faces))
+    if split == "private_test":
+        if division.protocol != "official":
+            raise DataError(
+                f"the split 'private_test' belongs to the protocol 'official'. Received: protocol '{division.protocol}'"
+            )
+        indices = np.flatnonzero([name == split for name in faces.official_split])
     else:
-        split = _like_training(faces, trained, split_name, seed)
-        chosen, title = _part_of(faces, split, part), split.title
-        reported = same_data and part in ("test", "private_test")
-        seen = {faces.digests[i] for i in _training_part(faces, split)} if reported else None
-        warning = leakage_warning(leakage(faces, split)) if same_data and part == "test" else None
-        if same_data and part == "validation":
-            warning = "the part 'validation' holds the faces that the model was chosen and calibrated by"
-        if same_data and ids_digest(split.ids(faces)["train"]) != trained.split["train_digest"]:
-            own = f"{trained.split['name']}, seed {trained.split['seed']}"
-            warning = f"the model was trained under another split ({own}): it has seen some of these faces"
-    if same_data and part in ("train", ALL):
-        warning = f"the part '{part}' holds faces that the model was trained on"
-    if not same_data and faces.name == trained.data:
-        warning = (
-            f"this data is called '{faces.name}' like the model's training data but is not the same: "
+        indices = {"train": division.train, "validation": division.validation, "test": division.test}[split]
+    if not len(indices):
+        raise DataError(f"{faces.name} has no split '{split}' under protocol '{division.protocol}'")
+    return indices
+
+
+def _training_indices(faces: FaceDataset, division: Split) -> npt.NDArray[np.intp]:
+    """Return what counts as training data. Under ``official`` that includes the duplicates that training left out."""
+    if division.protocol == "official":
+        return np.flatnonzero([split in ("train", "validation") for split in faces.official_split])
+    return np.concatenate([division.train, division.validation])
+
+
+def _warning(faces: FaceDataset, trained: TrainingProvenance, division: Split | None, split: str) -> str | None:
+    """Return what inflates the figures of this split; the most serious reason only."""
+    if faces.fingerprint != trained.fingerprint:
+        if faces.name != trained.data:
+            return None
+        return (
+            f"this data is called '{faces.name}' like the training data of the model but differs from it: "
             "the model may have seen some of these faces"
         )
-    subset = faces.take(chosen)
-    kept = subset.with_labels(trained.labels)
-    distinct = None if seen is None else np.array([digest not in seen for digest in kept.digests], bool)
-    return EvaluationSet(kept, title, part, distinct, len(subset) - len(kept), warning)
-
-
-def _like_training(faces: FaceDataset, trained: TrainingProvenance, split_name: str, seed: int | None) -> Split:
-    own = trained.split
-    if own["name"] != split_name or seed not in (None, own["seed"]):
-        return make_split(faces, split_name, own["seed"] if seed is None else seed)
-    stored = own.get("ids")
-    if stored and trained.fingerprint == faces.fingerprint:
-        place = {name: index for index, name in enumerate(faces.ids)}
-        if all(name in place for ids in stored.values() for name in ids):
-            parts = {part: np.array([place[name] for name in ids], np.intp) for part, ids in stored.items()}
-            return Split(split_name, own["seed"], own["fold"], own["folds"], **parts)
-    return make_split(faces, split_name, own["seed"], own["fold"], own["folds"])
-
-
-def _part_of(faces: FaceDataset, split: Split, part: str) -> npt.NDArray[np.intp]:
-    if part == ALL:
-        return np.arange(len(faces))
-    if part == "private_test":
-        if split.name != "official":
-            raise DataError(f"the part 'private_test' belongs to the official split. Received: split '{split.name}'")
-        chosen = np.flatnonzero([own == part for own in faces.parts])
-    else:
-        chosen = {"train": split.train, "validation": split.validation, "test": split.test}[part]
-    if not len(chosen):
-        raise DataError(f"{faces.name} has no part '{part}' under split '{split.name}'")
-    return chosen
-
-
-def _training_part(faces: FaceDataset, split: Split) -> npt.NDArray[np.intp]:
-    """Return what counts as training data: of an official split the whole official part, duplicates included."""
-    if split.name == "official":
-        return np.flatnonzero([part in ("train", "validation") for part in faces.parts])
-    return np.concatenate([split.train, split.validation])
+    if division is None or split in ("train", ALL):
+        return f"the split '{split}' contains faces that the model was trained on"
+    if ids_digest(faces.ids[i] for i in division.train) != trained.split.train_digest:
+        return (
+            f"the model was trained on another split (protocol {trained.split.protocol}, seed {trained.split.seed}): it has "
+            "seen some of these faces"
+        )
+    if split == "validation":
+        return "the split 'validation' contains the faces that chose and calibrated the model"
+    return leakage(faces, division).warning() if split == "test" else None

@@ -1,48 +1,59 @@
-"""Carry trained runs from a rented machine: weights as float16, in parts of a few MB; whole runs again at home."""
+"""Pack runs into files of a few MB, with float16 weights, to copy them from a rented machine; unpack them into run folders."""
 
 import io
-import json
 import tarfile
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.artifacts.run_folder import (
+    MODEL_FILE,
+    RUN_FILE,
+    RunRecord,
+    TrainingResults,
+    file_digest,
+    read_finished_run,
+    read_run_record,
+)
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.fit import Plan, measure_parts
+from fer_edge.train.fit import measure_splits
 from fer_edge.train.networks import build_network, count_parameters
-from fer_edge.train.recipes import recipe_from_data
-from fer_edge.train.run_folder import MODEL_FILE, RUN_FILE, finish_run, read_run_file
 from fer_edge.train.splits import make_split
+from fer_edge.train.write_run import finish_run
+
+if TYPE_CHECKING:
+    import keras
 
 PART_BYTES = 15_000_000
 WEIGHTS_FILE = "weights.npz"
 
 
 def pack_runs(folders: Sequence[Path], out: Path, part_bytes: int = PART_BYTES) -> list[Path]:
-    """Write runs as the parts of one tar file.
+    """Write runs as one tar file, split into parts.
 
     Args:
         folders: Finished run folders.
         out: Folder for ``runs.tar.00``, ``runs.tar.01``, ...
-        part_bytes: Largest size of a part.
+        part_bytes: Maximum size of a part.
 
     Returns:
         The parts, in order.
 
     Raises:
-        FileNotFoundError: If a run is not there or not finished.
+        FileNotFoundError: If a folder is not a run folder or its run has not finished.
+        ValueError: If a run is damaged or its model was replaced.
     """
     import keras
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for folder in folders:
-            if not read_run_file(folder)["finished"]:
-                raise FileNotFoundError(f"the run in '{folder}' is not finished. Finish it: fer-edge train ... --resume")
+            read_finished_run(folder)
             model = keras.models.load_model(folder / MODEL_FILE, compile=False)
             weights = io.BytesIO()
             np.savez_compressed(weights, *(values.astype(np.float16) for values in model.get_weights()))
@@ -59,7 +70,7 @@ def pack_runs(folders: Sequence[Path], out: Path, part_bytes: int = PART_BYTES) 
 
 
 def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
-    """Make whole run folders of packed runs, measured anew with their rounded weights.
+    """Restore run folders from packed runs and measure them again with their rounded weights.
 
     Args:
         packed: Folder of the parts.
@@ -67,12 +78,12 @@ def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
         out: Folder for the run folders.
 
     Returns:
-        The run folders, each made whole or not at all.
+        The run folders. Each is restored completely or not at all.
 
     Raises:
         FileNotFoundError: If there are no parts.
-        FileExistsError: If a run stands in ``out`` already.
-        ValueError: If the data is other data.
+        FileExistsError: If ``out`` has one of the runs already.
+        ValueError: If the runs were trained on other data.
     """
     parts = sorted(packed.glob("runs.tar.*"))
     if not parts:
@@ -85,45 +96,54 @@ def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
             if file:
                 folder, name = entry.name.split("/")
                 contents.setdefault(folder, {})[name] = file.read()
-    made = []
+    folders = []
     for name, files in contents.items():
-        made.append(out / name)
-        if made[-1].exists():
-            raise FileExistsError(f"{made[-1]} is there already. Choose another folder")
-        _unpack_run(json.loads(files[RUN_FILE]), files[WEIGHTS_FILE], faces, made[-1])
-    return made
+        folders.append(out / name)
+        if folders[-1].exists():
+            raise FileExistsError(f"{folders[-1]} exists already. Choose another folder")
+        _unpack_run(files, faces, folders[-1])
+    return folders
 
 
-def _unpack_run(run: dict[str, Any], weights: bytes, faces: FaceDataset, folder: Path) -> None:
-    if run["data"]["fingerprint"] != faces.fingerprint:
-        maps = " and its map:" + "".join(f" --map {pair}" for pair in run["data"]["map"]) if run["data"]["map"] else ""
-        raise ValueError(
-            f"{folder.name} was trained on other data than '{faces.name}'. Give the data that it was trained on{maps}"
+def _unpack_run(files: dict[str, bytes], faces: FaceDataset, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+        unfinished = Path(temporary) / folder.name
+        unfinished.mkdir()
+        (unfinished / RUN_FILE).write_bytes(files[RUN_FILE])
+        run = read_run_record(unfinished)
+        if run.results is None:
+            raise FileNotFoundError(
+                f"the packed run {folder.name} has not finished. Finish it first: fer-edge train ... --resume"
+            )
+        model = _load_packed_weights(run, run.results, files[WEIGHTS_FILE], faces, folder.name)
+        model.save(unfinished / MODEL_FILE)
+        division = run.split
+        split = make_split(faces, division.protocol, division.seed, division.fold, division.folds)
+        results = replace(
+            run.results,
+            model_digest=file_digest(unfinished / MODEL_FILE),
+            metrics=measure_splits(model, faces, split),
+            weights_rounded_to="float16",
+            trained_with=run.versions,
         )
-    plan = plan_from_data(run["plan"])
-    split = make_split(faces, run["split"]["name"], run["split"]["seed"], run["split"]["fold"], run["split"]["folds"])
-    model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
-    if (parameters := count_parameters(model)) != run["parameters"]:
+        finish_run(unfinished, run.plan, faces, split, results, run.command)
+        unfinished.rename(folder)
+
+
+def _load_packed_weights(
+    run: RunRecord, results: TrainingResults, weights: bytes, faces: FaceDataset, name: str
+) -> "keras.Model":
+    """Build the network of a run, set its weights and return it."""
+    if run.data.fingerprint != faces.fingerprint:
+        maps = " and its map:" + "".join(f" --map {pair}" for pair in run.data.label_map) if run.data.label_map else ""
+        raise ValueError(f"{name} was trained on other data than '{faces.name}'. Give the data that it was trained on{maps}")
+    model = build_network(run.plan.network, run.plan.image_size, len(faces.labels), run.plan.recipe.bn_momentum)
+    if (parameters := count_parameters(model)) != results.parameters:
         raise ValueError(
-            f"{folder.name} is a {plan.network} of {run['parameters']:,} parameters, here it has {parameters:,}. "
+            f"{name} is a {run.plan.network} with {results.parameters:,} parameters, but here it has {parameters:,}. "
             "Unpack it with the version of fer-edge that trained it"
         )
     with np.load(io.BytesIO(weights)) as content:
         model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
-    kept = {name: run[name] for name in ("history", "weights", "precision", "backend", "parameters", "train_seconds")}
-    kept |= {name: run.get(name) for name in ("temperature", "ema_momentum", "averaged_cycles")}
-    results = kept | {"weights_rounded_to": "float16", "trained_with": run["versions"]}
-    results["metrics"] = measure_parts(model, faces, split)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
-        made = Path(temporary) / folder.name
-        made.mkdir()
-        model.save(made / MODEL_FILE)
-        finish_run(made, plan, faces, split, results)
-        made.rename(folder)
-
-
-def plan_from_data(data: dict[str, Any]) -> Plan:
-    """Return the plan that a run.json holds as plain data."""
-    several = {name: tuple(data[name]) for name in ("teachers", "source_digests")}
-    return Plan(**{**data, **several, "recipe": recipe_from_data(data["recipe"])})
+    return model

@@ -1,5 +1,6 @@
 """Pictures of a training run: curves and confusion matrix."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_curves(history: dict[str, list[float]], path: Path) -> None:
+def plot_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw accuracy and loss over the epochs.
 
     Args:
@@ -32,7 +33,7 @@ def plot_curves(history: dict[str, list[float]], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_confusion(confusion: list[list[int]], labels: tuple[str, ...], path: Path) -> None:
+def plot_confusion(confusion: Sequence[Sequence[int]], labels: tuple[str, ...], path: Path) -> None:
     """Draw a confusion matrix, coloured by the share of each true class.
 
     Args:

@@ -1,6 +1,6 @@
-"""Search over recipe settings on a part of the training faces; every try is recorded, and bad ones stop early.
+"""Search over recipe settings. Every trial is recorded, and trials with low accuracy stop early.
 
-The test part is never looked at: the tries train on the training part of the split and are judged by its validation part.
+The test split is never used: trials are trained on the training split and compared on the validation split.
 """
 
 import json
@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.fit import OnEpoch, train_run
+from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, make_split
 
 if TYPE_CHECKING:
     import optuna
 
-RECORD_FILE = "tries.jsonl"
+RECORD_FILE = "trials.jsonl"
 STUDY_FILE = "study.db"
-STARTUP_TRIES = 4  # a try is compared with others only when there are some
+STARTUP_TRIALS = 4  # trials that never stop early, so that later ones have something to compare with
 
 
 def suggest(trial: "optuna.Trial") -> list[str]:
-    """Return the settings of one try, as override takes them."""
+    """Return the settings of one trial, as override expects them."""
     values = {
         "learning_rate": trial.suggest_float("learning_rate", 3e-4, 6e-3, log=True),
         "weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.1, log=True),
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
-        "balance": trial.suggest_float("balance", 0.0, 0.5),
+        "class_weight_power": trial.suggest_float("class_weight_power", 0.0, 0.5),
         "rotation_degrees": trial.suggest_float("rotation_degrees", 0.0, 20.0),
         "shift": trial.suggest_float("shift", 0.0, 0.15),
         "zoom": trial.suggest_float("zoom", 0.0, 0.2),
@@ -43,24 +45,24 @@ def suggest(trial: "optuna.Trial") -> list[str]:
 
 
 def search(
-    network: str, faces: FaceDataset, out: Path, tries: int, epochs: int | None = None, image_size: int | None = None
+    network: str, faces: FaceDataset, out: Path, trials: int, epochs: int | None = None, image_size: int | None = None
 ) -> dict[str, Any]:
-    """Try settings of the ``edge`` recipe; a search that was stopped goes on where it was.
+    """Search for the best settings of the ``edge`` recipe. A stopped search continues.
 
     Args:
         network: Name in NETWORKS.
-        faces: The dataset; its most honest split is taken.
-        out: Folder for the study and the record of all tries, JSON lines.
-        tries: Tries to make now.
-        epochs: Epochs of a try, the recipe's by default.
-        image_size: Input side, pixels, the network's by default.
+        faces: The dataset; the default protocol divides it.
+        out: Folder for the study and the record of all trials, JSON lines.
+        trials: Number of trials to run now.
+        epochs: Epochs per trial. Default: those of the recipe.
+        image_size: Side of the input, pixels. Default: that of the network.
 
     Returns:
-        The best try of all: ``settings``, ``validation_accuracy``, ``number``.
+        The best of all trials: ``settings``, ``validation_accuracy``, ``number``.
 
     Raises:
         ImportError: If optuna is not installed.
-        ValueError: If no try came to its end.
+        ValueError: If no trial was completed.
     """
     try:
         import optuna
@@ -70,51 +72,58 @@ def search(
     out.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{out / STUDY_FILE}",
-        study_name=f"{network}-{faces.fingerprint[:8]}-{epochs or 'all'}-{image_size or 'own'}",  # tries of one kind only
+        # Only trials of one kind are comparable.
+        study_name=f"{network}-{faces.fingerprint[:8]}-{epochs or 'all'}-{image_size or 'default'}",
         load_if_exists=True,
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIES),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
     )
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a fixed seed would repeat trials when continuing
 
-    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # or a search that goes on would repeat itself
-
-    def attempt(trial: "optuna.Trial") -> float:
+    def objective(trial: "optuna.Trial") -> float:
         settings = suggest(trial)
         plan = make_plan(network, override(find_recipe("edge", network), settings), image_size, epochs, weights="none")
-        reached: list[float] = []
+        history: list[float] = []
 
-        def judge(epoch: int, figures: dict[str, float]) -> None:
-            reached.append(figures["val_accuracy"])
-            trial.report(figures["val_accuracy"], epoch)
+        def report(epoch: int, metrics: dict[str, float]) -> None:
+            history.append(metrics["val_accuracy"])
+            trial.report(metrics["val_accuracy"], epoch)
             if epoch < plan.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
-        entry = {"network": network, "number": trial.number, "settings": settings, "epochs": plan.epochs}
+        record = {"network": network, "number": trial.number, "settings": settings, "epochs": plan.epochs}
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                run = train_run(plan, faces, split, Path(folder) / "run", on_epoch=judge, checkpoint_every=plan.epochs + 1)
-            accuracy = float(run["metrics"]["validation"]["accuracy"])
-            _record(out, {**entry, "history": reached, "validation_accuracy": accuracy})
+            accuracy = _train(plan, faces, split, report)
         except optuna.TrialPruned:
-            _record(out, {**entry, "history": reached, "validation_accuracy": None})
+            _append(out, {**record, "history": history, "validation_accuracy": None})
             raise
+        _append(out, {**record, "history": history, "validation_accuracy": accuracy})
         return accuracy
 
-    study.optimize(attempt, n_trials=tries)
-    # A try that was stopped early has a value too: its last accuracy, which no finished training stands behind.
-    done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-    if not done:
-        raise ValueError(f"none of {len(study.trials)} tries came to its end. Try more")
-    best = max(done, key=lambda trial: trial.value or 0.0)
+    study.optimize(objective, n_trials=trials)
+    # A pruned trial has a value too, its last accuracy, but its training did not finish.
+    completed = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    if not completed:
+        raise ValueError(f"none of {len(study.trials)} trials was completed. Run more trials")
+    best = max(completed, key=lambda trial: trial.value or 0.0)
     settings = suggest(optuna.trial.FixedTrial(best.params))
     return {"number": best.number, "validation_accuracy": best.value, "settings": settings}
 
 
+def _train(plan: Plan, faces: FaceDataset, split: Split, on_epoch: OnEpoch) -> float:
+    """Return the validation accuracy of a training run whose folder is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = train_run(plan, faces, split, Path(folder) / "run", on_epoch=on_epoch)
+    if run.results is None:
+        raise RuntimeError("the training has no results")
+    return run.results.metrics.validation.accuracy
+
+
 def _without_test(split: Split) -> Split:
-    """Return the split with validation in the place of test, so that no figure of the test part is ever computed."""
+    """Return the split with validation in place of test, so that no metric of the test split is ever computed."""
     return replace(split, test=np.copy(split.validation))
 
 
-def _record(out: Path, entry: dict[str, Any]) -> None:
+def _append(out: Path, record: dict[str, Any]) -> None:
     with (out / RECORD_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write(json.dumps(record) + "\n")

@@ -320,7 +320,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
         images=tuple(images),
         targets=np.array(targets, np.int64),
         subjects=tuple(subjects),
-        parts=(None,) * len(ids),
+        official_split=(None,) * len(ids),
     )
 
 

@@ -1,4 +1,4 @@
-"""The mean of the weights that several cycles of a training end with: a wider minimum than each of them lies in."""
+"""Stochastic weight averaging: the mean of the weights at the end of several cycles is in a wider minimum than each of them."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.metrics import classification_metrics
 from fer_edge.train.dataset import FaceDataset, to_gray_batch
-from fer_edge.train.evaluate import keras_probabilities, measure
+from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import fit_temperature, with_temperature
 
@@ -21,50 +22,50 @@ NORM_BATCH = 128
 Weights = Sequence[npt.NDArray[np.float32]]
 
 
-def average_snapshots(model: "keras.Model", ends: Sequence[Weights], faces: FaceDataset, split: Split) -> int:
-    """Give a network the mean weights of the last cycles, of as many as validation prefers, in place.
+def average_snapshots(model: "keras.Model", snapshots: Sequence[Weights], faces: FaceDataset, split: Split) -> int:
+    """Set the weights of a network to the average of its last k snapshots, in place; k is chosen on validation.
 
-    The first cycles may end too far from the last to be of use.
+    The first snapshots may be too far from the last to be useful.
 
     Args:
         model: The network.
-        ends: Its weights at the end of each cycle, as get_weights gives them.
+        snapshots: Its weights at the end of each cycle, as returned by get_weights.
         faces: The dataset.
-        split: Its division. Validation decides, by the loss under the temperature that fits best.
+        split: Its division. The best k has the lowest validation loss, each at its best temperature.
 
     Returns:
-        The number of cycles in the mean; 1 where the last one alone is best.
+        The number k of averaged snapshots.
 
     Source: Izmailov et al., 2018, https://arxiv.org/abs/1803.05407.
     """
-    if len(ends) == 1:
-        model.set_weights(ends[0])
+    if len(snapshots) == 1:
+        model.set_weights(snapshots[0])
         return 1
-    judges = faces.take(split.validation)
+    validation = faces.subset(split.validation)
     spread = np.linspace(0, len(split.train) - 1, min(NORM_FACES, len(split.train))).astype(int)
-    images = to_gray_batch(faces.take(split.train[spread]), model.input_shape[1], faces.resolution_px)
-    least, best, weights = math.inf, 1, ends[-1]
-    for count in range(1, len(ends) + 1):
-        model.set_weights([np.mean(values, axis=0) for values in zip(*ends[-count:], strict=True)])
+    images = to_gray_batch(faces.subset(split.train[spread]), model.input_shape[1], faces.resolution_px)
+    lowest, best, weights = math.inf, 1, snapshots[-1]
+    for count in range(1, len(snapshots) + 1):
+        model.set_weights([np.mean(values, axis=0) for values in zip(*snapshots[-count:], strict=True)])
         if count > 1:
             update_bn(model, images)
-        guess = keras_probabilities(model, judges, faces.resolution_px)
-        calibrated = with_temperature(guess, fit_temperature(guess, judges.targets))
-        loss = measure(calibrated, judges.targets, faces.labels)["loss"]
-        if loss < least:
-            least, best, weights = loss, count, model.get_weights()
+        probabilities = keras_probabilities(model, validation, faces.resolution_px)
+        calibrated = with_temperature(probabilities, fit_temperature(probabilities, validation.targets))
+        loss = classification_metrics(calibrated, validation.targets, faces.labels).loss
+        if loss < lowest:
+            lowest, best, weights = loss, count, model.get_weights()
     model.set_weights(weights)
     return best
 
 
 def update_bn(model: "keras.Model", images: npt.NDArray[np.uint8]) -> None:
-    """Give each batch normalisation the mean and variance of its inputs, in place: averaged weights make others.
+    """Recompute mean and variance of each batch normalization, in place, because averaged weights change its inputs.
 
-    Nothing is dropped out meanwhile: the inputs are those of inference.
+    Dropout is off meanwhile, as in inference.
 
     Args:
         model: From RGB 0..255 (batch, size, size, 3).
-        images: uint8 array (n, size, size, 1), grey: training faces.
+        images: uint8 array (n, size, size, 1), gray: training faces.
     """
     import keras
 
@@ -73,7 +74,7 @@ def update_bn(model: "keras.Model", images: npt.NDArray[np.uint8]) -> None:
     momenta, rates = [norm.momentum for norm in norms], [dropout.rate for dropout in dropouts]
     for dropout in dropouts:
         dropout.rate = 0.0
-    order = np.random.default_rng(0).permutation(len(images))  # datasets stand sorted by class
+    order = np.random.default_rng(0).permutation(len(images))  # datasets are sorted by class
     for done, batch in enumerate(np.array_split(order, -(-len(images) // NORM_BATCH)) if norms else ()):
         for norm in norms:
             norm.momentum = done / (done + 1)  # the plain mean of all batches so far

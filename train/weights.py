@@ -1,7 +1,6 @@
 """Initial weights: ImageNet, a file, another run, or none. ImageNet's input scaling is dealt with here, once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,17 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import read_contract
+from fer_edge.artifacts.run_folder import MODEL_FILE, LoadedWeights, is_run_folder, read_finished_run, read_run_record
 from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
 from fer_edge.train.dataset import FaceDataset
+from fer_edge.train.model_source import check_no_leakage_from_run, check_no_leakage_from_tflite, is_tflite
 from fer_edge.train.networks import GREY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling, copy_head
-from fer_edge.train.run_folder import (
-    MODEL_FILE,
-    RUN_FILE,
-    check_no_leakage_from_run,
-    check_no_leakage_from_tflite,
-    is_model_file,
-    read_run_file,
-)
 from fer_edge.train.splits import Split
 from fer_edge.train.tflite_weights import check_network, load_tflite_weights
 
@@ -27,21 +20,6 @@ if TYPE_CHECKING:
     import keras
 
 KEYWORDS = ("auto", "imagenet", "none")
-
-
-@dataclass(frozen=True)
-class LoadedWeights:
-    """Where initial weights came from.
-
-    Attributes:
-        source: ``imagenet``, ``none`` or the path.
-        reinitialized_layers: Layers that start from random weights nevertheless.
-        note: Why something else was taken than asked for, None where nothing was.
-    """
-
-    source: str
-    reinitialized_layers: tuple[str, ...] = ()
-    note: str | None = None
 
 
 def parse_weights(values: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
@@ -80,7 +58,7 @@ def check_source(name: str, source: str) -> None:
     path = resolve_model(source)
     if not path.exists():
         raise FileNotFoundError(f"no weights at '{source}'. Give {_sources()}")
-    if is_model_file(path):
+    if is_tflite(path):
         check_network(path, name)
     if application is None and path.is_file() and path.suffix not in (".keras", ".tflite"):
         raise ValueError(f"'{name}' is no network of keras.applications, so {path} cannot fit it. Use --weights {name}=RUN")
@@ -107,13 +85,13 @@ def check_no_leakage(source: str, faces: FaceDataset, split: Split) -> None:
         ValueError: If the run was trained on validation or test faces of this split, or the .tflite file may have been.
     """
     path = resolve_model(source)
-    if is_model_file(path):
+    if is_tflite(path):
         check_no_leakage_from_tflite(read_contract(path), f"'{path}' of --weights", faces, split)
         return
     folder = path if path.is_dir() else path.parent
-    if source in KEYWORDS or not (path.is_dir() or (path.name == MODEL_FILE and (folder / RUN_FILE).is_file())):
+    if source in KEYWORDS or not (path.is_dir() or (path.name == MODEL_FILE and is_run_folder(folder))):
         return
-    check_no_leakage_from_run(read_run_file(folder), f"the run '{folder}' of --weights", faces, split)
+    check_no_leakage_from_run(read_finished_run(folder)[0], f"the run '{folder}' of --weights", faces, split)
 
 
 def load_weights(
@@ -142,7 +120,7 @@ def load_weights(
     if source in ("auto", "imagenet"):
         return _load_imagenet(model, name, required=source == "imagenet")
     path = resolve_model(source)
-    if is_model_file(path):
+    if is_tflite(path):
         return LoadedWeights(source, load_tflite_weights(model, path, labels, faces))
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / MODEL_FILE if path.is_dir() else path, labels)
@@ -214,7 +192,7 @@ def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> Load
 def _labels_of(path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Return the labels of a run's model; of a .keras file alone, which tells none, those that are wanted."""
     folder = path.parent
-    return tuple(read_run_file(folder)["labels"]) if (folder / RUN_FILE).is_file() else wanted
+    return read_run_record(folder).labels if is_run_folder(folder) else wanted
 
 
 def _weighted(model: "keras.Model") -> list["keras.Layer"]:

@@ -1,127 +1,108 @@
-"""fer-edge evaluate: runs and .tflite files in; accuracy and the rest of the figures out."""
+"""fer-edge evaluate: runs and .tflite files in; accuracy and other metrics out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.benchmarks.tables import text_table
-from fer_edge.console import friendly_errors, progress_bar, report_evaluation_set, report_skipped, start_keras
+from fer_edge.console import ConsoleReporter, friendly_errors, start_keras
+from fer_edge.option_groups import examples
 
 if TYPE_CHECKING:
+    from fer_edge.artifacts.accuracy_records import EvaluationRecord
+    from fer_edge.artifacts.metrics import ClassificationMetrics
     from fer_edge.train.evaluate_model import Evaluation
 
-
-@click.command()
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN|MODEL.tflite...")
-@click.option("--data", required=True, help="Folder, zip or csv of labelled faces; or 'synthetic'.")
-@click.option("--split", "split_name", help="paper, subject, official or all.  [default: as the model was trained]")
-@click.option("--part", default="test", show_default=True, help="train, validation, test, private_test or all.")
-@click.option("--seed", type=int, help="Seed of the split.  [default: the model's own]")
-@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
-@click.option("--shared-classes", is_flag=True, help="Other data than in training: only the classes that both have.")
-@click.option("--ensemble", is_flag=True, help="Measure the mean of all models' probabilities as well.")
-@click.option("--json", "as_json", is_flag=True, help="All figures as JSON, one list entry per model.")
-@click.option(
-    "--predictions", type=click.Path(path_type=Path), help="Write every face's probabilities to this JSON-lines file."
+HEADER = (
+    *("model", "data", "split", "faces", "accuracy", "no duplicates", "loss", "ECE"),
+    *("precision", "recall", "F1", "weighted F1"),
 )
-@click.option("--record", type=click.Path(path_type=Path), help="Add the figures to this JSON-lines file, for fer-edge report.")
+
+
+@click.command(
+    epilog=examples(
+        "fer-edge evaluate cnn_nano --data fer2013.zip --split private_test",
+        "fer-edge evaluate runs/* --data ck48.zip --ensemble --json",
+    )
+)
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN|MODEL...")
+@click.option("--data", required=True, help="Labeled faces: a folder, zip or csv file, or synthetic.")
+@click.option("--protocol", help="paper, subject, official or all  [default: that of each model's training]")
+@click.option("--split", default="test", show_default=True, help="train, validation, test, private_test or all.")
+@click.option("--seed", type=int, help="Seed of the division  [default: that of each model's training]")
+@click.option(
+    "--map", "label_map", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out."
+)
+@click.option("--shared-classes", is_flag=True, help="Leave out classes that the data does not have.")
+@click.option("--ensemble", is_flag=True, help="Measure the mean of all models' probabilities as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with one record per model.")
+@click.option(
+    "--predictions", type=click.Path(path_type=Path), help="Write the probabilities of each face to this JSON-lines file."
+)
+@click.option("--record", type=click.Path(path_type=Path), help="Append the records to this JSON-lines file.")
 @friendly_errors
 def command(
-    models: tuple[Path, ...],
-    data: str,
-    split_name: str | None,
-    part: str,
-    seed: int | None,
-    maps: tuple[str, ...],
-    shared_classes: bool,
-    ensemble: bool,
-    as_json: bool,
-    predictions: Path | None,
-    record: Path | None,
+    models: tuple[Path, ...], data: str, as_json: bool, predictions: Path | None, record: Path | None, **options: Any
 ) -> None:
-    """Measure models on the test faces of a dataset."""
+    """Measure models on the test faces of a dataset.
+
+    RUN is a run folder. MODEL is a .tflite file or the name of a bundled model, such as cnn_nano.
+    """
     from fer_edge.artifacts.atomic_write import atomic_write
+    from fer_edge.artifacts.typed_json import to_data
     from fer_edge.benchmarks.experiment_log import append_evaluations
-    from fer_edge.train.datasets import load_faces, parse_label_map
-    from fer_edge.train.evaluate_model import evaluate_ensemble, evaluate_model, is_keras
+    from fer_edge.train.evaluate_model import evaluate, needs_keras
 
-    if any(is_keras(path) for path in models):
+    if any(map(needs_keras, models)):
         start_keras()
-    with progress_bar("reading faces") as progress:
-        faces = load_faces(data, parse_label_map(maps), progress)
-    report_skipped(faces.skipped, len(faces))
-    measured: list[Evaluation] = []
-    for path in models:
-        with progress_bar(f"evaluating {path.name}") as progress:
-            measured.append(evaluate_model(path, faces, split_name, part, seed, progress, shared_classes))
-        report_evaluation_set(path, measured[-1].figures)
-    if ensemble:
-        measured.append(evaluate_ensemble(measured))
+    evaluations = evaluate(models, data, reporter=ConsoleReporter(), **options)
+    records = [evaluation.record for evaluation in evaluations]
     if predictions:
-        atomic_write(predictions, "".join(line for one in measured for line in _prediction_lines(one)))
-    results = [one.figures for one in measured]
+        atomic_write(predictions, "".join(line for evaluation in evaluations for line in _prediction_lines(evaluation)))
     if record:
-        append_evaluations(record, results)
-    click.echo(json.dumps(results, indent=1) if as_json else _tables(results))
+        append_evaluations(record, records)
+    click.echo(json.dumps(to_data(records), indent=1) if as_json else _tables(records))
 
 
-def _prediction_lines(measured: "Evaluation") -> Iterator[str]:
-    chosen = measured.selection.faces
-    for name, row in zip(chosen.ids, measured.probabilities, strict=True):
-        shares = dict(zip(chosen.labels, row.tolist(), strict=True))
-        yield json.dumps({"model": measured.figures["model"], "face": name, "probabilities": shares}) + "\n"
+def _prediction_lines(evaluation: "Evaluation") -> Iterator[str]:
+    faces = evaluation.selection.faces
+    for name, row in zip(faces.ids, evaluation.probabilities, strict=True):
+        probabilities = dict(zip(faces.labels, row.tolist(), strict=True))
+        yield json.dumps({"model": evaluation.record.model, "face": name, "probabilities": probabilities}) + "\n"
 
 
-def _tables(results: list[dict[str, Any]]) -> str:
-    from fer_edge.benchmarks.experiment_log import part_title
+def _tables(records: Sequence["EvaluationRecord"]) -> str:
+    from fer_edge.benchmarks.tables import text_table
 
-    header = (
-        "model",
-        "data",
-        "split",
-        "faces",
-        "accuracy",
-        "no duplicates",
-        "loss",
-        "ECE",
-        "precision",
-        "recall",
-        "F1",
-        "weighted F1",
+    tables = [text_table(HEADER, [_row(record) for record in records])]
+    if len(records) == 1:
+        metrics = records[0].metrics
+        confusion = [(label, *map(str, counts)) for label, counts in zip(metrics.per_class, metrics.confusion, strict=True)]
+        tables.append(text_table(("class", "precision", "recall", "F1", "faces"), list(_class_rows(metrics))))
+        tables.append(text_table(("true \\ predicted", *metrics.per_class), confusion))
+    return "\n\n".join(tables)
+
+
+def _row(record: "EvaluationRecord") -> tuple[str, ...]:
+    metrics, distinct = record.metrics, record.accuracy_without_duplicates
+    return (
+        record.title,
+        record.data,
+        record.split_title,
+        str(metrics.count),
+        f"{metrics.accuracy:.4f}",
+        f"{distinct:.4f}" if record.duplicates_in_training and distinct is not None else "-",
+        f"{metrics.loss:.4f}",
+        f"{metrics.ece:.4f}",
+        f"{metrics.macro.precision:.4f}",
+        f"{metrics.macro.recall:.4f}",
+        f"{metrics.macro.f1:.4f}",
+        f"{metrics.weighted.f1:.4f}",
     )
-    rows = [
-        (
-            result["title"],
-            result["data"],
-            part_title(result),
-            str(result["count"]),
-            f"{result['accuracy']:.4f}",
-            "-" if not result["duplicates_in_training"] else f"{result['accuracy_without_duplicates']:.4f}",
-            f"{result['loss']:.4f}",
-            f"{result['ece']:.4f}",
-            *(f"{result['macro'][name]:.4f}" for name in ("precision", "recall", "f1")),
-            f"{result['weighted']['f1']:.4f}",
-        )
-        for result in results
-    ]
-    parts = [text_table(header, rows)]
-    if len(results) == 1:
-        parts += [_per_class(results[0]), _confusion(results[0])]
-    return "\n\n".join(parts)
 
 
-def _per_class(result: dict[str, Any]) -> str:
-    rows = [
-        (label, *(f"{scores[name]:.4f}" for name in ("precision", "recall", "f1")), str(scores["support"]))
-        for label, scores in result["per_class"].items()
-    ]
-    return text_table(("class", "precision", "recall", "F1", "faces"), rows)
-
-
-def _confusion(result: dict[str, Any]) -> str:
-    labels = list(result["per_class"])
-    rows = [(label, *map(str, counts)) for label, counts in zip(labels, result["confusion"], strict=True)]
-    return text_table(("true \\ predicted", *labels), rows)
+def _class_rows(metrics: "ClassificationMetrics") -> Iterator[tuple[str, ...]]:
+    for label, scores in metrics.per_class.items():
+        yield label, f"{scores.precision:.4f}", f"{scores.recall:.4f}", f"{scores.f1:.4f}", str(scores.support)

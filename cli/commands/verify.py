@@ -79,7 +79,9 @@ def _read_test_faces(run: "Run", data: str, protocol: str | None, maps: tuple[st
 
     faces = load_faces(data, parse_label_map(maps or run.record.data.label_map))
     report_skipped(faces.skipped, len(faces))
-    trained = TrainingProvenance(run.labels, run.record.data.name, run.record.data.fingerprint, run.record.split)
+    trained = TrainingProvenance(
+        run.labels, run.record.data.name, run.record.data.fingerprint, run.record.split, run.record.ids
+    )
     selection = select_faces(faces, trained, protocol)
     if selection.warning:
         warn(selection.warning)

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from fer_edge.artifacts.run_folder import MODEL_FILE
 from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
 from fer_edge.train.device_dataset import pad_to_full_batches
-from fer_edge.train.fit import MODEL_FILE, make_plan, train_run
+from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, OUTPUT_LAYER, build_network
+from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import find_recipe
 from fer_edge.train.splits import make_split
 
@@ -82,11 +84,11 @@ def test_a_network_learns_with_norms_ships_without_and_learns_on(tmp_path, monke
     run = train_run(plan, faces, split, tmp_path / "run")
     model = keras.models.load_model(tmp_path / "run" / MODEL_FILE, compile=False)
     assert not norms_of(model)
-    assert run["metrics"]["validation"]["loss"] == pytest.approx(run["history"]["val_loss"][-1], abs=1e-3)
+    assert run.results.metrics.validation.loss == pytest.approx(run.results.history["val_loss"][-1], abs=1e-3)
     # From there on with norms again, at a rate of next to nothing.
     further = replace(plan, weights=str(tmp_path / "run"), recipe=replace(recipe, learning_rate=1e-9))
     same = train_run(further, faces, split, tmp_path / "further")
-    assert same["metrics"]["validation"]["loss"] == pytest.approx(run["metrics"]["validation"]["loss"], abs=0.02)
+    assert same.results.metrics.validation.loss == pytest.approx(run.results.metrics.validation.loss, abs=0.02)
 
 
 def test_batches_are_whole_under_jax_where_there_is_more_than_one(monkeypatch):

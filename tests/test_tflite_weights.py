@@ -9,20 +9,23 @@ import pytest
 from keras import layers
 
 from fer_edge.artifacts.contract import ModelError, read_contract
+from fer_edge.artifacts.run_folder import LoadedWeights
 from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.metadata import attach
 from fer_edge.convert.prepare_run import predict
 from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
+from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.find_model import bundled_models
 from fer_edge.train import batch_norm as norms
 from fer_edge.train.dataset import to_gray_batch
-from fer_edge.train.distill import SMALLEST_OPINION, check_teachers, teacher_labels
-from fer_edge.train.evaluate import keras_probabilities, tflite_probabilities
-from fer_edge.train.fit import make_plan, train_run
+from fer_edge.train.distill import MIN_QUANTIZED_PROBABILITY, check_teachers, teacher_labels
+from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, build_network
+from fer_edge.train.plan import make_plan
+from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.recipes import RECIPES as TRAINING
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
@@ -68,7 +71,7 @@ def test_a_shipped_int8_file_answers_alike_as_a_network(name):
     model = build_network(name, classifier.contract.image_size, len(classifier.labels))
     grey = to_gray_batch(faces, classifier.contract.image_size, 48)
     assert load_tflite_weights(model, file, classifier.labels, grey) == ()
-    ours, theirs = keras_probabilities(model, faces, 48), tflite_probabilities(classifier, faces)
+    ours, theirs = keras_probabilities(model, faces, 48), classify_faces(classifier, faces.images)
     assert np.abs(ours - theirs).mean() < 0.02
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.9
 
@@ -118,8 +121,8 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, 
     assert "holds another network ('cnn') than 'cnn_nano'" in error_of("train", "cnn_nano", *asked, models["int8"])
     assert "holds another network ('mobilenet_v2') than 'cnn'" in error_of("train", "cnn", *asked, "mobilenet_v2")
     assert "no weights at 'none.tflite'. Give auto, " in error_of("train", "cnn", *asked, "none.tflite")
-    told = error_of("train", "cnn", "--data", "synthetic:10", "--teacher", "cnn_mini")
-    assert re.search(r"a model that comes with fer-edge: .*\bcnn_nano, ", told)
+    message = error_of("train", "cnn", "--data", "synthetic:10", "--teacher", "cnn_mini")
+    assert re.search(r"a bundled model: .*\bcnn_nano, ", message)
     (tmp_path / "text.tflite").write_text("no model")
     assert "is not a .tflite file" in error_of("train", "cnn", *asked, tmp_path / "text.tflite")
     assert not (tmp_path / "runs").exists()
@@ -132,10 +135,10 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, 
 def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(models, faces):
     other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
     file = str(models["int8"])
-    told = r"was trained on other faces of the same data \(split subject, seed 1\)"
-    with pytest.raises(ValueError, match=f"the teacher .* {told}"):
+    message = r"was trained on another split of the same data \(protocol subject, seed 1\)"
+    with pytest.raises(ValueError, match=f"the teacher .* {message}"):
         check_teachers([file], faces, other)
-    with pytest.raises(ValueError, match=f"of --weights {told}"):
+    with pytest.raises(ValueError, match=f"of --weights {message}"):
         check_no_leakage(file, faces, other)
     check_teachers([file], faces, same)
     check_no_leakage(file, faces, same)
@@ -148,11 +151,11 @@ def test_a_run_begins_from_a_file_and_learns_from_one(models, faces, tmp_path):
     split = make_split(faces, "subject", seed=1)
     plan = make_plan("cnn", TRAINING["edge"], image_size=32, epochs=1, seed=1, weights=file, teachers=[file])
     run = train_run(plan, faces, split, tmp_path / "run")
-    assert run["weights"] == {"source": file, "reinitialized_layers": [], "note": None}
-    assert run["plan"]["source_digests"] == [read_contract(file).source_digest] * 2
-    opinion = teacher_labels([file], faces, split.train, 1.0, tmp_path)
-    assert opinion.min() >= SMALLEST_OPINION * 0.9
+    assert run.results.weights == LoadedWeights(file)
+    assert run.plan.parent_digests == (read_contract(file).source_digest,) * 2
+    probabilities = teacher_labels([file], faces, split.train, 1.0, tmp_path)
+    assert probabilities.min() >= MIN_QUANTIZED_PROBABILITY * 0.9
     classifier = Classifier(file)
     face = faces.images[split.train[0]]
     mean = (classifier.probabilities(face) + classifier.probabilities(np.ascontiguousarray(face[:, ::-1]))) / 2
-    assert opinion[0] == pytest.approx(np.maximum(mean, SMALLEST_OPINION), abs=0.01)
+    assert probabilities[0] == pytest.approx(np.maximum(mean, MIN_QUANTIZED_PROBABILITY), abs=0.01)

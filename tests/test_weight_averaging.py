@@ -5,9 +5,12 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.train.evaluate import keras_probabilities
-from fer_edge.train.fit import CHECKPOINT_FILE, StoppedError, _optimizer, make_plan, train_run
+from fer_edge.train.checkpoint import CHECKPOINT_FILE
+from fer_edge.train.fit import StoppedError, train_run
 from fer_edge.train.networks import build_network
+from fer_edge.train.optimizer import build_optimizer
+from fer_edge.train.plan import make_plan
+from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.splits import make_split
 from fer_edge.train.weight_averaging import average_snapshots, update_bn
@@ -18,7 +21,7 @@ def test_the_rate_begins_again_with_each_cycle():
         optimizer.iterations.assign(step)
         return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
-    cycles, once = (_optimizer(override(RECIPES["edge"], [f"cycles={count}"]), 100 * count) for count in (4, 1))
+    cycles, once = (build_optimizer(override(RECIPES["edge"], [f"cycles={count}"]), 100 * count) for count in (4, 1))
     rates = {step: rate(cycles, step) for step in (0, 5, 50, 99, 100, 205, 350, 399)}
     alone = {step: rate(once, step) for step in (0, 5, 50, 99)}
     assert list(rates.values()) == [alone[step % 100] for step in rates]
@@ -27,8 +30,8 @@ def test_the_rate_begins_again_with_each_cycle():
 
 
 def test_a_mean_over_cycles_takes_the_place_of_a_moving_average():
-    assert _optimizer(RECIPES["edge"], 10_000).use_ema
-    assert not _optimizer(override(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema
+    assert build_optimizer(RECIPES["edge"], 10_000).use_ema
+    assert not build_optimizer(override(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema
 
 
 def test_norms_take_the_mean_and_variance_of_what_they_are_given():
@@ -65,11 +68,11 @@ def test_validation_says_how_many_ends_are_averaged(faces):
 def test_one_end_is_kept_as_it_is(run_folder, faces):
     trained = keras.models.load_model(run_folder / "model.keras", compile=False)
     split = make_split(faces, "subject", seed=1)
-    before = keras_probabilities(trained, faces.take(split.test), faces.resolution_px)
+    before = keras_probabilities(trained, faces.subset(split.test), faces.resolution_px)
     end = trained.get_weights()
     other = build_network("cnn", 32, len(faces.labels))
     assert average_snapshots(other, [end], faces, split) == 1
-    assert keras_probabilities(other, faces.take(split.test), faces.resolution_px) == pytest.approx(before, abs=1e-5)
+    assert keras_probabilities(other, faces.subset(split.test), faces.resolution_px) == pytest.approx(before, abs=1e-5)
 
 
 def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
@@ -79,17 +82,17 @@ def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
     with pytest.raises(StoppedError, match="stopped after epoch 1 of 3"):
         train_run(plan, faces, split, tmp_path / "run", stop_at=time.monotonic() + 0.2)
     with np.load(tmp_path / "run" / CHECKPOINT_FILE) as content:
-        assert '"ends": 1' in str(content[content.files[-1]])
+        assert '"snapshots": 1' in str(content[content.files[-1]])
     resumed = train_run(plan, faces, split, tmp_path / "run", resume=True)
     whole = train_run(plan, faces, split, tmp_path / "whole")
-    assert resumed["averaged_cycles"] == whole["averaged_cycles"]
-    assert resumed["metrics"] == whole["metrics"]
+    assert resumed.results.averaged_cycles == whole.results.averaged_cycles
+    assert resumed.results.metrics == whole.results.metrics
 
 
 def test_cycles_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"cycles must be at least 1\. Received: 0"):
         override(RECIPES["edge"], ["cycles=0"])
-    with pytest.raises(ValueError, match=r"a constant rate has no cycles; set schedule=cosine\. Received: cycles=2"):
+    with pytest.raises(ValueError, match=r"cycles need schedule=cosine\. Received: schedule=constant, cycles=2"):
         override(RECIPES["paper"], ["cycles=2"])
     with pytest.raises(ValueError, match=r"cnn: 5 epochs cannot be divided into 2 equal cycles.*for example 6"):
         make_plan("cnn", override(RECIPES["edge"], ["cycles=2"]), epochs=5)

@@ -1,0 +1,208 @@
+"""Train networks: one run folder per network, seed and fold. The train command and ``fer_edge.train`` are this file."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_edge.artifacts.mean_ci import summarize
+from fer_edge.artifacts.reporter import SILENT, Reporter
+from fer_edge.artifacts.run_folder import RunRecord, TrainingResults, run_name
+from fer_edge.artifacts.training_plan import Plan
+from fer_edge.train.dataset import FaceDataset
+from fer_edge.train.datasets import read_faces
+from fer_edge.train.distill import check_teachers, resolve_teacher
+from fer_edge.train.fit import train_run
+from fer_edge.train.networks import NETWORKS, find_network
+from fer_edge.train.plan import make_plan
+from fer_edge.train.precision import choose_precision
+from fer_edge.train.recipes import find_recipe, override
+from fer_edge.train.splits import Split, check_split_options, make_splits
+from fer_edge.train.weights import check_no_leakage, check_source, parse_weights
+from fer_edge.train.write_run import check_resumable
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run of a series.
+
+    Attributes:
+        folder: The run folder.
+        record: The content of its run.json.
+        results: The results in it.
+    """
+
+    folder: Path
+    record: RunRecord
+    results: TrainingResults
+
+
+@dataclass(frozen=True)
+class _PlannedRun:
+    plan: Plan
+    split: Split
+    folder: Path
+
+
+def train(
+    networks: str | Sequence[str],
+    data: str | Path,
+    *,
+    recipe: str = "edge",
+    settings: Sequence[str] = (),
+    protocol: str = "auto",
+    folds: int | None = None,
+    fold: int | None = None,
+    weights: Sequence[str] = (),
+    teachers: Sequence[str] = (),
+    ferplus: str | None = None,
+    image_size: int | None = None,
+    epochs: int | None = None,
+    seeds: Sequence[int] = (0,),
+    precision: str = "auto",
+    label_map: Sequence[str] = (),
+    out: str | Path = "runs",
+    resume: bool = False,
+    stop_after: float | None = None,
+    command: Sequence[str] = (),
+    reporter: Reporter = SILENT,
+) -> list[TrainedRun]:
+    """Train networks, exactly as ``fer-edge train`` does. Everything that can be checked is checked before training starts.
+
+    Example:
+        >>> import fer_edge
+        >>> (run,) = fer_edge.train("cnn_nano", "synthetic", epochs=5)
+        >>> run.folder, run.results.metrics.test.accuracy
+
+    Args:
+        networks: Names in NETWORKS; ``all`` stands for the five networks of the comparison.
+        data: Folder, zip or csv of labeled faces; or ``synthetic``.
+        recipe: ``edge`` or ``paper``.
+        settings: ``NAME=VALUE`` per changed setting of the recipe.
+        protocol: ``paper``, ``subject``, ``official`` or ``auto``, see splits.make_split.
+        folds: Number of folds of the protocol ``subject``. Without ``fold`` all of them are trained.
+        fold: The only fold to train, from 0.
+        weights: ``[NETWORK=]SOURCE`` of the initial weights: ``auto``, ``imagenet``, ``none``, a file, a run folder or a
+            bundled model.
+        teachers: Run folders, .tflite files or names of bundled models whose mean probabilities are learned too.
+        ferplus: FER+ table (fer2013new.csv) whose votes replace FER2013's labels in training.
+        image_size: Side of the input, pixels. Default: that of the network.
+        epochs: Number of epochs. Default: that of the recipe.
+        seeds: Seeds of split, weights, order and augmentation; one run for each.
+        precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
+        label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
+        out: Folder for the run folders.
+        resume: Continue stopped runs and skip finished ones.
+        stop_after: Seconds after which training stops with a checkpoint.
+        command: The command line, to be stored in each run.json; empty where a program calls.
+        reporter: Receives results, progress, notes and warnings.
+
+    Returns:
+        The finished runs: for each network every seed, and for each seed every fold.
+
+    Raises:
+        FileExistsError: If a run exists and ``resume`` is off.
+        FileNotFoundError: If the data, initial weights or a teacher do not exist.
+        ValueError: If an argument or the data cannot be used.
+        StoppedError: If the time was up before the last epoch.
+    """
+    stop_at = None if stop_after is None else time.monotonic() + stop_after
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"'{out}' is not a folder. Choose a folder for the runs, with --out")
+    check_split_options(protocol, fold, folds)
+    names = _names([networks] if isinstance(networks, str) else networks)
+    sources = parse_weights(weights, names)
+    recipes = {name: override(find_recipe(recipe, name), settings) for name in names}
+    plans = [
+        make_plan(name, recipes[name], image_size, epochs, seed, sources[name], precision, teachers, ferplus)
+        for name in names
+        for seed in seeds
+    ]
+    _check_plans(plans)
+    faces = read_faces(data, label_map, reporter)
+    splits = make_splits(faces, protocol, seeds, folds, fold)
+    _report_splits(faces, [split for _, split in splits], reporter)
+    series = _plan_series(faces, plans, splits, out, resume)
+    runs = []
+    for name in names:
+        planned = [run for run in series if run.plan.network == name]
+        runs += _train_network(planned, faces, resume, stop_at, command, reporter)
+    return runs
+
+
+def _names(networks: Sequence[str]) -> list[str]:
+    """Return the distinct networks, with ``all`` replaced by the networks of the comparison."""
+    compared = [name for name, network in NETWORKS.items() if network.compared]
+    names = list(dict.fromkeys(name for word in networks for name in (compared if word == "all" else [word])))
+    for name in names:
+        find_network(name)
+    return names
+
+
+def _check_plans(plans: Sequence[Plan]) -> None:
+    """Check weights, precision and teachers before the faces are read."""
+    for plan in plans:
+        check_source(plan.network, plan.weights)
+        choose_precision(plan.network, plan.precision)
+        for teacher in plan.teachers:
+            resolve_teacher(teacher)
+
+
+def _report_splits(faces: FaceDataset, splits: Sequence[Split], reporter: Reporter) -> None:
+    summaries = [split.summary(faces) for split in splits]
+    for summary in summaries:
+        counts = summary.counts
+        reporter.result(
+            f"{faces.name}: {len(faces)} faces, {len(faces.labels)} classes; protocol {summary.title}: "
+            f"{counts.train} train, {counts.validation} validation, {counts.test} test"
+        )
+    warning = summaries[0].leakage.warning()
+    if warning:
+        reporter.warn(warning)
+
+
+def _plan_series(
+    faces: FaceDataset, plans: Sequence[Plan], splits: Sequence[tuple[int, Split]], out: Path, resume: bool
+) -> list[_PlannedRun]:
+    """Return all runs; raise now what training would raise hours later."""
+    series = [
+        _PlannedRun(plan, split, out / run_name(plan.network, plan.recipe.name, faces.name, split.summary(faces), plan.seed))
+        for plan in plans
+        for seed, split in splits
+        if seed == plan.seed
+    ]
+    for run in series:
+        check_resumable(run.folder, run.plan, faces, resume)
+        check_no_leakage(run.plan.weights, faces, run.split)
+        check_teachers(run.plan.teachers, faces, run.split)
+    return series
+
+
+def _train_network(
+    planned: Sequence[_PlannedRun],
+    faces: FaceDataset,
+    resume: bool,
+    stop_at: float | None,
+    command: Sequence[str],
+    reporter: Reporter,
+) -> list[TrainedRun]:
+    """Train all runs of one network and report their results."""
+    name, runs = planned[0].plan.network, []
+    for run in planned:
+        record = train_run(
+            run.plan, faces, run.split, run.folder, resume=resume, stop_at=stop_at, command=command, reporter=reporter
+        )
+        if record.results is None:
+            raise RuntimeError(f"{run.folder} has no results. Train again with --resume")
+        runs.append(TrainedRun(run.folder, record, record.results))
+        validation, test = record.results.metrics.validation, record.results.metrics.test
+        if record.results.averaged_cycles:
+            kept = f"the average of the last {record.results.averaged_cycles} of {run.plan.recipe.cycles} cycles"
+            reporter.result(f"  kept {kept}: validation accuracy {validation.accuracy:.4f}, loss {validation.loss:.4f}")
+        reporter.result(f"{name}: test accuracy {test.accuracy:.4f}, macro F1 {test.macro.f1:.4f} -> {run.folder}")
+    if len(runs) > 1:
+        means = summarize([run.results.metrics.test for run in runs])
+        text = ", ".join(f"{metric.replace('_', ' ')} {mean}" for metric, mean in means.items())
+        reporter.result(f"{name}, mean ± standard deviation (95 % interval): {text}")
+    return runs
