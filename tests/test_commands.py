@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from conftest import json_lines, write_class_folders
 
+from fer_edge.artifacts.run_folder import read_run_record
+from fer_edge.artifacts.typed_json import to_data
 from fer_edge.edge_runtime import Classifier
 from fer_edge.edge_runtime.cameras.source import read_frames
 from fer_edge.edge_runtime.images import import_cv2, read_image, write_image
@@ -54,7 +56,7 @@ def test_one_image_gives_one_distribution_through_evaluate_classifier_and_run(in
         name = faces.ids[number]
         write_image(tmp_path / "data" / name, faces.images[number])
     asked = invoke(
-        "evaluate", models["int8"], "--data", tmp_path / "data", "--split", "all", "--predictions", tmp_path / "p.jsonl"
+        "evaluate", models["int8"], "--data", tmp_path / "data", "--protocol", "all", "--predictions", tmp_path / "p.jsonl"
     )
     assert asked.exit_code == 0, asked.output
     evaluated = {line["face"]: line["probabilities"] for line in json_lines((tmp_path / "p.jsonl").read_text())}
@@ -70,9 +72,9 @@ def test_evaluate_gives_a_run_and_its_float32_file_the_same_metrics(invoke, run_
     result = invoke("evaluate", run_folder, models["float32"], "--data", "synthetic:12", "--json")
     keras, tflite = json.loads(result.stdout)
     assert keras["title"] == "cnn keras"
-    assert keras["confusion"] == tflite["confusion"]
-    assert keras["loss"] == pytest.approx(tflite["loss"], rel=1e-3)
-    assert keras["accuracy"] == json.loads((run_folder / "run.json").read_text())["metrics"]["test"]["accuracy"]
+    assert keras["metrics"]["confusion"] == tflite["metrics"]["confusion"]
+    assert keras["metrics"]["loss"] == pytest.approx(tflite["metrics"]["loss"], rel=1e-3)
+    assert keras["metrics"] == to_data(read_run_record(run_folder).results.metrics.test)
 
 
 def test_convert_without_a_run_takes_the_newest_and_prints_before_and_after(invoke, run_folder, tmp_path):
@@ -175,7 +177,7 @@ def test_an_unsupported_backend_is_reported_before_keras_is_imported(error_of, m
 
 def test_evaluate_reports_classes_without_a_face(invoke, models, tmp_path):
     write_class_folders(tmp_path, ["happy", "sad"], count=20)
-    words = ("evaluate", models["int8"], "--data", tmp_path, "--split", "all", "--json")
+    words = ("evaluate", models["int8"], "--data", tmp_path, "--protocol", "all", "--json")
     assert "no face is of angry, contempt, disgust, fear, neutral, surprise" in invoke(*words).stderr
     assert "no face is of" not in invoke(*words, "--shared-classes").stderr
 
@@ -187,7 +189,7 @@ def test_verify_takes_a_folder_like_the_other_commands(error_of, run_folder, tmp
 
 def test_train_refuses_an_out_that_is_not_a_folder(error_of, tmp_path):
     (tmp_path / "face.png").write_bytes(b"x")
-    assert "face.png' is no folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
+    assert "face.png' is not a folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
 
 
 def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, int8_model, image, tmp_path):
@@ -227,8 +229,8 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
         "train", "inception_v3", "--data", "synthetic", "--image-size", 48
     )
     assert "unknown recipe 'mine'" in error_of("train", "cnn", "--data", "synthetic", "--recipe", "mine")
-    assert "names no subjects" in error_of("train", "cnn", "--data", folder, "--split", "subject")
-    assert "is no run folder" in error_of("convert", tmp_path)
+    assert "does not name its subjects" in error_of("train", "cnn", "--data", folder, "--protocol", "subject")
+    assert "is not a run folder" in error_of("convert", tmp_path)
     assert "no model file" in error_of("run", tmp_path / "d", "--model", "no.tflite")
     assert "truncated" in error_of("run", tmp_path / "d", "--model", tmp_path / "cut.tflite")
     assert "no image, folder or video" in error_of("run", tmp_path / "none.png", "--model", model)
@@ -236,8 +238,8 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "--threads takes whole numbers" in error_of("bench", model, "--threads", "1,x")
     assert "--seed takes each number once. Received: '0,1,0'" in error_of("train", "cnn", "--data", "x", "--seed", "0,1,0")
     assert "has no .tflite file" in error_of("bench", tmp_path / "d")
-    assert "unknown part 'dev'" in error_of("evaluate", model, "--data", folder, "--part", "dev")
-    assert "choose one of: paper, subject, official, all" in error_of("evaluate", model, "--data", folder, "--split", "random")
+    assert "unknown split 'dev'" in error_of("evaluate", model, "--data", folder, "--split", "dev")
+    assert "choose one of: paper, subject, official, all" in error_of("evaluate", model, "--data", folder, "--protocol", "random")
     assert "CLASS=LABEL" in error_of("evaluate", model, "--data", folder, "--map", "x")
     assert "have no classes to map" in error_of("train", "cnn", "--data", "synthetic", "--map", "happy=sad")
     assert "truncated" in error_of("info", tmp_path / "cut.tflite")
