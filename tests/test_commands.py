@@ -239,7 +239,9 @@ def test_bad_input_gets_one_clear_error(error_of, models, run_folder, tmp_path):
     assert "--seed takes each number once. Received: '0,1,0'" in error_of("train", "cnn", "--data", "x", "--seed", "0,1,0")
     assert "has no .tflite file" in error_of("bench", tmp_path / "d")
     assert "unknown split 'dev'" in error_of("evaluate", model, "--data", folder, "--split", "dev")
-    assert "choose one of: paper, subject, official, all" in error_of("evaluate", model, "--data", folder, "--protocol", "random")
+    assert "choose one of: paper, subject, official, all" in error_of(
+        "evaluate", model, "--data", folder, "--protocol", "random"
+    )
     assert "CLASS=LABEL" in error_of("evaluate", model, "--data", folder, "--map", "x")
     assert "have no classes to map" in error_of("train", "cnn", "--data", "synthetic", "--map", "happy=sad")
     assert "truncated" in error_of("info", tmp_path / "cut.tflite")
