@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -80,19 +80,6 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning to standard error."""
     click.secho(f"warning: {text}", err=True, fg="yellow")
-
-
-def report_skipped(skipped: Sequence[str], kept: int) -> None:
-    """Warn of the images that a dataset could not use.
-
-    Args:
-        skipped: A line per skipped image: its name and the reason.
-        kept: Number of images that the dataset uses.
-    """
-    if skipped:
-        warn(f"{len(skipped)} of {kept + len(skipped)} images skipped:")
-        for reason in skipped:
-            click.echo(f"  {reason}", err=True)
 
 
 def start_keras() -> None:

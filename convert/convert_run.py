@@ -1,7 +1,7 @@
 """Convert a run to .tflite files, each with its contract inside, measured against the Keras model and checked by the gate."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -39,15 +39,15 @@ class Dataset(Protocol):
 
 
 class DatasetReader(Protocol):
-    """A function that reads a dataset, such as train.datasets.load_faces."""
+    """A function that reads a dataset, such as train.datasets.read_faces."""
 
-    def __call__(self, data: str, label_map: Mapping[str, str], progress: Progress, /) -> Dataset:
+    def __call__(self, data: str, label_map: Sequence[str], reporter: Reporter, /) -> Dataset:
         """Read a dataset.
 
         Args:
             data: Path of the dataset, or its name.
-            label_map: New label by class name.
-            progress: Called with (images done, images in all).
+            label_map: CLASS=LABEL for each renamed class.
+            reporter: Receives progress and warnings.
         """
 
 
@@ -132,17 +132,17 @@ def convert(
     Example:
         import fer_edge
         from fer_edge.convert.convert_run import ConvertOptions
-        from fer_edge.train.datasets import load_faces
+        from fer_edge.train.datasets import read_faces
 
         run = "runs/cnn-fer2013-paper-official-s0"
         for result in fer_edge.convert(run, ConvertOptions(precisions=("float16", "int8"))):
             print(result.path, result.contract.metrics.after.accuracy, result.issues)
-        fer_edge.convert(run, ConvertOptions(qat=True, data="fer2013.csv"), read_dataset=load_faces)
+        fer_edge.convert(run, ConvertOptions(qat=True, data="fer2013.csv"), read_dataset=read_faces)
 
     Args:
         run: The run folder; None for the newest run in ``options.runs``.
         options: What to convert to.
-        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.datasets.load_faces``.
+        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.datasets.read_faces``.
         command: The command line, for the contract.
         reporter: Receives messages and progress.
 
@@ -187,18 +187,16 @@ def _fine_tuned(
 ) -> PreparedRun:
     plan = options.fine_tuning
     if plan is None or options.data is None or read_dataset is None:
-        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.datasets.load_faces")
-    with reporter.progress("reading faces") as progress:
-        images = _training_images(prepared.run, options.data, read_dataset, progress)
+        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.datasets.read_faces")
+    images = _training_images(prepared.run, read_dataset, options.data, reporter)
     with reporter.progress(f"fine-tuning {prepared.run.record.plan.network} ({plan.kind})") as progress:
         return replace(prepared, folded=fine_tune(prepared.folded, preprocess(prepared.run, images), plan, progress))
 
 
-def _training_images(run: Run, data: str, read_dataset: DatasetReader, progress: Progress) -> list[Image]:
+def _training_images(run: Run, read_dataset: DatasetReader, data: str, reporter: Reporter) -> list[Image]:
     """Return the images that the run was trained on. Other data may contain its test images."""
     record = run.record
-    label_map = dict(entry.split("=", 1) for entry in record.data.label_map)
-    dataset = read_dataset(data, label_map, progress)
+    dataset = read_dataset(data, record.data.label_map, reporter)
     if dataset.fingerprint != record.data.fingerprint:
         raise ValueError(
             f"'{data}' is not the data that {run.folder} was trained on ({record.data.name}). Pass that data with --data"

@@ -81,7 +81,7 @@ def command(
     from fer_edge.artifacts.conversion import Thresholds
     from fer_edge.convert.convert_run import ConvertOptions, convert
     from fer_edge.convert.quantization_recipes import ALL_PRECISIONS
-    from fer_edge.train.datasets import load_faces
+    from fer_edge.train.datasets import read_faces
 
     if not experimental:
         _check_no_experiment({**options, "weight_only": "weight_only" in precisions})
@@ -91,7 +91,7 @@ def command(
         **options,
     )
     start_keras()
-    results = convert(run, chosen, read_dataset=load_faces, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
+    results = convert(run, chosen, read_dataset=read_faces, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
     for result in results:
         _print_result(result)
     rejected = [str(result.path) for result in results if result.issues]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fer_edge.benchmarks.tables import text_table
-from fer_edge.console import friendly_errors, gate_options, note, report_skipped, start_keras, warn
+from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, start_keras, warn
 from fer_edge.option_groups import GroupedCommand, examples
 
 if TYPE_CHECKING:
@@ -74,14 +74,12 @@ def command(
 
 def _read_test_faces(run: "Run", data: str, protocol: str | None, maps: tuple[str, ...]) -> "StoredFaces":
     from fer_edge.artifacts.run_folder import StoredFaces
-    from fer_edge.train.datasets import load_faces, parse_label_map
+    from fer_edge.train.datasets import read_faces
     from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
 
-    faces = load_faces(data, parse_label_map(maps or run.record.data.label_map))
-    report_skipped(faces.skipped, len(faces))
-    trained = TrainingProvenance(
-        run.labels, run.record.data.name, run.record.data.fingerprint, run.record.split, run.record.ids
-    )
+    record = run.record
+    faces = read_faces(data, maps or record.data.label_map, ConsoleReporter())
+    trained = TrainingProvenance(record.labels, record.data.name, record.data.fingerprint, record.split, record.ids)
     selection = select_faces(faces, trained, protocol)
     if selection.warning:
         warn(selection.warning)
