@@ -2,7 +2,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors, report_skipped
+from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors
 
 
 def run(function, *arguments):
@@ -64,9 +64,3 @@ def test_a_reporter_prints_results_apart_from_notes_and_warnings():
     result = run(report)
     assert result.exit_code == 0
     assert (result.stdout, result.stderr) == ("accuracy 0.5\n", "note: seed 0\nwarning: leaky split\n")
-
-
-def test_skipped_images_are_counted_and_listed():
-    result = run(report_skipped, ["a.png: truncated", "b.png: empty"], 8)
-    assert result.stderr == "warning: 2 of 10 images skipped:\n  a.png: truncated\n  b.png: empty\n"
-    assert run(report_skipped, [], 8).output == ""

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from conftest import write_class_folders
 
+from fer_edge.artifacts.reporter import Reporter
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.train.dataset import DataError
-from fer_edge.train.datasets import load_faces
+from fer_edge.train.datasets import load_faces, read_faces
 from fer_edge.train.synthetic import synthetic_faces, synthetic_image
 
 
@@ -137,6 +138,23 @@ def test_one_bad_picture_in_many_is_skipped_and_named(tmp_path):
     assert len(faces) == 120
     assert len(faces.skipped) == 1
     assert "sad/bad.png" in faces.skipped[0]
+
+
+def test_read_faces_warns_of_skipped_images(tmp_path):
+    class Warnings(Reporter):
+        texts = ()
+
+        def warn(self, text):
+            self.texts += (text,)
+
+    folder = write_class_folders(tmp_path / "d", ["happy", "sad"], count=60)
+    reporter = Warnings()
+    read_faces(folder, reporter=reporter)
+    assert reporter.texts == ()
+    (folder / "sad" / "bad.png").write_bytes(b"no picture")
+    read_faces(folder, reporter=reporter)
+    (text,) = reporter.texts
+    assert text.startswith("1 of 121 images skipped:\n  cannot decode the image 'sad/bad.png'")
 
 
 @pytest.mark.parametrize(

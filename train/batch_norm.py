@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.batch_norm import scale_and_offset
+
 if TYPE_CHECKING:
     import keras
 
@@ -117,9 +119,9 @@ def fold_batch_norm(trained: "keras.Model", model: "keras.Model") -> None:
         norm = layers.get(layer.name + NORM)
         if norm:
             gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in norm.get_weights())
-            scale = gamma / np.sqrt(variance + norm.epsilon)
+            scale, offset = scale_and_offset(mean, variance, norm.epsilon, gamma, beta)
             kernel, bias = weights
-            weights = [kernel * scale, (bias - mean) * scale + beta]
+            weights = [kernel * scale, bias * scale + offset]
         layer.set_weights([values.astype(np.float32) for values in weights])
 
 
