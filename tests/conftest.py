@@ -17,7 +17,7 @@ from fer_edge.main import main
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 OPTIONAL_PACKAGES = {"aiohttp", "matplotlib", "optuna", "paho", "rich", "scipy", "sklearn"}  # of the extras but edge
-TENSORFLOW_FIXTURES = {"run_folder", "source", "models"}
+TENSORFLOW_FIXTURES = {"run_folder", "prepared", "models"}
 TENSORFLOW_IMPORT = re.compile(r"^(from|import) (keras|tensorflow)\b", re.MULTILINE)
 
 
@@ -90,7 +90,7 @@ def run_folder(tmp_path_factory, faces):
 
 
 @pytest.fixture(scope="session")
-def source(run_folder, tmp_path_factory):
+def prepared(run_folder, tmp_path_factory):
     from fer_edge.artifacts.run_folder import read_run
     from fer_edge.convert.prepare_run import prepare_run
 
@@ -98,14 +98,14 @@ def source(run_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def models(source):
+def models(prepared):
     from fer_edge.artifacts.conversion import Thresholds
     from fer_edge.convert.convert_run import convert_run
     from fer_edge.convert.quantization_recipes import find_recipe
 
     # A network of two epochs is near chance level, so quantization may change its labels.
     anything = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
-    results = convert_run(source, [find_recipe(precision) for precision in PRECISIONS], anything)
+    results = convert_run(prepared, [find_recipe(precision) for precision in PRECISIONS], anything)
     return {result.contract.precision: result.path for result in results}
 
 

@@ -178,10 +178,10 @@ def test_biases_that_share_a_buffer_are_corrected_separately(tmp_path):
     assert not np.array_equal(first, second)
 
 
-def test_large_logits_do_not_coarsen_close_ones(source):
+def test_large_logits_do_not_coarsen_close_ones(prepared):
     # Pixels, which are integers already, and a Dense layer: only the last layer can cause an error.
     rng = np.random.default_rng(0)
-    face, classes = keras.Input(source.folded.input.shape[1:], name="face"), source.folded.output.shape[1]
+    face, classes = keras.Input(prepared.folded.input.shape[1:], name="face"), prepared.folded.output.shape[1]
     pixels = layers.DepthwiseConv2D(1, activation="relu", name="pixels")(face)
     model = keras.Model(face, layers.Dense(classes, activation="softmax", name="probabilities")(layers.Flatten()(pixels)))
     faces = rng.integers(0, 256, (64, *face.shape[1:]), np.uint8)
@@ -190,7 +190,7 @@ def test_large_logits_do_not_coarsen_close_ones(source):
     kernel *= 12 / np.ptp((flat - flat.mean(axis=0)) @ kernel, axis=1).mean()  # 12 nats from the least probable to the most
     model.get_layer("pixels").set_weights([np.ones((1, 1, 3, 1)), np.zeros(3)])
     model.get_layer("probabilities").set_weights([kernel, -flat.mean(axis=0) @ kernel])
-    loud = replace(source, folded=model, calibration=faces)
+    loud = replace(prepared, folded=model, calibration=faces)
     keras_probs = predict(model, faces)
 
     def divergence(quantizer):
@@ -218,8 +218,8 @@ def test_loading_a_model_prints_nothing(models):
     assert (process.stdout, process.stderr) == ("", "last\n")
 
 
-def test_a_memory_mapped_face_is_one_face(models, source, tmp_path):
-    face = source.calibration[0]
+def test_a_memory_mapped_face_is_one_face(models, prepared, tmp_path):
+    face = prepared.calibration[0]
     mapped = np.memmap(tmp_path / "face", np.uint8, "w+", shape=face.shape)
     mapped[...] = face
     classifier = Classifier(models["int8"])

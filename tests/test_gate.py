@@ -145,21 +145,21 @@ def test_a_good_calibration_set_is_described():
     assert summary.median_brightness == pytest.approx(127.5, abs=5)
 
 
-def scaled(source, layer, factor):
+def scaled(prepared, layer, factor):
     """Return the prepared run with the weights of one layer scaled, as a mistake before conversion would do."""
     import keras
 
-    folded = keras.models.clone_model(source.folded)
-    folded.set_weights(source.folded.get_weights())
+    folded = keras.models.clone_model(prepared.folded)
+    folded.set_weights(prepared.folded.get_weights())
     kernel, *bias = folded.get_layer(layer).get_weights()
     folded.get_layer(layer).set_weights([kernel * factor, *bias])
-    return replace(source, folded=folded)
+    return replace(prepared, folded=folded)
 
 
-def test_a_layer_whose_weights_were_scaled_by_1000_is_named(source):
-    broken = replace(scaled(source, "block2_conv_a", 1000), out=source.out / "scaled")
+def test_a_layer_whose_weights_were_scaled_by_1000_is_named(prepared):
+    broken = replace(scaled(prepared, "block2_conv_a", 1000), out=prepared.out / "scaled")
     assert list(outlier_layers(broken.folded)) == ["block2_conv_a"]
-    assert outlier_layers(source.folded) == {}
+    assert outlier_layers(prepared.folded) == {}
     result = write_and_check(broken, *quantize(broken, find_recipe("int8"), float_flatbuffer(broken)), Thresholds())
     assert result.path.name == "cnn_synthetic_int8.tflite" + REJECTED_SUFFIX
     assert not (broken.out / "cnn_synthetic_int8.tflite").exists()
@@ -167,7 +167,7 @@ def test_a_layer_whose_weights_were_scaled_by_1000_is_named(source):
     assert result.contract.metrics.gate.issues == result.issues
 
 
-def test_outlier_layers_share_one_warning_and_layers_with_a_scale_per_weight_are_none(source, models):
+def test_outlier_layers_share_one_warning_and_layers_with_a_scale_per_weight_are_none(prepared, models):
     import keras
 
     four = {"a": 400.0, "b": 900.0, "c": 500.0, "d": 301.0}
@@ -182,7 +182,7 @@ def test_outlier_layers_share_one_warning_and_layers_with_a_scale_per_weight_are
     assert list(outlier_layers(keras.Model(face, answer))) == ["wide"]
 
 
-def test_unfolded_batch_normalization_of_a_densenet_is_named(source, tmp_path):
+def test_unfolded_batch_normalization_of_a_densenet_is_named(prepared, tmp_path):
     import keras
 
     face = keras.Input((16, 16, 3))
@@ -199,33 +199,33 @@ def test_unfolded_batch_normalization_of_a_densenet_is_named(source, tmp_path):
     assert "batch normalization before a convolution remains as 9 MUL and 9 ADD" in warning.cause
 
 
-def test_verify_accepts_a_good_file_and_rejects_other_labels(models, source):
-    result = verify(models["float32"], source.run)
+def test_verify_accepts_a_good_file_and_rejects_other_labels(models, prepared):
+    result = verify(models["float32"], prepared.run)
     assert result.issues == ()
     assert result.metrics.agreement == 1.0
     assert result.inspection.custom_operators == {}
-    record = replace(source.run.record, labels=source.run.labels[::-1])
-    assert "labels of the file differ" in verify(models["float32"], replace(source.run, record=record)).issues[0].cause
+    record = replace(prepared.run.record, labels=prepared.run.labels[::-1])
+    assert "labels of the file differ" in verify(models["float32"], replace(prepared.run, record=record)).issues[0].cause
 
 
-def test_both_quantizers_in_one_call_write_separate_files(source):
+def test_both_quantizers_in_one_call_write_separate_files(prepared):
     recipes = [find_recipe("weight_only"), find_recipe("int8"), find_recipe("int8", "tflite")]
-    weights, ours, theirs = convert_run(source, recipes, Thresholds(100, 100, 0))
+    weights, ours, theirs = convert_run(prepared, recipes, Thresholds(100, 100, 0))
     assert [file.path.name for file in (weights, ours, theirs)] == [
         f"cnn_synthetic_{name}.tflite" for name in ("weight_only", "int8", "int8-tflite")
     ]
     assert ours.contract.quantization.percentile in PERCENTILES
     assert theirs.contract.quantization.calibration_faces > 0
     assert weights.contract.metrics.agreement == 1.0
-    assert weights.inspection.file_bytes < 0.4 * (source.run.results.parameters * 4)
+    assert weights.inspection.file_bytes < 0.4 * (prepared.run.results.parameters * 4)
     assert ours.contract.versions["quantizer"].startswith("ai-edge-quantizer 0.8")
     assert "quantizer" not in theirs.contract.versions
 
 
-def test_a_rejected_conversion_keeps_the_earlier_file(source):
-    (good,) = convert_run(source, [find_recipe("dynamic")], Thresholds(100, 100, 0))
+def test_a_rejected_conversion_keeps_the_earlier_file(prepared):
+    (good,) = convert_run(prepared, [find_recipe("dynamic")], Thresholds(100, 100, 0))
     earlier = good.path.read_bytes()
-    broken = scaled(source, "block2_conv_a", -1)
+    broken = scaled(prepared, "block2_conv_a", -1)
     (rejected,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(0, 0, 100))
     assert rejected.path.name.endswith(REJECTED_SUFFIX)
     assert good.path.read_bytes() == earlier
@@ -235,9 +235,9 @@ def of_another_model(run):
     return replace(run, results=replace(run.results, model_digest="0" * 64))
 
 
-def test_a_file_of_another_run_is_not_overwritten(source):
-    (result,) = convert_run(source, [find_recipe("float16")], Thresholds(100, 100, 0))
-    other = replace(source, run=of_another_model(source.run))
+def test_a_file_of_another_run_is_not_overwritten(prepared):
+    (result,) = convert_run(prepared, [find_recipe("float16")], Thresholds(100, 100, 0))
+    other = replace(prepared, run=of_another_model(prepared.run))
     with pytest.raises(ValueError, match="was made from another run of cnn"):
         convert_run(other, [find_recipe("float16")])
     assert result.path.is_file()
@@ -274,34 +274,34 @@ def test_the_remedy_follows_from_the_recipe(options, remedy):
     assert check_thresholds(metrics, Thresholds(), contract(find_recipe(**options)), LABELS)[0].remedy.startswith(remedy)
 
 
-def test_a_grid_shows_the_faces_on_which_the_models_disagree(source, tmp_path):
-    held_out, path = source.run.held_out, tmp_path / "grid.png"
-    others = source.keras_probs.copy()
+def test_a_grid_shows_the_faces_on_which_the_models_disagree(prepared, tmp_path):
+    held_out, path = prepared.run.held_out, tmp_path / "grid.png"
+    others = prepared.keras_probs.copy()
     others[:7] = np.roll(others[:7], 1, axis=1)
-    assert sorted(disagreements(source.keras_probs, others)) == list(range(7))
-    known = held_out.images, held_out.targets, source.keras_probs
-    assert write_disagreement_grid(path, *known, others, source.run.labels) == 7
+    assert sorted(disagreements(prepared.keras_probs, others)) == list(range(7))
+    known = held_out.images, held_out.targets, prepared.keras_probs
+    assert write_disagreement_grid(path, *known, others, prepared.run.labels) == 7
     assert read_image(path).shape == (2 * (160 + 44), 6 * 160, 3)
     earlier = path.read_bytes()
-    assert write_disagreement_grid(path, *known, source.keras_probs, source.run.labels) == 0
+    assert write_disagreement_grid(path, *known, prepared.keras_probs, prepared.run.labels) == 0
     assert path.read_bytes() == earlier
 
 
-def test_a_conversion_writes_a_grid_of_its_disagreements(source):
-    broken = scaled(source, "block2_conv_a", -1)
-    broken = replace(broken, out=source.out / "grid")
+def test_a_conversion_writes_a_grid_of_its_disagreements(prepared):
+    broken = scaled(prepared, "block2_conv_a", -1)
+    broken = replace(broken, out=prepared.out / "grid")
     (accepted,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(100, 100, 0))
     (rejected,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(0, 0, 100))
     assert accepted.contract.metrics.agreement < 1
     names = {"cnn_synthetic_dynamic_disagreements.png", "cnn_synthetic_dynamic.rejected_disagreements.png"}
     assert {disagreement_grid_path(accepted.path).name, disagreement_grid_path(rejected.path).name} == names
     assert {path.name for path in broken.out.glob("*.png")} == names
-    convert_run(replace(source, out=broken.out), [find_recipe("dynamic")], Thresholds(100, 100, 0))
+    convert_run(replace(prepared, out=broken.out), [find_recipe("dynamic")], Thresholds(100, 100, 0))
     assert not disagreement_grid_path(rejected.path).exists()
 
 
-def test_a_file_of_another_run_is_named(source, models):
-    result = verify(models["float32"], of_another_model(source.run))
+def test_a_file_of_another_run_is_named(prepared, models):
+    result = verify(models["float32"], of_another_model(prepared.run))
     assert "was not made from the model in" in result.warnings[0].cause
 
 
@@ -364,13 +364,13 @@ def test_pruned_and_clustered_files_are_smaller_once_compressed(invoke, run_fold
     assert inspect_model(path).compressed_bytes < 0.8 * inspect_model(models["float16"]).compressed_bytes
 
 
-def test_a_model_that_outputs_nan_is_rejected(source):
+def test_a_model_that_outputs_nan_is_rejected(prepared):
     import keras
 
-    broken = keras.models.clone_model(source.folded)
-    broken.set_weights([np.full_like(weight, np.nan) for weight in source.folded.get_weights()])
+    broken = keras.models.clone_model(prepared.folded)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in prepared.folded.get_weights()])
     with pytest.raises(ValueError, match="outputs NaN or Inf: its training diverged"):
-        predict(broken, source.held_out)
+        predict(broken, prepared.held_out)
     after = answers(*many())
     after[5] = np.nan
     assert "the file outputs NaN or Inf" in causes(answers(*many()), after, many())

@@ -77,46 +77,46 @@ def test_a_shipped_int8_file_answers_alike_as_a_network(name):
 
 
 @pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])
-def test_every_precision_gives_its_weights_back(precision, models, source, run_folder):
+def test_every_precision_gives_its_weights_back(precision, models, prepared, run_folder):
     donor = keras.models.load_model(run_folder / "model.keras", compile=False)
-    model = build_network("cnn", 32, len(source.run.labels))
-    grey = source.calibration[..., :1]
-    assert load_tflite_weights(model, models[precision], source.run.labels, grey) == ()
-    rgb = source.calibration.astype(np.float32)
+    model = build_network("cnn", 32, len(prepared.run.labels))
+    grey = prepared.calibration[..., :1]
+    assert load_tflite_weights(model, models[precision], prepared.run.labels, grey) == ()
+    rgb = prepared.calibration.astype(np.float32)
     expected = donor.predict(rgb, verbose=0)
     assert np.abs(model.predict(rgb, verbose=0) - expected).mean() < (1e-3 if precision == "float16" else 0.02)
 
 
-def test_a_file_of_other_labels_gives_the_head_what_both_know(models, source):
-    labels = tuple("calm" if label == "sad" else label for label in source.run.labels)
+def test_a_file_of_other_labels_gives_the_head_what_both_know(models, prepared):
+    labels = tuple("calm" if label == "sad" else label for label in prepared.run.labels)
     model = build_network("cnn", 32, len(labels))
-    assert load_tflite_weights(model, models["float32"], labels, source.calibration[..., :1]) == ("probabilities",)
+    assert load_tflite_weights(model, models["float32"], labels, prepared.calibration[..., :1]) == ("probabilities",)
     place = labels.index("calm")
-    rgb = source.calibration.astype(np.float32)
-    ours, theirs = (np.delete(np.log(predict(one, rgb)), place, axis=1) for one in (model, source.folded))
+    rgb = prepared.calibration.astype(np.float32)
+    ours, theirs = (np.delete(np.log(predict(one, rgb)), place, axis=1) for one in (model, prepared.folded))
     assert ours - ours.mean(axis=1, keepdims=True) == pytest.approx(theirs - theirs.mean(axis=1, keepdims=True), abs=0.01)
 
 
-def test_layers_of_another_shape_stay_random_and_what_normalises_them_as_built(models, source):
-    model = build_network("cnn", 48, len(source.run.labels))
+def test_layers_of_another_shape_stay_random_and_what_normalises_them_as_built(models, prepared):
+    model = build_network("cnn", 48, len(prepared.run.labels))
     built = [value.copy() for value in model.get_layer("fc_bn").get_weights()]
     grey = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), np.uint8)
-    assert load_tflite_weights(model, models["float32"], source.run.labels, grey) == ("fc",)
+    assert load_tflite_weights(model, models["float32"], prepared.run.labels, grey) == ("fc",)
     for value, earlier in zip(model.get_layer("fc_bn").get_weights(), built, strict=True):
         assert np.array_equal(value, earlier)
 
 
-def test_statistics_are_those_of_faces_from_all_over(models, source, monkeypatch):
+def test_statistics_are_those_of_faces_from_all_over(models, prepared, monkeypatch):
     monkeypatch.setattr(norms, "FACES", 4)
     dark_first = np.repeat(np.array([0, 0, 0, 0, 255, 255, 255, 255], np.uint8), 32 * 32).reshape(8, 32, 32, 1)
-    model = build_network("cnn", 32, len(source.run.labels))
-    load_tflite_weights(model, models["float32"], source.run.labels, dark_first)
+    model = build_network("cnn", 32, len(prepared.run.labels))
+    load_tflite_weights(model, models["float32"], prepared.run.labels, dark_first)
     norm = first_norm(model)
     seen = keras.Model(model.input, norm.input).predict(np.repeat(dark_first, 3, axis=-1).astype(np.float32), verbose=0)
     assert np.asarray(norm.moving_mean) == pytest.approx(seen.mean(axis=(0, 1, 2)), rel=1e-3, abs=1e-4)
 
 
-def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, source, error_of, tmp_path):
+def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, prepared, error_of, tmp_path):
     asked = ("--data", "synthetic:10", "--out", tmp_path / "runs", "--weights")
     assert "holds another network ('cnn') than 'cnn_nano'" in error_of("train", "cnn_nano", *asked, models["int8"])
     assert "holds another network ('mobilenet_v2') than 'cnn'" in error_of("train", "cnn", *asked, "mobilenet_v2")
@@ -129,7 +129,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, 
     whole = models["float32"].read_bytes()
     (tmp_path / "damaged.tflite").write_bytes(whole[:1000] + bytes(1000) + whole[2000:])
     with pytest.raises(ModelError, match=r"damaged.tflite is damaged \(.*\)\. Convert the run again"):
-        load_tflite_weights(build_network("cnn", 32, 7), tmp_path / "damaged.tflite", source.run.labels, source.calibration)
+        load_tflite_weights(build_network("cnn", 32, 7), tmp_path / "damaged.tflite", prepared.run.labels, prepared.calibration)
 
 
 def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(models, faces):
