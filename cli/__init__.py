@@ -11,17 +11,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fer_edge.compare_models import bench
     from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
+    from fer_edge.train.evaluate_model import evaluate
 
-__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "bench", "stream"]
-_MODULES = {**dict.fromkeys(__all__, "fer_edge.edge_runtime"), "bench": "fer_edge.compare_models"}
+__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "bench", "evaluate", "stream"]
+_MODULES = dict.fromkeys(__all__, "fer_edge.edge_runtime")
+_MODULES |= {"bench": "fer_edge.compare_models", "evaluate": "fer_edge.train.evaluate_model"}
+_CALLABLE_PACKAGES = ("convert", "train")
 
 
 def __getattr__(name: str) -> Any:
     # Each name is imported on first use: `import fer_edge` and `fer-edge --help` stay fast.
+    if name in _CALLABLE_PACKAGES:
+        return import_module(f"fer_edge.{name}")
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'fer_edge' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_CALLABLE_PACKAGES, "__version__"]

@@ -13,7 +13,7 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(models, faces):
     correct = mean.argmax(axis=1) == both.selection.faces.targets
     assert both.record.metrics.accuracy == correct.mean()
     assert both.record.title == "ensemble of 2"
-    with pytest.raises(ValueError, match="other faces or labels"):
+    with pytest.raises(ValueError, match="different faces or labels"):
         evaluate_ensemble([members[0], evaluate_model(models["int8"], faces, split="validation")])
     with pytest.raises(ValueError, match="at least two"):
         evaluate_ensemble(members[:1])

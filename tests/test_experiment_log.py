@@ -5,6 +5,7 @@ import pytest
 from records import evaluation, metrics, training
 
 from fer_edge.artifacts.accuracy_records import read_accuracy_records
+from fer_edge.artifacts.mean_ci import summarize
 from fer_edge.artifacts.run_folder import (
     MODEL_FILE,
     RUN_VERSION,
@@ -20,7 +21,6 @@ from fer_edge.benchmarks.experiment_log import (
     append_trainings,
     deduplicate,
     latest_evaluations,
-    summarize,
     training_record,
 )
 from fer_edge.edge_runtime.find_model import bundled_models

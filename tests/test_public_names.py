@@ -36,7 +36,9 @@ def test_a_callable_package_shows_the_signature_and_docstring_of_its_function(pa
 
 
 def test_dir_lists_the_public_names():
-    assert {"Classifier", "Prediction", "Smoothing", "stream", "__version__"} <= set(dir(fer_edge))
+    functions = {"bench", "convert", "evaluate", "stream", "train"}
+    assert {"Classifier", "Prediction", "Smoothing", "__version__"} | functions <= set(dir(fer_edge))
+    assert all(callable(getattr(fer_edge, name)) for name in functions)
     assert set(fer_edge.__all__) <= set(dir(fer_edge))
 
 
