@@ -130,14 +130,15 @@ def convert(
     """Convert a run to TFLite, as ``fer-edge convert`` does.
 
     Example:
-        import fer_edge
-        from fer_edge.convert.convert_run import ConvertOptions
-        from fer_edge.train.datasets import read_faces
+        >>> import fer_edge
+        >>> from fer_edge.convert.convert_run import ConvertOptions
+        >>> for result in fer_edge.convert("runs/my-run", ConvertOptions(precisions=("float16", "int8"))):
+        ...     print(result.path, result.contract.metrics.after.accuracy, result.issues)
 
-        run = "runs/cnn-fer2013-paper-official-s0"
-        for result in fer_edge.convert(run, ConvertOptions(precisions=("float16", "int8"))):
-            print(result.path, result.contract.metrics.after.accuracy, result.issues)
-        fer_edge.convert(run, ConvertOptions(qat=True, data="fer2013.csv"), read_dataset=read_faces)
+        Fine-tuning reads the training data:
+
+        >>> from fer_edge.train.datasets import read_faces
+        >>> fer_edge.convert("runs/my-run", ConvertOptions(qat=True, data="ck48.zip"), read_dataset=read_faces)
 
     Args:
         run: The run folder; None for the newest run in ``options.runs``.

@@ -45,8 +45,8 @@ def verify(
     """Measure a .tflite file and the Keras model of a run on the same faces, and check the file by the gate.
 
     Example:
-        run = read_run("runs/cnn-fer2013-paper-official-s0")
-        print(verify(run.folder / "cnn_fer2013_int8.tflite", run).metrics.agreement)
+        >>> run = read_run("runs/my-run")
+        >>> print(verify(run.folder / "cnn_ck48_int8.tflite", run).metrics.agreement)
 
     Args:
         model: The .tflite file.

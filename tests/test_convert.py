@@ -7,10 +7,13 @@ from flatbuffers.number_types import Float32Flags, Int8Flags, Uint32Flags
 from flatbuffers.table import Table
 from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
+import fer_edge
 from fer_edge.artifacts.contract import Contract, ModelError, read_contract
+from fer_edge.artifacts.conversion import Thresholds
 from fer_edge.artifacts.run_folder import newest_run, read_run
 from fer_edge.convert.calibrate import rank_by_activation_outliers
 from fer_edge.convert.compare import compare
+from fer_edge.convert.convert_run import ConvertOptions
 from fer_edge.convert.flatbuffer import read_flatbuffer
 from fer_edge.convert.metadata import model_metadata, pack
 from fer_edge.convert.quantization_recipes import find_recipe
@@ -164,6 +167,14 @@ def test_the_newest_run_is_found(run_folder, tmp_path):
     newer = copy_of(run_folder, tmp_path / "b")
     (newer / "run.json").touch()
     assert newest_run(tmp_path) == newer
+
+
+def test_the_package_converts_a_run_like_the_command(run_folder, tmp_path):
+    options = ConvertOptions(precisions=("dynamic",), thresholds=Thresholds(100, 100, 0), out=tmp_path)
+    (result,) = fer_edge.convert(run_folder, options, command=("fer-edge", "convert", str(run_folder)))
+    assert result.path == tmp_path / "cnn_synthetic_dynamic.tflite"
+    assert read_contract(result.path) == result.contract
+    assert result.contract.command == ("fer-edge", "convert", run_folder.name)
 
 
 def test_an_unknown_precision_is_rejected():
