@@ -1,6 +1,7 @@
 import io
 import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -51,12 +52,11 @@ class InterruptedByTestError(Exception):
     pass
 
 
-def with_last_weights(checkpoint, times):
-    """A checkpoint in which the last array occurs a number of times."""
-    with np.load(io.BytesIO(checkpoint)) as content:
-        *arrays, last, text = [content[f"arr_{k}"] for k in range(len(content.files))]
-    file = io.BytesIO()
-    np.savez(file, *arrays, *[last] * times, text)
+def without(checkpoint, name):
+    """A checkpoint that lacks one of its groups."""
+    file = io.BytesIO(checkpoint)
+    with h5py.File(file, "a") as content:
+        del content[name]
     return file.getvalue()
 
 
@@ -77,10 +77,9 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
     whole = (tmp_path / "run" / CHECKPOINT_FILE).read_bytes()
-    broken = [whole[:1000], with_last_weights(whole, 0), with_last_weights(whole, 2)]
-    for content, message in zip(broken, ("cannot be read", *["was written by a different version"] * 2), strict=True):
+    for content in (whole[:1000], without(whole, "optimizer"), without(whole, "training_state")):
         (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(content)
-        with pytest.raises(ValueError, match=f"checkpoint .* {message}.*Remove its folder and train again"):
+        with pytest.raises(ValueError, match=r"checkpoint .* is damaged or was written by a different.*Remove its folder"):
             train_run(plan, faces, split, tmp_path / "run", resume=True)
     (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(whole)
     seen = []

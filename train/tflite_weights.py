@@ -16,7 +16,8 @@ from fer_edge.train.networks import GRAY_LAYER, OUTPUT_LAYER, copy_head
 if TYPE_CHECKING:
     import keras
 
-KERNEL_AXES = {"CONV_2D": (1, 2, 3, 0), "DEPTHWISE_CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0)}  # from TFLite's order to Keras's
+# From TFLite's order of axes to Keras's.
+KERNEL_AXES = {"CONV_2D": (1, 2, 3, 0), "DEPTHWISE_CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0)}
 # TensorFlow's converter names weights after their layer and numbers the calls: vgg16_1/block1_conv1_1/convolution.
 WEIGHTS_NAME = re.compile(r"[^/;]+/([^/;]+?)_\d+/(?:convolution|depthwise|MatMul)")
 
