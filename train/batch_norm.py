@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def insert_batch_norm(model: "keras.Model", bn_momentum: float, faces: npt.NDArray[np.uint8] | None) -> "keras.Model":
-    """Return a network with batch normalisation between each convolution and the ReLU inside it.
+    """Return a network with batch normalization between each convolution and its ReLU.
 
     Args:
         model: A network made by build_network whose convolutions have biases, such as VGG16.

@@ -1,4 +1,4 @@
-"""Synthetic faces: grey cartoons whose parts move by facial action units, for demos and tests without any data.
+"""Synthetic faces: gray cartoons whose parts move by facial action units, for demos and tests without any data.
 
 The action units of each expression follow Ekman and Friesen's Facial Action Coding System (1978) and its EMFACS
 prototypes. A network that is good on these faces says nothing of real ones.
@@ -103,7 +103,7 @@ def draw_face(person: Identity, units: ActionUnits, rng: np.random.Generator, si
         side: Side of the image, pixels.
 
     Returns:
-        uint8 array (side, side), grey.
+        uint8 array (side, side), gray.
     """
     cv2 = import_cv2()
     canvas = np.full((CANVAS_SIDE, CANVAS_SIDE), rng.uniform(40, 200), np.float32)
@@ -296,7 +296,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
         progress: Called with (faces drawn, faces in all).
 
     Returns:
-        identities x 8 x 2 faces, 48 x 48 grey, with their subjects.
+        identities x 8 x 2 faces, 48 x 48 gray, with their subjects.
     """
     rng = np.random.default_rng(SEED)
     total = identities * len(CANONICAL_LABELS) * POSES_PER_EXPRESSION
