@@ -27,42 +27,42 @@ def plain():
 
 
 @pytest.fixture(scope="module")
-def grey():
+def gray():
     return np.random.default_rng(0).integers(0, 256, (24, SIDE, SIDE, 1), np.uint8)
 
 
-def answer(model, grey):
-    return np.asarray(model(np.repeat(grey, 3, axis=-1).astype(np.float32), training=False))
+def answer(model, gray):
+    return np.asarray(model(np.repeat(gray, 3, axis=-1).astype(np.float32), training=False))
 
 
-def test_norms_begun_on_faces_leave_the_answer_as_it_was_and_measure_their_inputs(plain, grey):
-    trained = insert_batch_norm(plain, 0.9, grey)
+def test_norms_inserted_with_faces_keep_the_output_and_measure_their_inputs(plain, gray):
+    trained = insert_batch_norm(plain, 0.9, gray)
     assert len(norms_of(trained)) == 13
     assert {norm.momentum for norm in norms_of(trained)} == {0.9}
-    assert answer(trained, grey) == pytest.approx(answer(plain, grey), abs=1e-5)
+    assert answer(trained, gray) == pytest.approx(answer(plain, gray), abs=1e-5)
     # In training, too: each is given its inputs' own mean and variance.
-    rgb = np.repeat(grey, 3, axis=-1).astype(np.float32)
+    rgb = np.repeat(gray, 3, axis=-1).astype(np.float32)
     first = norms_of(trained)[0]
     inputs = np.asarray(keras.Model(trained.input, first.input)(rgb)).reshape(-1, 64)
     assert np.asarray(first.moving_mean) == pytest.approx(inputs.mean(axis=0), abs=1e-4)
     assert np.asarray(first.moving_variance) == pytest.approx(inputs.var(axis=0), rel=1e-3)
 
 
-def test_norms_begun_without_faces_change_the_answer_and_begin_with_1_and_0(plain, grey):
+def test_norms_inserted_without_faces_start_at_1_and_0(plain, gray):
     trained = insert_batch_norm(plain, 0.9, None)
-    assert np.abs(answer(trained, grey) - answer(plain, grey)).max() > 1e-3
+    assert np.abs(answer(trained, gray) - answer(plain, gray)).max() > 1e-3
     assert all(np.all(norm.gamma == 1) and np.all(norm.beta == 0) for norm in norms_of(trained))
 
 
-def test_folded_norms_leave_the_answer_of_training(plain, grey):
-    trained = insert_batch_norm(plain, 0.9, grey)
+def test_folded_norms_keep_the_output(plain, gray):
+    trained = insert_batch_norm(plain, 0.9, gray)
     rng = np.random.default_rng(1)
     for norm in norms_of(trained):
         norm.set_weights([values * rng.uniform(0.8, 1.2, values.shape) for values in norm.get_weights()])
     folded = build_network("vgg16", SIDE, 7)
     fold_batch_norm(trained, folded)
-    assert answer(folded, grey) == pytest.approx(answer(trained, grey), abs=1e-5)
-    assert np.abs(answer(folded, grey) - answer(plain, grey)).max() > 1e-3
+    assert answer(folded, gray) == pytest.approx(answer(trained, gray), abs=1e-5)
+    assert np.abs(answer(folded, gray) - answer(plain, gray)).max() > 1e-3
 
 
 def test_a_network_that_has_norms_keeps_them():
@@ -70,9 +70,9 @@ def test_a_network_that_has_norms_keeps_them():
     assert insert_batch_norm(network, 0.9, None) is network
 
 
-def test_a_network_learns_with_norms_ships_without_and_learns_on(tmp_path, monkeypatch, faces):
-    def build(grey, num_classes):
-        x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="one")(grey)
+def test_a_network_trains_with_norms_is_saved_without_and_trains_on(tmp_path, monkeypatch, faces):
+    def build(gray, num_classes):
+        x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="one")(gray)
         x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="two")(x)
         x = keras.layers.GlobalAveragePooling2D()(x)
         return keras.layers.Dense(num_classes, activation="softmax", name=OUTPUT_LAYER)(x)
@@ -91,7 +91,7 @@ def test_a_network_learns_with_norms_ships_without_and_learns_on(tmp_path, monke
     assert same.results.metrics.validation.loss == pytest.approx(run.results.metrics.validation.loss, abs=0.02)
 
 
-def test_batches_are_whole_under_jax_where_there_is_more_than_one(monkeypatch):
+def test_batches_are_full_under_jax_if_there_is_more_than_one(monkeypatch):
     numbers = np.arange(10, dtype=np.int32)
     assert pad_to_full_batches(numbers, 4, seed=0) is numbers
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")

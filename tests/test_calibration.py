@@ -15,7 +15,7 @@ def test_the_calibration_error_is_the_mean_gap_between_confidence_and_accuracy()
     assert expected_calibration_error(mixed, np.array([0, 1])) == pytest.approx((0.05 + 0.55) / 2, abs=1e-6)
 
 
-def test_a_temperature_that_was_put_in_is_found_again():
+def test_fit_temperature_finds_the_applied_temperature():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(20000, 4)) * 2
     right = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -28,7 +28,7 @@ def test_a_temperature_that_was_put_in_is_found_again():
     assert (mended.argmax(axis=1) == right.argmax(axis=1)).all()
 
 
-def test_a_temperature_in_the_weights_changes_the_answers_as_one_after_them():
+def test_a_temperature_in_the_weights_equals_one_on_the_output():
     keras.utils.set_random_seed(0)
     model = build_network("cnn_nano", 32, 4)
     faces = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)

@@ -34,30 +34,30 @@ def test_a_folder_and_a_zip_of_it_have_one_fingerprint(tmp_path):
     assert unpacked.ids == zipped.ids
 
 
-def test_outer_folders_are_no_part_of_an_id(tmp_path):
+def test_outer_folders_are_not_in_the_ids(tmp_path):
     write_class_folders(tmp_path / "outer" / "CK+48", ["happy", "sad"])
     assert load_faces(str(tmp_path)).ids == load_faces(str(tmp_path / "outer" / "CK+48")).ids
     assert load_faces(str(tmp_path)).ids[0] == "happy/0.png"
 
 
-def test_grey_pictures_keep_one_channel_and_coloured_ones_three(tmp_path):
-    write_image(tmp_path / "happy" / "grey.png", np.full((6, 6), 7, np.uint8))
+def test_gray_images_keep_one_channel_and_color_images_three(tmp_path):
+    write_image(tmp_path / "happy" / "gray.png", np.full((6, 6), 7, np.uint8))
     write_image(tmp_path / "happy" / "rgb.png", np.dstack([np.full((6, 6), value, np.uint8) for value in (200, 10, 30)]))
-    grey, rgb = load_faces(str(tmp_path)).images
-    assert grey.shape == (6, 6)
+    gray, rgb = load_faces(str(tmp_path)).images
+    assert gray.shape == (6, 6)
     assert rgb[0, 0].tolist() == [200, 10, 30]
 
 
-def test_parts_and_subjects_are_read_from_the_path(tmp_path):
-    picture = np.zeros((4, 4), np.uint8)
-    write_image(tmp_path / "train" / "happy" / "Training_1.png", picture)
-    write_image(tmp_path / "test" / "happy" / "PublicTest_2.png", picture)
-    write_image(tmp_path / "test" / "happy" / "PrivateTest_3.png", picture)
-    write_image(tmp_path / "happy" / "S010_002_00000014.png", picture)
+def test_official_splits_and_subjects_are_read_from_the_path(tmp_path):
+    image = np.zeros((4, 4), np.uint8)
+    write_image(tmp_path / "train" / "happy" / "Training_1.png", image)
+    write_image(tmp_path / "test" / "happy" / "PublicTest_2.png", image)
+    write_image(tmp_path / "test" / "happy" / "PrivateTest_3.png", image)
+    write_image(tmp_path / "happy" / "S010_002_00000014.png", image)
     faces = load_faces(str(tmp_path))
     found = {
-        name.split("/")[-1]: (part, subject)
-        for name, part, subject in zip(faces.ids, faces.official_split, faces.subjects, strict=True)
+        name.split("/")[-1]: (split, subject)
+        for name, split, subject in zip(faces.ids, faces.official_split, faces.subjects, strict=True)
     }
     assert found == {
         "Training_1.png": ("train", None),
@@ -67,7 +67,7 @@ def test_parts_and_subjects_are_read_from_the_path(tmp_path):
     }
 
 
-def test_fer2013_csv_gives_pixels_labels_and_parts(tmp_path):
+def test_fer2013_csv_gives_pixels_labels_and_official_splits(tmp_path):
     path = tmp_path / "fer.csv"
     rows = [(0, 5, "Training"), (6, 9, "PublicTest"), (3, 1, "PrivateTest")]
     lines = [f"{code},{' '.join([str(value)] * 2304)},{usage}" for code, value, usage in rows]
@@ -82,7 +82,7 @@ def test_fer2013_csv_gives_pixels_labels_and_parts(tmp_path):
     assert [int(image[47, 47]) for image in faces.images] == [5, 9, 1]
 
 
-def test_csv_rows_with_an_impossible_code_are_refused_and_a_byte_order_mark_is_not(tmp_path):
+def test_csv_rows_with_an_impossible_code_are_rejected_and_a_byte_order_mark_is_not(tmp_path):
     pixels = " ".join(["1"] * 2304)
     (tmp_path / "mark.csv").write_text(f"emotion,pixels,Usage\n3,{pixels},Training\n", encoding="utf-8-sig")
     assert load_faces(str(tmp_path / "mark.csv")).labels == ("happy",)
@@ -91,7 +91,7 @@ def test_csv_rows_with_an_impossible_code_are_refused_and_a_byte_order_mark_is_n
         load_faces(str(tmp_path / "bad.csv"))
 
 
-def test_a_damaged_member_of_a_zip_is_a_damaged_picture(tmp_path):
+def test_a_damaged_member_of_a_zip_is_a_damaged_image(tmp_path):
     path = tmp_path / "d.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("happy/a.png", bytes(range(256)) * 40)
@@ -102,12 +102,12 @@ def test_a_damaged_member_of_a_zip_is_a_damaged_picture(tmp_path):
         load_faces(str(path))
 
 
-def test_original_ckplus_gives_the_last_three_frames_of_labelled_sequences(tmp_path):
+def test_original_ckplus_gives_the_last_three_frames_of_labeled_sequences(tmp_path):
     frames = tmp_path / "cohn-kanade-images" / "S005" / "001"
-    picture = synthetic_image("happy", seed=1)
+    image = synthetic_image("happy", seed=1)
     for number in range(1, 6):
-        write_image(frames / f"S005_001_0000000{number}.png", picture)
-    write_image(tmp_path / "cohn-kanade-images" / "S006" / "001" / "S006_001_00000001.png", picture)
+        write_image(frames / f"S005_001_0000000{number}.png", image)
+    write_image(tmp_path / "cohn-kanade-images" / "S006" / "001" / "S006_001_00000001.png", image)
     label = tmp_path / "Emotion" / "S005" / "001" / "S005_001_00000005_emotion.txt"
     label.parent.mkdir(parents=True)
     label.write_text("   5.0000000e+00\n")
@@ -131,9 +131,9 @@ def test_a_map_renames_and_drops_classes(tmp_path):
     assert faces.labels == ("happy", "neutral")
 
 
-def test_one_bad_picture_in_many_is_skipped_and_named(tmp_path):
+def test_one_bad_image_in_many_is_skipped_and_named(tmp_path):
     folder = write_class_folders(tmp_path / "d", ["happy", "sad"], count=60)
-    (folder / "sad" / "bad.png").write_bytes(b"no picture")
+    (folder / "sad" / "bad.png").write_bytes(b"not an image")
     faces = load_faces(str(folder))
     assert len(faces) == 120
     assert len(faces.skipped) == 1
@@ -160,24 +160,24 @@ def test_read_faces_warns_of_skipped_images(tmp_path):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (lambda d: (d / "happy" / "bad.png").write_bytes(b"x"), "1 of 7 pictures"),
+        (lambda d: (d / "happy" / "bad.png").write_bytes(b"x"), "1 of 7 images"),
         (lambda d: write_class_folders(d, ["bored"]), "unknown class 'bored'"),
         (lambda d: (d / "fear").mkdir(), "class folder 'fear'"),
         (lambda d: write_image(d / "loose.png", np.zeros((4, 4), np.uint8)), "outside class folders"),
     ],
 )
-def test_bad_class_folders_are_refused(tmp_path, prepare, message):
+def test_bad_class_folders_are_rejected(tmp_path, prepare, message):
     folder = write_class_folders(tmp_path / "d", ["happy", "sad"])
     prepare(folder)
     with pytest.raises(DataError, match=message):
         load_faces(str(folder))
 
 
-def test_missing_empty_and_truncated_sources_are_refused(tmp_path):
+def test_missing_empty_and_truncated_sources_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match="no dataset at"):
         load_faces(str(tmp_path / "nothing"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="has no images"):
         load_faces(str(tmp_path / "empty"))
     packed = zip_of(write_class_folders(tmp_path / "d", ["happy"]), tmp_path / "d.zip")
     packed.write_bytes(packed.read_bytes()[:-30])
@@ -190,7 +190,7 @@ def test_missing_empty_and_truncated_sources_are_refused(tmp_path):
     with pytest.raises(DataError, match="lacks the columns emotion, pixels; it has: a, b"):
         load_faces(str(tmp_path / "a.csv"))
     (tmp_path / "a.csv").write_text("emotion,pixels,Usage\n")
-    with pytest.raises(DataError, match="holds no usable pictures"):
+    with pytest.raises(DataError, match="has no usable images"):
         load_faces(str(tmp_path / "a.csv"))
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="lacks the columns emotion, pixels"):

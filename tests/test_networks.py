@@ -33,7 +33,7 @@ def network(request):
     return name, build_network(name, NETWORKS[name].min_image_size, 7, bn_momentum=0.9)
 
 
-def test_every_network_keeps_the_contract_and_folds_without_changing_its_answer(network):
+def test_every_network_keeps_the_contract_and_its_output_when_folded(network):
     name, model = network
     side = NETWORKS[name].min_image_size
     assert model.input_shape == (None, side, side, 3)
@@ -50,37 +50,37 @@ def test_every_network_keeps_the_contract_and_folds_without_changing_its_answer(
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("cnn", 32), ("vgg16", 32), ("inception_v3", 75), ("mobilenet_v2", 32), ("densenet121", 32)]
+    ("name", "minimum"), [("cnn", 32), ("vgg16", 32), ("inception_v3", 75), ("mobilenet_v2", 32), ("densenet121", 32)]
 )
-def test_image_sizes_under_the_minimum_are_refused(name, least):
-    assert check_image_size(name, least) == least
-    with pytest.raises(ValueError, match=f"at least {least}. Received: image_size={least - 1}"):
-        check_image_size(name, least - 1)
+def test_image_sizes_below_the_minimum_are_rejected(name, minimum):
+    assert check_image_size(name, minimum) == minimum
+    with pytest.raises(ValueError, match=f"at least {minimum}. Received: image_size={minimum - 1}"):
+        check_image_size(name, minimum - 1)
 
 
 @pytest.mark.parametrize("scaling", [CAFFE, MINUS_ONE_TO_ONE, TORCH], ids=["caffe", "minus_one_to_one", "torch"])
-def test_the_grey_stem_equals_the_scaled_rgb_stem_away_from_the_border(scaling):
+def test_the_gray_stem_equals_the_scaled_rgb_stem_away_from_the_border(scaling):
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(3, 3, 3, 5)).astype(np.float32)
-    grey = rng.integers(0, 256, (3, 3)).astype(np.float64)
-    rgb = np.stack([(grey - mean) / std for mean, std in zip(scaling.mean, scaling.std, strict=True)], axis=-1)
+    gray = rng.integers(0, 256, (3, 3)).astype(np.float64)
+    rgb = np.stack([(gray - mean) / std for mean, std in zip(scaling.mean, scaling.std, strict=True)], axis=-1)
     fed = rgb[:, :, ::-1] if scaling.bgr else rgb
     expected = np.einsum("hwc,hwcf->f", fed, kernel)
     new, offset = gray_stem_weights(kernel, scaling)
-    assert np.einsum("hw,hwf->f", grey / 255, new[:, :, 0]) + offset == pytest.approx(expected, abs=1e-3)
+    assert np.einsum("hw,hwf->f", gray / 255, new[:, :, 0]) + offset == pytest.approx(expected, abs=1e-3)
 
 
-def test_offsets_of_1_tame_the_gradients_of_inception_v3(faces):
+def test_offsets_of_1_limit_the_gradients_of_inception_v3(faces):
     keras.utils.set_random_seed(0)
     model = build_network("inception_v3", 75, len(faces.labels))
     images = np.repeat(to_gray_batch(faces, 75, faces.resolution_px), 3, axis=-1).astype(np.float32)
     kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
 
     def growth():
-        """Return the gradient of the first convolution over that of the last one, each as a share of its weights."""
+        """Return the gradient of the first convolution over that of the last one, each relative to its weights."""
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(faces.targets, model(images, training=True)))
-        first, last = kernels[0].value, kernels[-2].value  # behind the last one stands the fully connected layer
+        first, last = kernels[0].value, kernels[-2].value  # the fully connected layer comes after it
         gradients = tape.gradient(loss, [first, last])
         return float(tf.norm(gradients[0]) / tf.norm(first) / (tf.norm(gradients[1]) / tf.norm(last)))
 
@@ -92,7 +92,7 @@ def test_offsets_of_1_tame_the_gradients_of_inception_v3(faces):
     assert tamed < growth() / 5
 
 
-def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_path):
+def test_application_weights_give_the_features_of_the_application_on_a_gray_face(tmp_path):
     keras.utils.set_random_seed(0)
     backbone = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(64, 64, 3))
     for layer in backbone.layers:
@@ -103,18 +103,18 @@ def test_application_weights_give_the_application_s_features_on_a_grey_face(tmp_
     loaded = load_weights(model, "densenet121", str(tmp_path / "dense.weights.h5"), THREE, NO_FACES)
     assert loaded.reinitialized_layers == ("probabilities",)
     # A face of one tone: only the zero-padded border differs, so compare the first convolution's middle.
-    grey = np.full((1, 64, 64, 3), 90.0, np.float32)
-    scaled = (grey - TORCH.mean) / TORCH.std
-    ours = keras.Model(model.input, model.get_layer("conv1_bn").output)(grey, training=False)
+    gray = np.full((1, 64, 64, 3), 90.0, np.float32)
+    scaled = (gray - TORCH.mean) / TORCH.std
+    ours = keras.Model(model.input, model.get_layer("conv1_bn").output)(gray, training=False)
     theirs = keras.Model(backbone.input, backbone.get_layer("conv1_bn").output)(scaled.astype(np.float32), training=False)
     assert np.asarray(ours)[:, 8:24, 8:24] == pytest.approx(np.asarray(theirs)[:, 8:24, 8:24], abs=1e-3)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path, run_folder):
+def test_weights_that_do_not_fit_are_rejected(tmp_path, run_folder):
     model = build_network("mobilenet_v2", 32, 3)
     with pytest.raises(FileNotFoundError, match="no weights at"):
         load_weights(model, "mobilenet_v2", str(tmp_path / "none.h5"), THREE, NO_FACES)
-    with pytest.raises(ValueError, match="holds another network"):
+    with pytest.raises(ValueError, match="contains the network 'cnn', not 'mobilenet_v2'"):
         load_weights(model, "mobilenet_v2", str(run_folder), THREE, NO_FACES)
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
@@ -122,22 +122,22 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, run_folder):
         load_weights(model, "mobilenet_v2", str(tmp_path / "other.weights.h5"), THREE, NO_FACES)
 
 
-def test_a_run_of_a_network_that_was_built_otherwise_is_refused(tmp_path):
+def test_a_run_of_a_different_version_of_a_network_is_rejected(tmp_path):
     earlier = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(3)], name="cnn_nano")
     earlier.save(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="holds a cnn_nano as another version of fer-edge built it"):
+    with pytest.raises(ValueError, match="contains a cnn_nano of a different version of fer-edge"):
         load_weights(build_network("cnn_nano", 32, 3), "cnn_nano", str(tmp_path / "model.keras"), THREE, NO_FACES)
 
 
-def test_another_run_gives_all_weights_and_of_the_head_those_of_the_labels_that_both_know(run_folder, faces, tmp_path):
-    donor = keras.models.load_model(run_folder / "model.keras", compile=False)
-    kernel, bias = donor.get_layer("probabilities").get_weights()
+def test_another_run_gives_all_weights_except_those_of_unknown_labels(run_folder, faces, tmp_path):
+    source = keras.models.load_model(run_folder / "model.keras", compile=False)
+    kernel, bias = source.get_layer("probabilities").get_weights()
     labels = ("happy", "calm", "angry")
     model = build_network("cnn", 32, 3)
     random = model.get_layer("probabilities").get_weights()[0]
     loaded = load_weights(model, "cnn", str(run_folder), labels, NO_FACES)
     assert loaded.reinitialized_layers == ("probabilities",)
-    assert np.array_equal(model.get_layer("fc").get_weights()[0], donor.get_layer("fc").get_weights()[0])
+    assert np.array_equal(model.get_layer("fc").get_weights()[0], source.get_layer("fc").get_weights()[0])
     happy, angry = faces.labels.index("happy"), faces.labels.index("angry")
     given, given_bias = model.get_layer("probabilities").get_weights()
     assert np.array_equal(given, np.stack([kernel[:, happy], random[:, 1], kernel[:, angry]], axis=1))

@@ -12,7 +12,7 @@ from fer_edge.train.pack import pack_runs, unpack_runs
 from fer_edge.train.synthetic import synthetic_faces
 
 
-def test_a_packed_run_comes_back_whole_with_its_weights_rounded(run_folder, faces, tmp_path):
+def test_a_packed_run_is_restored_with_rounded_weights(run_folder, faces, tmp_path):
     parts = pack_runs([run_folder], tmp_path / "parts", part_bytes=400_000)
     assert len(parts) > 2
     assert max(part.stat().st_size for part in parts) == 400_000
@@ -39,7 +39,7 @@ def test_a_packed_run_comes_back_whole_with_its_weights_rounded(run_folder, face
         unpack_runs(tmp_path, faces, tmp_path / "other")
 
 
-def test_a_run_that_cannot_be_unpacked_to_its_end_leaves_nothing(monkeypatch, run_folder, faces, tmp_path):
+def test_an_interrupted_unpacking_leaves_nothing(monkeypatch, run_folder, faces, tmp_path):
     def fail(folder, *rest):
         (folder / "calibration.npz").write_bytes(b"half")
         raise OSError("no space left on device")
@@ -53,7 +53,7 @@ def test_a_run_that_cannot_be_unpacked_to_its_end_leaves_nothing(monkeypatch, ru
     assert unpack_runs(tmp_path / "parts", faces, tmp_path / "home") == [tmp_path / "home" / run_folder.name]
 
 
-def test_a_run_of_a_network_that_was_built_otherwise_is_not_unpacked(run_folder, faces, tmp_path):
+def test_a_run_of_a_different_version_of_a_network_is_not_unpacked(run_folder, faces, tmp_path):
     earlier = shutil.copytree(run_folder, tmp_path / "earlier")
     record = read_run_record(earlier)
     write_run_record(earlier, replace(record, results=replace(record.results, parameters=5)))

@@ -6,7 +6,7 @@ import pytest
 from fer_edge.train.recipes import RECIPES, find_recipe, override, recipe_changes
 
 
-def test_a_network_s_own_settings_change_its_recipe_and_no_other():
+def test_per_network_overrides_change_only_their_recipe_and_network():
     assert find_recipe("edge", "cnn_nano").learning_rate == 0.003
     assert find_recipe("edge", "vgg16") == replace(RECIPES["edge"], batch_norm=True)
     assert find_recipe("edge", "densenet121") == RECIPES["edge"]
@@ -22,7 +22,7 @@ def test_settings_change_a_recipe_and_its_name():
 
 
 @pytest.mark.parametrize("pair", ["batch_size=0.5", "batch_size=x", "batch_size", "flip=1"])
-def test_settings_of_another_kind_are_refused(pair):
+def test_settings_of_another_type_are_rejected(pair):
     with pytest.raises(ValueError, match=rf"NAME=VALUE.*Received: '{pair}'"):
         override(RECIPES["edge"], [pair])
     with pytest.raises(
@@ -47,7 +47,7 @@ def test_settings_of_another_kind_are_refused(pair):
         (["mixup=0.6", "cutmix=0.6"], "mixup and cutmix must not exceed 1 together. Received: 0.6 and 0.6"),
     ],
 )
-def test_settings_out_of_their_bounds_are_refused(pairs, message):
+def test_settings_out_of_their_bounds_are_rejected(pairs, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         override(RECIPES["edge"], pairs)
 

@@ -9,11 +9,11 @@ from fer_edge.train.search import search
 pytest.importorskip("optuna")
 
 
-def test_every_trial_is_recorded_bad_ones_stop_early_and_a_search_goes_on(monkeypatch, faces, tmp_path):
+def test_every_trial_is_recorded_bad_trials_stop_early_and_a_search_continues(monkeypatch, faces, tmp_path):
     tested = []
 
     def pretend(plan, faces, split, folder, on_epoch):
-        """A training that ends below what its epochs promise; the third is stopped at more than the others end with."""
+        """A training whose final accuracy is below that of its epochs. The third trial is stopped at a higher accuracy."""
         tested.append(set(split.test.tolist()) == set(split.validation.tolist()))
         promised, accuracy = {1: (0.9, 0.5), 2: (0.95, 0.6)}.get(len(tested), (0.8, 0.8))
         for epoch in range(1, plan.epochs + 1):

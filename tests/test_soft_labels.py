@@ -19,7 +19,7 @@ from fer_edge.train.write_run import check_resumable, start_run
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
 
 
-def test_ferplus_votes_become_shares_and_a_row_without_votes_keeps_its_label(tmp_path):
+def test_ferplus_votes_become_fractions_and_a_row_without_votes_keeps_its_label(tmp_path):
     table = tmp_path / "fer2013new.csv"
     table.write_text(
         HEADER
@@ -42,7 +42,7 @@ def test_ferplus_votes_become_shares_and_a_row_without_votes_keeps_its_label(tmp
         ferplus_labels(tmp_path / "none.csv", faces)
 
 
-def test_teachers_are_asked_once_and_their_mean_is_mixed_into_the_labels(run_folder, faces, tmp_path):
+def test_teachers_are_cached_and_their_mean_is_mixed_into_the_labels(run_folder, faces, tmp_path):
     split = make_split(faces, "subject", seed=1)
     recipe = replace(RECIPES["edge"], distillation_weight=0.25, teacher_temperature=1.0)
     plan = make_plan("cnn", recipe, image_size=32, seed=1, teachers=[str(run_folder), str(run_folder)])
@@ -57,7 +57,7 @@ def test_teachers_are_asked_once_and_their_mean_is_mixed_into_the_labels(run_fol
     assert asked_again == pytest.approx(np.full_like(asked_again, 1 / len(faces.labels)))
 
 
-def test_a_teacher_that_has_seen_the_test_faces_is_refused(run_folder, faces, tmp_path):
+def test_a_teacher_that_has_seen_the_test_faces_is_rejected(run_folder, faces, tmp_path):
     with pytest.raises(ValueError, match=r"was trained on \d+ faces that are validation or test here"):
         check_teachers([str(run_folder)], faces, make_split(faces, "subject", seed=2))
     two = faces.with_labels(("happy", "sad"))
@@ -68,7 +68,7 @@ def test_a_teacher_that_has_seen_the_test_faces_is_refused(run_folder, faces, tm
     check_teachers([str(run_folder)], synthetic_faces(10), make_split(synthetic_faces(10), "subject"))
 
 
-def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_folder, faces, tmp_path, error_of):
+def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_rejected(run_folder, faces, tmp_path, error_of):
     other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
     for source in (run_folder, run_folder / "model.keras"):
         with pytest.raises(ValueError, match=r"of --weights was trained on \d+ faces that are validation or test here. Use"):
@@ -84,7 +84,7 @@ def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_refused(run_f
     assert "faces that are validation or test here" in error_of("train", "cnn", *options)
 
 
-def test_a_run_does_not_go_on_when_its_teacher_has_become_another_model(run_folder, faces, tmp_path):
+def test_a_run_does_not_resume_with_a_replaced_teacher(run_folder, faces, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "teacher")
     split = make_split(faces, "subject", seed=1)
 

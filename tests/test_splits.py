@@ -21,7 +21,7 @@ def test_the_paper_split_gives_the_published_test_counts():
 
 
 @pytest.mark.parametrize("name", ["paper", "subject"])
-def test_the_parts_divide_the_data_and_repeat_with_the_seed(faces, name):
+def test_the_splits_divide_the_data_and_repeat_with_the_seed(faces, name):
     split, again, other = (make_split(faces, name, seed=seed) for seed in (3, 3, 4))
     everything = np.sort(np.concatenate([split.train, split.validation, split.test]))
     assert everything.tolist() == list(range(len(faces)))
@@ -29,19 +29,19 @@ def test_the_parts_divide_the_data_and_repeat_with_the_seed(faces, name):
     assert split.ids(faces) != other.ids(faces)
 
 
-def test_no_subject_stands_on_two_sides_and_ten_folds_cover_everyone():
+def test_no_subject_is_in_two_splits_and_ten_folds_cover_everyone():
     targets = [number % 2 for number in range(80)]
     faces = make_faces(["happy", "sad"], targets, subjects=[f"P{number // 4}" for number in range(80)])
     tested = []
     for fold in range(10):
         split = make_split(faces, "subject", fold=fold, folds=10)
-        sides = [{faces.subjects[i] for i in part} for part in (split.train, split.validation, split.test)]
-        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+        people = [{faces.subjects[i] for i in indices} for indices in (split.train, split.validation, split.test)]
+        assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
         tested += split.test.tolist()
     assert sorted(tested) == list(range(80))
 
 
-def test_the_official_split_trains_without_pictures_of_the_test_part():
+def test_the_official_protocol_trains_without_copies_of_test_images():
     shared = np.full((4, 4), 200, np.uint8)
     images = [np.full((4, 4), number, np.uint8) for number in range(40)]
     images[3] = images[39] = shared
@@ -54,7 +54,7 @@ def test_the_official_split_trains_without_pictures_of_the_test_part():
     assert leakage(faces, split).identical_images == 0
 
 
-def test_leakage_counts_people_and_identical_pictures():
+def test_leakage_counts_people_and_identical_images():
     images = [np.full((2, 2), max(number - 30, 0), np.uint8) for number in range(40)]
     faces = make_faces(["happy", "sad"], [0, 1] * 20, subjects=["A", "B"] * 20, images=images)
     split = make_split(faces, "paper")
@@ -64,7 +64,7 @@ def test_leakage_counts_people_and_identical_pictures():
     assert leakage(faces, split).warning().startswith("leaky split: 8 test images show 2 people")
 
 
-def test_auto_takes_the_most_honest_split_the_data_allows(faces):
+def test_auto_prefers_official_then_subject_then_paper(faces):
     assert make_split(faces, "auto").protocol == "subject"
     targets = [0, 1] * 20
     assert make_split(make_faces(["happy", "sad"], targets), "auto").protocol == "paper"
@@ -72,7 +72,7 @@ def test_auto_takes_the_most_honest_split_the_data_allows(faces):
     assert make_split(make_faces(["happy", "sad"], targets, official_split=parts), "auto").protocol == "official"
 
 
-def test_impossible_splits_are_refused(faces):
+def test_impossible_protocols_are_rejected(faces):
     nameless = make_faces(["happy", "sad"], [0, 1] * 10)
     with pytest.raises(ValueError, match="unknown protocol 'random'"):
         make_split(faces, "random")
@@ -84,19 +84,19 @@ def test_impossible_splits_are_refused(faces):
         make_split(faces, "subject", fold=10, folds=10)
 
 
-def test_a_dataset_too_small_for_three_parts_is_refused():
+def test_a_dataset_too_small_for_three_splits_is_rejected():
     with pytest.raises(DataError, match="leave none for validation"):
         make_split(make_faces(["happy", "sad"], [0, 0, 1, 1]), "paper")
 
 
 @pytest.mark.parametrize("name", ["paper", "official"])
-def test_a_training_part_without_a_picture_of_its_own_is_refused(name):
+def test_a_training_split_of_held_out_images_is_rejected(name):
     images = [np.full((4, 4), kind, np.uint8) for kind in (0, 1) for _ in range(6)]
     with pytest.raises(DataError, match="every training image of tiny is also a validation or test image"):
         make_split(make_faces(["happy", "sad"], [0] * 6 + [1] * 6, images=images, official_split=["train", "test"] * 6), name)
 
 
-def test_a_class_absent_from_training_is_refused():
+def test_a_class_absent_from_training_is_rejected():
     faces = make_faces(["happy", "sad"], [0] * 20 + [1] * 10, official_split=["train"] * 20 + ["test"] * 10)
     with pytest.raises(DataError, match="no training image of class sad"):
         make_split(faces, "official")
@@ -106,7 +106,7 @@ def trained_on(faces, split):
     return TrainingProvenance(faces.labels, faces.name, faces.fingerprint, split.summary(faces), split.ids(faces))
 
 
-def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_about(faces):
+def test_a_model_is_measured_on_its_test_split_and_another_seed_is_warned_about(faces):
     split = make_split(faces, "subject", seed=5)
     own = select_faces(faces, trained_on(faces, split))
     assert own.faces.ids == split.ids(faces).test
@@ -115,7 +115,7 @@ def test_a_model_is_measured_on_its_own_test_part_and_another_split_is_warned_ab
     assert "trained on another split" in other.warning
 
 
-def test_validation_faces_are_those_a_model_was_chosen_by_or_may_have_been_trained_on(faces):
+def test_validation_faces_are_warned_about(faces):
     split = make_split(faces, "paper", seed=1)
     trained = trained_on(faces, split)
     own, other = (select_faces(faces, trained, "paper", "validation", seed) for seed in (1, 2))
@@ -123,14 +123,14 @@ def test_validation_faces_are_those_a_model_was_chosen_by_or_may_have_been_train
     assert "it has seen some of these faces" in other.warning
 
 
-def test_the_ids_in_a_run_decide_what_its_test_part_is(faces):
+def test_the_ids_in_a_run_define_its_test_split(faces):
     split = make_split(faces, "subject", seed=5)
     stored = replace(split.ids(faces), test=split.ids(faces).test[:3])
     chosen = select_faces(faces, replace(trained_on(faces, split), ids=stored))
     assert chosen.faces.ids == split.ids(faces).test[:3]
 
 
-def test_other_data_is_not_called_leaky_unless_it_bears_the_name_of_the_training_data(faces):
+def test_other_data_is_warned_about_only_if_its_name_is_that_of_the_training_data(faces):
     trained = TrainingProvenance(faces.labels, "elsewhere", "0" * 64, make_split(faces, "paper").summary(faces))
     chosen = select_faces(faces, trained, "paper")
     assert chosen.warning is None
@@ -139,7 +139,7 @@ def test_other_data_is_not_called_leaky_unless_it_bears_the_name_of_the_training
     assert "may have seen some of these faces" in select_faces(faces, namesake, "all").warning
 
 
-def test_the_private_test_part_belongs_to_the_official_split():
+def test_private_test_belongs_to_the_official_protocol():
     parts = ["train"] * 30 + ["test"] * 5 + ["private_test"] * 5
     faces = make_faces(["happy", "sad"], [0, 1] * 20, official_split=parts)
     trained = trained_on(faces, make_split(faces, "official"))
@@ -148,7 +148,7 @@ def test_the_private_test_part_belongs_to_the_official_split():
         select_faces(faces, trained, "paper", "private_test")
 
 
-def test_faces_of_labels_the_model_does_not_know_are_dropped_and_counted(faces):
+def test_faces_of_unknown_labels_are_dropped_and_counted(faces):
     small = faces.with_labels(("happy", "sad"))
     trained = TrainingProvenance(("sad", "happy"), "other", "0" * 64, make_split(small, "paper").summary(small))
     chosen = select_faces(faces, trained)
@@ -158,7 +158,7 @@ def test_faces_of_labels_the_model_does_not_know_are_dropped_and_counted(faces):
     }
 
 
-def test_test_pictures_that_also_stand_in_training_are_marked():
+def test_test_images_with_a_copy_in_training_are_marked():
     images = [np.full((4, 4), number, np.uint8) for number in range(40)]
     images[39] = images[0]
     faces = make_faces(["happy", "sad"], [0, 1] * 20, official_split=["train"] * 36 + ["test"] * 4, images=images)

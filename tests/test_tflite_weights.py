@@ -38,11 +38,11 @@ def first_norm(model):
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name, models, tmp_path):
+def test_a_network_is_restored_from_its_file_with_statistics_of_the_faces(name, models, tmp_path):
     size = NETWORKS[name].min_image_size
     rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (8, size, size, 1), np.uint8)
-    rgb = np.repeat(grey, 3, axis=-1)
+    gray = rng.integers(0, 256, (8, size, size, 1), np.uint8)
+    rgb = np.repeat(gray, 3, axis=-1)
     trained = build_network(name, size, 5)
     for layer in trained.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -53,7 +53,7 @@ def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name,
     file = tmp_path / "model.tflite"
     file.write_bytes(attach(flatbuffer, contract))
     again = build_network(name, size, 5)
-    assert load_tflite_weights(again, file, labels, grey) == ()
+    assert load_tflite_weights(again, file, labels, gray) == ()
     expected = np.asarray(trained(rgb.astype(np.float32), training=False))
     assert np.asarray(again(rgb.astype(np.float32), training=False)) == pytest.approx(expected, abs=2e-4)
     norm = first_norm(again)
@@ -64,49 +64,49 @@ def test_a_network_comes_back_out_of_its_file_with_statistics_of_the_faces(name,
 
 
 @pytest.mark.parametrize("name", ["cnn_nano", "mobilenet_v2"])
-def test_a_shipped_int8_file_answers_alike_as_a_network(name):
+def test_a_bundled_int8_file_and_its_network_predict_alike(name):
     faces = synthetic_faces(5)
     file = bundled_models()[name]
     classifier = Classifier(file)
     model = build_network(name, classifier.contract.image_size, len(classifier.labels))
-    grey = to_gray_batch(faces, classifier.contract.image_size, 48)
-    assert load_tflite_weights(model, file, classifier.labels, grey) == ()
+    gray = to_gray_batch(faces, classifier.contract.image_size, 48)
+    assert load_tflite_weights(model, file, classifier.labels, gray) == ()
     ours, theirs = keras_probabilities(model, faces, 48), classify_faces(classifier, faces.images)
     assert np.abs(ours - theirs).mean() < 0.02
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.9
 
 
 @pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])
-def test_every_precision_gives_its_weights_back(precision, models, prepared, run_folder):
-    donor = keras.models.load_model(run_folder / "model.keras", compile=False)
+def test_weights_are_restored_from_every_precision(precision, models, prepared, run_folder):
+    source = keras.models.load_model(run_folder / "model.keras", compile=False)
     model = build_network("cnn", 32, len(prepared.run.labels))
-    grey = prepared.calibration[..., :1]
-    assert load_tflite_weights(model, models[precision], prepared.run.labels, grey) == ()
+    gray = prepared.calibration[..., :1]
+    assert load_tflite_weights(model, models[precision], prepared.run.labels, gray) == ()
     rgb = prepared.calibration.astype(np.float32)
-    expected = donor.predict(rgb, verbose=0)
+    expected = source.predict(rgb, verbose=0)
     assert np.abs(model.predict(rgb, verbose=0) - expected).mean() < (1e-3 if precision == "float16" else 0.02)
 
 
-def test_a_file_of_other_labels_gives_the_head_what_both_know(models, prepared):
+def test_a_file_of_other_labels_gives_the_weights_of_shared_labels(models, prepared):
     labels = tuple("calm" if label == "sad" else label for label in prepared.run.labels)
     model = build_network("cnn", 32, len(labels))
     assert load_tflite_weights(model, models["float32"], labels, prepared.calibration[..., :1]) == ("probabilities",)
-    place = labels.index("calm")
+    index = labels.index("calm")
     rgb = prepared.calibration.astype(np.float32)
-    ours, theirs = (np.delete(np.log(predict(one, rgb)), place, axis=1) for one in (model, prepared.folded))
+    ours, theirs = (np.delete(np.log(predict(one, rgb)), index, axis=1) for one in (model, prepared.folded))
     assert ours - ours.mean(axis=1, keepdims=True) == pytest.approx(theirs - theirs.mean(axis=1, keepdims=True), abs=0.01)
 
 
-def test_layers_of_another_shape_stay_random_and_what_normalises_them_as_built(models, prepared):
+def test_layers_of_another_shape_and_their_norms_keep_their_initial_weights(models, prepared):
     model = build_network("cnn", 48, len(prepared.run.labels))
     built = [value.copy() for value in model.get_layer("fc_bn").get_weights()]
-    grey = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), np.uint8)
-    assert load_tflite_weights(model, models["float32"], prepared.run.labels, grey) == ("fc",)
+    gray = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), np.uint8)
+    assert load_tflite_weights(model, models["float32"], prepared.run.labels, gray) == ("fc",)
     for value, earlier in zip(model.get_layer("fc_bn").get_weights(), built, strict=True):
         assert np.array_equal(value, earlier)
 
 
-def test_statistics_are_those_of_faces_from_all_over(models, prepared, monkeypatch):
+def test_statistics_are_those_of_evenly_spaced_faces(models, prepared, monkeypatch):
     monkeypatch.setattr(norms, "FACES", 4)
     dark_first = np.repeat(np.array([0, 0, 0, 0, 255, 255, 255, 255], np.uint8), 32 * 32).reshape(8, 32, 32, 1)
     model = build_network("cnn", 32, len(prepared.run.labels))
@@ -116,15 +116,15 @@ def test_statistics_are_those_of_faces_from_all_over(models, prepared, monkeypat
     assert np.asarray(norm.moving_mean) == pytest.approx(seen.mean(axis=(0, 1, 2)), rel=1e-3, abs=1e-4)
 
 
-def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, prepared, error_of, tmp_path):
-    asked = ("--data", "synthetic:10", "--out", tmp_path / "runs", "--weights")
-    assert "holds another network ('cnn') than 'cnn_nano'" in error_of("train", "cnn_nano", *asked, models["int8"])
-    assert "holds another network ('mobilenet_v2') than 'cnn'" in error_of("train", "cnn", *asked, "mobilenet_v2")
-    assert "no weights at 'none.tflite'. Give auto, " in error_of("train", "cnn", *asked, "none.tflite")
+def test_a_file_that_does_not_fit_is_rejected_before_training(models, prepared, error_of, tmp_path):
+    options = ("--data", "synthetic:10", "--out", tmp_path / "runs", "--weights")
+    assert "contains the network 'cnn', not 'cnn_nano'" in error_of("train", "cnn_nano", *options, models["int8"])
+    assert "contains the network 'mobilenet_v2', not 'cnn'" in error_of("train", "cnn", *options, "mobilenet_v2")
+    assert "no weights at 'none.tflite'. Give auto, " in error_of("train", "cnn", *options, "none.tflite")
     message = error_of("train", "cnn", "--data", "synthetic:10", "--teacher", "cnn_mini")
     assert re.search(r"a bundled model: .*\bcnn_nano, ", message)
     (tmp_path / "text.tflite").write_text("no model")
-    assert "is not a .tflite file" in error_of("train", "cnn", *asked, tmp_path / "text.tflite")
+    assert "is not a .tflite file" in error_of("train", "cnn", *options, tmp_path / "text.tflite")
     assert not (tmp_path / "runs").exists()
     whole = models["float32"].read_bytes()
     (tmp_path / "damaged.tflite").write_bytes(whole[:1000] + bytes(1000) + whole[2000:])
@@ -132,7 +132,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_trained(models, 
         load_tflite_weights(build_network("cnn", 32, 7), tmp_path / "damaged.tflite", prepared.run.labels, prepared.calibration)
 
 
-def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(models, faces):
+def test_a_file_that_may_have_seen_the_test_faces_is_rejected(models, faces):
     other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
     file = str(models["int8"])
     message = r"was trained on another split of the same data \(protocol subject, seed 1\)"
@@ -146,7 +146,7 @@ def test_a_file_that_may_have_seen_the_test_faces_neither_teaches_nor_begins(mod
     check_no_leakage(file, elsewhere, make_split(elsewhere, "subject"))
 
 
-def test_a_run_begins_from_a_file_and_learns_from_one(models, faces, tmp_path):
+def test_a_run_starts_from_a_file_and_learns_from_one(models, faces, tmp_path):
     file = str(models["int8"])
     split = make_split(faces, "subject", seed=1)
     plan = make_plan("cnn", TRAINING["edge"], image_size=32, epochs=1, seed=1, weights=file, teachers=[file])

@@ -1,6 +1,7 @@
 import io
 import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -51,12 +52,11 @@ class InterruptedByTestError(Exception):
     pass
 
 
-def with_last_weights(checkpoint, times):
-    """A checkpoint in which the last array occurs a number of times."""
-    with np.load(io.BytesIO(checkpoint)) as content:
-        *arrays, last, text = [content[f"arr_{k}"] for k in range(len(content.files))]
-    file = io.BytesIO()
-    np.savez(file, *arrays, *[last] * times, text)
+def without(checkpoint, name):
+    """A checkpoint that lacks one of its groups."""
+    file = io.BytesIO(checkpoint)
+    with h5py.File(file, "a") as content:
+        del content[name]
     return file.getvalue()
 
 
@@ -77,10 +77,9 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
     whole = (tmp_path / "run" / CHECKPOINT_FILE).read_bytes()
-    broken = [whole[:1000], with_last_weights(whole, 0), with_last_weights(whole, 2)]
-    for content, message in zip(broken, ("cannot be read", *["was written by a different version"] * 2), strict=True):
+    for content in (whole[:1000], without(whole, "optimizer"), without(whole, "training_state")):
         (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(content)
-        with pytest.raises(ValueError, match=f"checkpoint .* {message}.*Remove its folder and train again"):
+        with pytest.raises(ValueError, match=r"checkpoint .* is damaged or was written by a different.*Remove its folder"):
             train_run(plan, faces, split, tmp_path / "run", resume=True)
     (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(whole)
     seen = []
@@ -99,10 +98,10 @@ def test_a_run_does_not_resume_with_other_settings(tmp_path, faces):
 
 
 @pytest.mark.parametrize(("steps", "momentum"), [(10_000, 0.98), (100, 0.9), (11, 1 / 11), (10, 0), (1, 0)])
-def test_the_average_of_the_weights_forgets_the_initial_ones(steps, momentum):
+def test_the_moving_average_forgets_the_initial_weights(steps, momentum):
     optimizer = build_optimizer(RECIPES["edge"], steps)
     assert (optimizer.ema_momentum if optimizer.use_ema else 0) == pytest.approx(momentum)
-    assert momentum**steps < 1e-4  # what is left of them
+    assert momentum**steps < 1e-4  # their remaining weight
     assert not build_optimizer(override(RECIPES["edge"], ["ema_momentum=0"]), steps).use_ema
 
 
@@ -122,7 +121,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path, faces):
         ("mobilenet_v2", "avx2 avx512_bf16", "float32"),
     ],
 )
-def test_bfloat16_is_chosen_where_cpu_and_network_gain_from_it(monkeypatch, network, flags, precision):
+def test_bfloat16_is_chosen_where_it_is_faster(monkeypatch, network, flags, precision):
     monkeypatch.setattr("fer_edge.train.precision._has_gpu", lambda: False)
     monkeypatch.setattr("pathlib.Path.is_file", lambda self: True)
     monkeypatch.setattr("pathlib.Path.read_text", lambda self: f"processor : 0\nflags : fpu {flags}\n")
@@ -183,14 +182,14 @@ def test_flipping_mirrors_about_half_of_the_faces():
     assert 70 < sum(mirrored) < 130
 
 
-def test_bad_settings_are_refused():
+def test_bad_settings_are_rejected():
     with pytest.raises(ValueError, match="unknown network 'vgg'; choose one of: cnn, vgg16"):
         make_plan("vgg", RECIPES["edge"])
     with pytest.raises(ValueError, match="epochs must be at least 1"):
         make_plan("cnn", RECIPES["edge"], epochs=0)
 
 
-def test_mixup_mixes_a_face_s_label_as_much_as_its_pixels():
+def test_mixup_weights_labels_like_pixels():
     faces = np.repeat(np.arange(0, 200, dtype=np.float32)[:, None, None, None], 8, axis=1).repeat(8, axis=2)
     labels = np.eye(200, dtype=np.float32)
     mixed, shares = (np.asarray(x) for x in mix(faces, labels, Augmentation(mixup=0.5), keras.random.SeedGenerator(0)))
@@ -210,14 +209,14 @@ def test_cutmix_pastes_a_rectangle_and_counts_its_area_in_the_label():
     assert len(np.unique(shares)) > 20
 
 
-def test_mixing_is_off_unless_asked_for():
+def test_mixing_is_off_by_default():
     faces, labels = np.ones((4, 8, 8, 1), np.float32), np.eye(4, dtype=np.float32)
     same_faces, same_labels = mix(faces, labels, Augmentation(erase=0.5), keras.random.SeedGenerator(0))
     assert same_faces is faces
     assert same_labels is labels
 
 
-def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_goes_on(tmp_path, faces):
+def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_resumes(tmp_path, faces):
     recipe = override(RECIPES["edge"], ["mixup=0.3", "cutmix=0.3"])
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")

@@ -1,6 +1,7 @@
 import time
 from dataclasses import replace
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fer_edge.train.splits import make_split
 from fer_edge.train.weight_averaging import average_snapshots, update_bn
 
 
-def test_the_rate_begins_again_with_each_cycle():
+def test_the_learning_rate_restarts_with_each_cycle():
     def rate(optimizer, step):
         optimizer.iterations.assign(step)
         return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
@@ -29,15 +30,15 @@ def test_the_rate_begins_again_with_each_cycle():
     assert rates[99] < rates[50] / 100
 
 
-def test_a_mean_over_cycles_takes_the_place_of_a_moving_average():
+def test_averaging_over_cycles_replaces_the_moving_average():
     assert build_optimizer(RECIPES["edge"], 10_000).use_ema
     assert not build_optimizer(override(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema
 
 
-def test_norms_take_the_mean_and_variance_of_what_they_are_given():
+def test_update_bn_sets_mean_and_variance_of_the_inputs():
     face = keras.Input((8, 8, 3))
     norm = keras.layers.BatchNormalization(momentum=0.9)
-    dropout = keras.layers.Dropout(0.5)  # would make the variance of what it lets through larger
+    dropout = keras.layers.Dropout(0.5)  # if active, it would increase the variance
     model = keras.Model(face, norm(dropout(face)))
     images = np.random.default_rng(0).integers(0, 255, (256, 8, 8, 1), np.uint8)
     update_bn(model, images)
@@ -46,17 +47,17 @@ def test_norms_take_the_mean_and_variance_of_what_they_are_given():
     assert (norm.momentum, dropout.rate) == (0.9, 0.5)
 
 
-def test_validation_says_how_many_ends_are_averaged(faces):
-    # Plain pictures, brighter from class to class, and the one layer that tells them without an error: no training.
+def test_validation_chooses_the_number_of_averaged_snapshots(faces):
+    # Plain images, brighter from class to class, and a single layer that classifies them without error. No training.
     count = len(faces.labels)
     step = 255 // count
     plain = replace(faces, images=tuple(np.full((32, 32), step * target, np.uint8) for target in faces.targets))
-    picture = keras.Input((32, 32, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(picture)
-    model = keras.Model(picture, keras.layers.Dense(count, activation="softmax")(pooled))
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(count, activation="softmax")(pooled))
     classes = np.arange(count, dtype=np.float32)
     good = [np.tile(2 * classes / (3 * step), (3, 1)), -(classes**2)]  # softmax of -(brightness / step - class)**2
-    # Two ends that err in opposite directions, and before them one whose mean with them says the opposite of the truth.
+    # Two snapshots with opposite errors, and before them one that spoils the average.
     error = [np.random.default_rng(0).standard_normal(value.shape).astype(np.float32) for value in good]
     apart = [[value + sign * wrong for value, wrong in zip(good, error, strict=True)] for sign in (1, -1)]
     opposite = [-5 * value for value in good]
@@ -65,31 +66,31 @@ def test_validation_says_how_many_ends_are_averaged(faces):
         assert kept == pytest.approx(value, abs=1e-4)
 
 
-def test_one_end_is_kept_as_it_is(run_folder, faces):
+def test_a_single_snapshot_is_kept(run_folder, faces):
     trained = keras.models.load_model(run_folder / "model.keras", compile=False)
     split = make_split(faces, "subject", seed=1)
     before = keras_probabilities(trained, faces.subset(split.test), faces.resolution_px)
-    end = trained.get_weights()
+    snapshot = trained.get_weights()
     other = build_network("cnn", 32, len(faces.labels))
-    assert average_snapshots(other, [end], faces, split) == 1
+    assert average_snapshots(other, [snapshot], faces, split) == 1
     assert keras_probabilities(other, faces.subset(split.test), faces.resolution_px) == pytest.approx(before, abs=1e-5)
 
 
-def test_a_stopped_run_of_cycles_goes_on_with_the_ends_it_had(tmp_path, faces):
+def test_a_stopped_run_of_cycles_resumes_with_its_snapshots(tmp_path, faces):
     recipe = override(RECIPES["edge"], ["cycles=3"])
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
     with pytest.raises(StoppedError, match="stopped after epoch 1 of 3"):
         train_run(plan, faces, split, tmp_path / "run", stop_at=time.monotonic() + 0.2)
-    with np.load(tmp_path / "run" / CHECKPOINT_FILE) as content:
-        assert '"snapshots": 1' in str(content[content.files[-1]])
+    with h5py.File(tmp_path / "run" / CHECKPOINT_FILE) as content:
+        assert list(content["snapshots"]) == ["0"]
     resumed = train_run(plan, faces, split, tmp_path / "run", resume=True)
     whole = train_run(plan, faces, split, tmp_path / "whole")
     assert resumed.results.averaged_cycles == whole.results.averaged_cycles
     assert resumed.results.metrics == whole.results.metrics
 
 
-def test_cycles_that_cannot_be_are_refused():
+def test_impossible_cycles_are_rejected():
     with pytest.raises(ValueError, match=r"cycles must be at least 1\. Received: 0"):
         override(RECIPES["edge"], ["cycles=0"])
     with pytest.raises(ValueError, match=r"cycles need schedule=cosine\. Received: schedule=constant, cycles=2"):

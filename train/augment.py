@@ -1,4 +1,4 @@
-"""Augmentation inside the training graph: one affine warp, contrast, erasing, mixing; on any keras backend."""
+"""Augmentation in the training graph, on every Keras backend: one affine warp, contrast, erasing, mixing."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ MIXUP_ALPHA = 0.4
 
 
 def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
-    """Change each face at random.
+    """Change each face at random, on its own.
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
@@ -21,7 +21,7 @@ def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.rando
         seed: Source of the random numbers.
 
     Returns:
-        Tensor of the same shape, 0..255. What a warp brings in from outside repeats the border.
+        Tensor of the same shape, 0..255. A warp repeats the border of the face where it reads outside.
     """
     if any((ranges.rotation_degrees, ranges.shift, ranges.shear, ranges.zoom, ranges.flip)):
         faces = _warp(faces, ranges, seed)
@@ -33,6 +33,7 @@ def augment(faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.rando
 
 
 def _warp(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
+    """Rotate, shear, zoom, shift and flip. keras.layers would interpolate once per change, which blurs faces of 48 pixels."""
     import keras
     from keras import ops
 
@@ -45,19 +46,20 @@ def _warp(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") 
     shear, zoom_x, zoom_y = uniform(ranges.shear), 1 + uniform(ranges.zoom), 1 + uniform(ranges.zoom)
     move_x, move_y = uniform(ranges.shift) * width, uniform(ranges.shift) * height
     mirror = ops.where(uniform(1.0) < 0, -1.0, 1.0) if ranges.flip else ops.ones((count,))
-    # Output pixel (x, y) reads input pixel (a x + b y + c, d x + e y + f), all around the centre of the face.
+    # Output pixel (x, y) reads input pixel (a x + b y + c, d x + e y + f), around the center of the face.
     cos, sin = ops.cos(angle), ops.sin(angle)
     a, b = mirror * zoom_x * cos, zoom_y * (shear * cos - sin)
     d, e = mirror * zoom_x * sin, zoom_y * (shear * sin + cos)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    c = centre_x + move_x - a * centre_x - b * centre_y
-    f = centre_y + move_y - d * centre_x - e * centre_y
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    c = center_x + move_x - a * center_x - b * center_y
+    f = center_y + move_y - d * center_x - e * center_y
     zero = ops.zeros_like(a)
     transform = ops.stack([a, b, c, d, e, f, zero, zero], axis=1)
     return ops.image.affine_transform(faces, transform, interpolation="bilinear", fill_mode="nearest")
 
 
 def _relight(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
+    """Change contrast and brightness. keras.layers.RandomContrast and RandomBrightness would clip in between."""
     import keras
     from keras import ops
 
@@ -68,43 +70,44 @@ def _relight(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator
     return ops.clip((faces - mean) * contrast + mean + light, 0, 255)
 
 
-def _erase(faces: Any, largest: float, seed: "keras.random.SeedGenerator") -> Any:
+def _erase(faces: Any, max_side: float, seed: "keras.random.SeedGenerator") -> Any:
+    """Fill a rectangle of half of the faces with the mean of the face. keras.layers.RandomErasing can only fill a constant."""
     import keras
     from keras import ops
 
     count = ops.shape(faces)[0]
-    sides = keras.random.uniform((count, 2), 0, largest, seed=seed)
+    sides = keras.random.uniform((count, 2), 0, max_side, seed=seed)
     inside = ops.logical_and(_rectangle(faces, sides, seed), keras.random.uniform((count, 1, 1, 1), seed=seed) < 0.5)
     return ops.where(inside, ops.mean(faces, axis=(1, 2, 3), keepdims=True), faces)
 
 
 def _rectangle(faces: Any, sides: Any, seed: "keras.random.SeedGenerator") -> Any:
-    """Return a mask (batch, height, width, 1): one rectangle per face, its middle anywhere, cut off at the border.
+    """Return a mask (batch, height, width, 1) of one rectangle per face: centered anywhere, clipped at the border.
 
     Args:
         faces: Tensor (batch, height, width, 1).
-        sides: Tensor (batch, 2): height and width of the rectangle, share of the side.
+        sides: Tensor (batch, 2): height and width of the rectangle, fractions of the side.
         seed: Source of the random numbers.
     """
     import keras
     from keras import ops
 
     count, height, width = ops.shape(faces)[0], faces.shape[1], faces.shape[2]
-    middle = keras.random.uniform((count, 2), seed=seed)
+    center = keras.random.uniform((count, 2), seed=seed)
     rows = ops.reshape((ops.arange(height, dtype="float32") + 0.5) / height, (1, height))
     columns = ops.reshape((ops.arange(width, dtype="float32") + 0.5) / width, (1, width))
-    in_rows = ops.abs(rows - middle[:, :1]) < sides[:, :1] / 2
-    in_columns = ops.abs(columns - middle[:, 1:]) < sides[:, 1:] / 2
+    in_rows = ops.abs(rows - center[:, :1]) < sides[:, :1] / 2
+    in_columns = ops.abs(columns - center[:, 1:]) < sides[:, 1:] / 2
     return ops.logical_and(in_rows[:, :, None, None], in_columns[:, None, :, None])
 
 
 def mix(faces: Any, labels: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> tuple[Any, Any]:
-    """Mix some faces, and their labels, with the next one of the batch.
+    """Mix some faces and their labels with the previous face of the batch.
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
         labels: Tensor (batch, classes), distributions.
-        ranges: Their ``mixup`` and ``cutmix`` say how many; together at most 1.
+        ranges: ``mixup`` and ``cutmix`` are the fractions of mixed faces.
         seed: Source of the random numbers.
 
     Returns:
@@ -122,8 +125,8 @@ def mix(faces: Any, labels: Any, ranges: Augmentation, seed: "keras.random.SeedG
     blend = ops.where(choice < ranges.mixup, keras.random.beta((count, 1, 1, 1), MIXUP_ALPHA, MIXUP_ALPHA, seed=seed), 0.0)
     side = ops.sqrt(keras.random.uniform((count, 1), seed=seed))
     pasted = ops.logical_and(_rectangle(faces, ops.concatenate([side, side], axis=1), seed), choice >= 1 - ranges.cutmix)
-    # How much of each pixel comes from the other face; its mean is how much of the label does.
-    share = ops.where(pasted, 1.0, blend + ops.zeros_like(faces))
-    of_label = ops.mean(share, axis=(1, 2, 3))[:, None]
+    # Weight of the other face in each pixel. Its mean is the weight of the other label.
+    weight = ops.where(pasted, 1.0, blend + ops.zeros_like(faces))
+    label_weight = ops.mean(weight, axis=(1, 2, 3))[:, None]
     other_faces, other_labels = ops.roll(faces, 1, axis=0), ops.roll(labels, 1, axis=0)
-    return faces + share * (other_faces - faces), labels + of_label * (other_labels - labels)
+    return faces + weight * (other_faces - faces), labels + label_weight * (other_labels - labels)

@@ -1,4 +1,4 @@
-"""Datasets: class folders, FER2013's csv, the original CK+ release, and synthetic faces, behind one function.
+"""Datasets: class folders, FER2013's csv, the original CK+ release and synthetic faces, all read by load_faces.
 
 Sources of the layouts: FER2013 (Goodfellow et al., 2013, Kaggle challenge), CK+ (Lucey et al., 2010).
 """
@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -33,7 +33,7 @@ SYNONYMS = {
     "surprised": "surprise",
 }
 DROP = "-"
-MAX_SKIPPED_SHARE = 0.01
+MAX_SKIPPED_FRACTION = 0.01
 FER2013_CODES = {0: "angry", 1: "disgust", 2: "fear", 3: "happy", 4: "sad", 5: "surprise", 6: "neutral"}
 FER2013_SIDE = 48
 CKPLUS_CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
@@ -53,7 +53,7 @@ SPLIT_NAMES = {
 
 @dataclass
 class _Rows:
-    """What a reader gathers, one entry a picture."""
+    """What a reader collects; one entry per image."""
 
     ids: list[str] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
@@ -61,7 +61,7 @@ class _Rows:
     subjects: list[str | None] = field(default_factory=list)
     official_split: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # damaged: more than a few are an error
-    without_face: list[str] = field(default_factory=list)  # the detector's misses, no fault of the data
+    without_face: list[str] = field(default_factory=list)  # missed by the detector; not a fault of the data
 
     def add(self, name: str, image: Image, label: str, subject: str | None, official_split: str | None) -> None:
         self.ids.append(name)
@@ -72,7 +72,7 @@ class _Rows:
 
 
 class _Store:
-    """The files of a folder or of a zip, by their path inside it."""
+    """The files of a folder or a zip, by their path inside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,7 +86,7 @@ class _Store:
                 with path.open("rb") as file:
                     if file.read(2) != b"PK":
                         raise DataError(f"{path} is neither a folder nor a zip nor a .csv file. Give one of these") from error
-                raise DataError(f"{path} is no readable zip ({error}): it is truncated or damaged. Fetch it again") from error
+                raise DataError(f"{path} is a truncated or damaged zip ({error}). Download it again") from error
             names = sorted(self._zip.namelist())
         hidden = ("__MACOSX", ".")
         shown = [name for name in names if not any(part.startswith(hidden) for part in PurePosixPath(name).parts)]
@@ -111,16 +111,16 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
 
     Args:
         source: A folder, a zip or a csv file; or ``synthetic``, or ``synthetic:N`` with N identities.
-        label_map: Further label names, ``{"contempt": "neutral"}``; the target ``-`` drops the class.
-        progress: Called with (pictures read, pictures in all).
+        label_map: Labels of further class names, such as ``{"contempt": "neutral"}``; the label ``-`` drops the class.
+        progress: Called with (images read, number of images).
 
     Returns:
         The faces, labels in canonical order.
 
     Raises:
         FileNotFoundError: If there is nothing at ``source``.
-        DataError: If it holds no pictures, an unknown class, an empty class, too many damaged pictures, or no class that
-            the map names.
+        DataError: If it has no images, an unknown class, an empty class or too many damaged images, or lacks a class of the
+            map.
     """
     if source == "synthetic" or source.startswith("synthetic:"):
         if label_map:
@@ -129,16 +129,15 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
-    asked: set[str] = set()
-    label_of = _label_reader(source, label_map or {}, asked)
+    label_of = _ClassNames(source, label_map or {})
     mapped = tuple(f"{name}={label}" for name, label in (label_map or {}).items())
     if path.suffix.lower() == ".csv":
         rows = _read_csv(path.read_bytes(), label_of, progress)
     else:
         rows = _read_store(_Store(path), label_of, progress)
-    missing = [name for name in label_map or {} if name not in asked]
+    missing = [name for name in label_map or {} if name not in label_of.seen]
     if missing:
-        raise DataError(f"{source} has no class '{missing[0]}' to map; it has: {', '.join(sorted(asked))}")
+        raise DataError(f"{source} has no class '{missing[0]}' to map; it has: {', '.join(sorted(label_of.seen))}")
     return replace(_finish(path, rows), label_map=mapped)
 
 
@@ -162,23 +161,23 @@ def read_faces(source: str | Path, label_map: Sequence[str] = (), reporter: Repo
     return faces
 
 
-def _read_store(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+def _read_store(store: _Store, label_of: "_ClassNames", progress: Progress | None) -> _Rows:
     """Read a folder or zip: the original CK+ release, class folders, or a table inside."""
     try:
         if any(name.endswith("_emotion.txt") for name in store.files):
             return _read_ckplus(store, label_of, progress)
-        if any(_is_picture(name) for name in store.files):
+        if any(_is_image(name) for name in store.files):
             return _read_class_folders(store, label_of, progress)
         tables = [name for name in store.files if name.lower().endswith(".csv")]
         if not tables:
-            raise DataError(f"{store.path} holds no pictures (looked for {', '.join(IMAGE_SUFFIXES)}) and no csv")
+            raise DataError(f"{store.path} has no images (looked for {', '.join(IMAGE_SUFFIXES)}) and no csv")
         return _read_csv(store.read(tables[0]), label_of, progress)
     finally:
         store.close()
 
 
 def parse_label_map(pairs: Sequence[str]) -> dict[str, str]:
-    """Read ``CLASS=LABEL`` pairs.
+    """Parse ``CLASS=LABEL`` pairs.
 
     Raises:
         ValueError: If a pair has no ``=``.
@@ -199,78 +198,79 @@ def _synthetic_identities(source: str) -> int:
     return int(count) if count else 60
 
 
-def _label_reader(source: str, label_map: Mapping[str, str], asked: set[str]) -> Callable[[str], str | None]:
-    """Return a function from a class name in the data to a canonical label, None where the class is dropped.
+class _ClassNames:
+    """Converts a class name of the data to a canonical label; None if the class is dropped.
 
-    The names that it is asked for, and the canonical ones of them, go into ``asked``.
+    ``seen`` has the class names so far, and their canonical names.
     """
-    known = {label: label for label in CANONICAL_LABELS} | SYNONYMS
-    for name, label in label_map.items():
-        if label != DROP and label not in CANONICAL_LABELS:
-            raise DataError(f"cannot map '{name}' to '{label}'; choose one of: {', '.join(CANONICAL_LABELS)}, or {DROP}")
 
-    def label_of(name: str) -> str | None:
-        canonical = known.get(name.lower(), name.lower())
-        asked.update((name.lower(), canonical))
-        label = label_map.get(name.lower(), label_map.get(canonical, canonical))
+    def __init__(self, source: str, label_map: Mapping[str, str]) -> None:
+        for name, label in label_map.items():
+            if label != DROP and label not in CANONICAL_LABELS:
+                known = ", ".join(CANONICAL_LABELS)
+                raise DataError(f"cannot map '{name}' to '{label}'; choose one of: {known}, or {DROP}")
+        self.seen: set[str] = set()
+        self._source = source
+        self._label_map = label_map
+
+    def __call__(self, name: str) -> str | None:
+        canonical = SYNONYMS.get(name.lower(), name.lower())
+        self.seen.update((name.lower(), canonical))
+        label = self._label_map.get(name.lower(), self._label_map.get(canonical, canonical))
         if label == DROP:
             return None
         if label not in CANONICAL_LABELS:
             raise DataError(
-                f"unknown class '{name}' in {source}; known are: {', '.join([*CANONICAL_LABELS, *SYNONYMS])}. "
+                f"unknown class '{name}' in {self._source}; known are: {', '.join([*CANONICAL_LABELS, *SYNONYMS])}. "
                 f"Rename it, or pass --map {name}=LABEL (--map {name}={DROP} drops it)"
             )
         return label
 
-    return label_of
 
-
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _grey_if_equal(picture: Image) -> Image:
-    """Return one channel where all three are equal, as in a grey picture."""
-    first = picture[:, :, 0]
-    if np.array_equal(first, picture[:, :, 1]) and np.array_equal(first, picture[:, :, 2]):
+def _gray_if_equal(image: Image) -> Image:
+    """Return one channel if all three are equal, as in a gray image."""
+    first = image[:, :, 0]
+    if np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2]):
         return np.ascontiguousarray(first)
-    return picture
+    return image
 
 
 def _decoded(store: _Store, names: Sequence[str], rows: _Rows, progress: Progress | None) -> Iterator[tuple[str, Image]]:
-    """Yield the pictures that can be decoded; note the others as skipped."""
+    """Yield the images that can be decoded; add the others to ``skipped``."""
     for done, name in enumerate(names, start=1):
         try:
-            picture = decode_image(store.read(name), name)
+            image = decode_image(store.read(name), name)
         except ValueError as error:
             rows.skipped.append(str(error))
         else:
-            yield name, picture
+            yield name, image
         if progress:
             progress(done, len(names))
 
 
-def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
-    pictures = [name for name in store.files if _is_picture(name)]
-    loose = [name for name in pictures if len(PurePosixPath(name).parts) < 2]
+def _read_class_folders(store: _Store, label_of: "_ClassNames", progress: Progress | None) -> _Rows:
+    images = [name for name in store.files if _is_image(name)]
+    loose = [name for name in images if len(PurePosixPath(name).parts) < 2]
     if loose:
-        raise DataError(f"{store.path} has pictures outside class folders, for example '{loose[0]}'. Put each into CLASS/")
-    label_of_class = {name: label_of(name) for name in {PurePosixPath(name).parent.name for name in pictures}}
-    kept = [name for name in pictures if label_of_class[PurePosixPath(name).parent.name]]
+        raise DataError(f"{store.path} has images outside class folders, for example '{loose[0]}'. Put each into CLASS/")
+    label_of_class = {name: label_of(name) for name in {PurePosixPath(name).parent.name for name in images}}
+    kept = [name for name in images if label_of_class[PurePosixPath(name).parent.name]]
     for folder in store.folders:
         empty = not any(name.startswith(folder + "/") for name in store.files)
         if empty and PurePosixPath(folder).name not in SPLIT_NAMES:
-            raise DataError(f"the class folder '{folder}' in {store.path} holds no pictures. Fill it or remove it")
-    # A zip with one outer folder and that folder unpacked are the same data, so what all paths share is no part of an id.
-    shared = _shared_depth([PurePosixPath(name).parts[:-2] for name in pictures])
+            raise DataError(f"the class folder '{folder}' in {store.path} has no images. Fill it or remove it")
+    # A zip with one outer folder and the unpacked folder are the same data. So ids do not include the folders that all share.
+    shared = _shared_depth([PurePosixPath(name).parts[:-2] for name in images])
     rows = _Rows()
-    for name, picture in _decoded(store, kept, rows, progress):
+    for name, image in _decoded(store, kept, rows, progress):
         path = PurePosixPath(*PurePosixPath(name).parts[shared:])
         subject = CKPLUS_SUBJECT.match(path.name)
         label = label_of_class[path.parent.name] or ""
-        rows.add(
-            str(path), _grey_if_equal(picture), label, subject[1] if subject else None, _official_split(PurePosixPath(name))
-        )
+        rows.add(str(path), _gray_if_equal(image), label, subject[1] if subject else None, _official_split(PurePosixPath(name)))
     if rows.official_split and "test" not in rows.official_split:
         # A release whose test folder has only PrivateTest images uses those as its test split.
         rows.official_split = ["test" if split == "private_test" else split for split in rows.official_split]
@@ -278,7 +278,7 @@ def _read_class_folders(store: _Store, label_of: Callable[[str], str | None], pr
 
 
 def _shared_depth(folders: Sequence[tuple[str, ...]]) -> int:
-    """Return how many leading folders all paths share."""
+    """Return the number of leading folders that all paths share."""
     levels = zip(*folders, strict=False)  # ends with the shortest path
     return next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), min(map(len, folders)))
 
@@ -290,7 +290,7 @@ def _official_split(path: PurePosixPath) -> str | None:
     return next((SPLIT_NAMES[name.lower()] for name in path.parts[:-2] if name.lower() in SPLIT_NAMES), None)
 
 
-def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+def _read_csv(data: bytes, label_of: "_ClassNames", progress: Progress | None) -> _Rows:
     """Read FER2013's original table: emotion (0..6), pixels (48 x 48 numbers), Usage."""
     csv.field_size_limit(1 << 20)
     text = io.StringIO(data.decode("utf-8-sig", errors="replace"))
@@ -327,11 +327,11 @@ def _read_csv(data: bytes, label_of: Callable[[str], str | None], progress: Prog
     return rows
 
 
-def _read_ckplus(store: _Store, label_of: Callable[[str], str | None], progress: Progress | None) -> _Rows:
+def _read_ckplus(store: _Store, label_of: "_ClassNames", progress: Progress | None) -> _Rows:
     """Read the original CK+ release: the last frames of each sequence that has an ``_emotion.txt``."""
     sequences: dict[str, list[str]] = {}
     for name in store.files:
-        if _is_picture(name):
+        if _is_image(name):
             sequences.setdefault("_".join(PurePosixPath(name).stem.split("_")[:2]), []).append(name)
     chosen: dict[str, str] = {}
     rows = _Rows()
@@ -345,19 +345,19 @@ def _read_ckplus(store: _Store, label_of: Callable[[str], str | None], progress:
             rows.skipped.append(f"no emotion code 1..7 in '{name}' ({error})")
             continue
         if sequence not in sequences:
-            rows.skipped.append(f"no pictures for '{name}'")
+            rows.skipped.append(f"no images for '{name}'")
         elif label:
             chosen |= dict.fromkeys(sorted(sequences[sequence])[-CKPLUS_FRAMES:], label)
     detector = open_detector("haar")
-    for name, picture in _decoded(store, list(chosen), rows, progress):
-        box = largest_box(detector.detect(picture))
+    for name, image in _decoded(store, list(chosen), rows, progress):
+        box = largest_box(detector.detect(image))
         if box is None:
             rows.without_face.append(f"no face found in '{name}'")
             continue
         x, y, width, height = box
         cv2 = import_cv2()
-        grey = cv2.cvtColor(picture[y : y + height, x : x + width], cv2.COLOR_RGB2GRAY)
-        face = cv2.resize(grey, (FER2013_SIDE, FER2013_SIDE), interpolation=cv2.INTER_AREA)
+        gray = cv2.cvtColor(image[y : y + height, x : x + width], cv2.COLOR_RGB2GRAY)
+        face = cv2.resize(gray, (FER2013_SIDE, FER2013_SIDE), interpolation=cv2.INTER_AREA)
         rows.add(name, np.asarray(face, np.uint8), chosen[name], PurePosixPath(name).stem.split("_")[0], None)
     return rows
 
@@ -365,11 +365,11 @@ def _read_ckplus(store: _Store, label_of: Callable[[str], str | None], progress:
 def _finish(path: Path, rows: _Rows) -> FaceDataset:
     total = len(rows.ids) + len(rows.skipped)
     if not rows.ids:
-        why = f"; {len(rows.skipped)} could not be used, first: {rows.skipped[0]}" if rows.skipped else ""
-        raise DataError(f"{path} holds no usable pictures{why}")
-    if len(rows.skipped) > MAX_SKIPPED_SHARE * total:
+        reason = f"; {len(rows.skipped)} could not be used, first: {rows.skipped[0]}" if rows.skipped else ""
+        raise DataError(f"{path} has no usable images{reason}")
+    if len(rows.skipped) > MAX_SKIPPED_FRACTION * total:
         raise DataError(
-            f"{len(rows.skipped)} of {total} pictures in {path} cannot be used, more than {MAX_SKIPPED_SHARE:.0%}. "
+            f"{len(rows.skipped)} of {total} images in {path} cannot be used, more than {MAX_SKIPPED_FRACTION:.0%}. "
             f"First: {'; '.join(rows.skipped[:3])}"
         )
     labels = tuple(label for label in CANONICAL_LABELS if label in set(rows.labels))

@@ -22,7 +22,7 @@ from fer_edge.train.splits import Split
 from fer_edge.train.temperature import with_temperature
 
 CACHE_FOLDER = ".teacher_cache"
-# An output of 256 steps rounds everything below half a step to 0. Softening must not tell such values apart from 0.
+# An output of 256 steps rounds every probability below half a step to 0. Softening needs a value in between.
 MIN_QUANTIZED_PROBABILITY = 1 / 1024
 
 

@@ -48,7 +48,7 @@ class Evaluation:
     Attributes:
         selection: The faces.
         probabilities: float32 array (n, classes), 0..1.
-        record: The metrics, and what was measured.
+        record: The metrics, the model and the data.
     """
 
     selection: EvaluationSet

@@ -101,13 +101,31 @@ def train_run(
         start_run(folder, plan, faces, split, command)
         checkpoint = Checkpoint(trainer, network, folder)
         _fit(trainer, plan, faces, split, checkpoint, on_epoch, stop_at, reporter)
-        snapshots = checkpoint.snapshots or [network.get_weights()]
     finally:
         keras.config.set_dtype_policy("float32")
-    model, averaged, temperature = _final_model(plan, faces, split, snapshots)
+    results = _finish(plan, faces, split, folder, checkpoint, loaded, precision, started)
+    record = finish_run(folder, plan, faces, split, results, command)
+    checkpoint.delete()
+    return record
+
+
+def _finish(
+    plan: Plan,
+    faces: FaceDataset,
+    split: Split,
+    folder: Path,
+    checkpoint: Checkpoint,
+    loaded: LoadedWeights,
+    precision: str,
+    started: float,
+) -> TrainingResults:
+    """Write the final model and return the results of the training."""
+    import keras
+
+    model, averaged, temperature = _final_model(plan, faces, split, checkpoint.final_weights())
     with atomic_path(folder / MODEL_FILE) as temporary:
         model.save(temporary)
-    results = TrainingResults(
+    return TrainingResults(
         model_digest=file_digest(folder / MODEL_FILE),
         history={name: tuple(values) for name, values in checkpoint.history.items()},
         metrics=measure_splits(model, faces, split),
@@ -120,9 +138,6 @@ def train_run(
         parameters=count_parameters(model),
         train_seconds=round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
     )
-    record = finish_run(folder, plan, faces, split, results, command)
-    checkpoint.delete()
-    return record
 
 
 def _final_model(

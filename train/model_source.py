@@ -17,7 +17,7 @@ def is_tflite(source: str | Path) -> bool:
 
 
 def source_digest(source: str) -> str | None:
-    """Return the sha256 of the Keras model behind a source.
+    """Return the sha256 of the Keras model that a source is, or was made from.
 
     Args:
         source: A run folder, a .keras or .tflite file, or a bundled model.

@@ -1,7 +1,7 @@
-"""The five networks of the comparison and a narrow one, with one contract: RGB bytes 0..255 in, probabilities out.
+"""The five networks of the comparison and cnn_nano. Their input is RGB 0..255, their output probabilities.
 
-The first layer, ``to_grey``, turns RGB 0..255 into one grey channel 0..1; it is linear and has no offset, so the
-converter folds it into the first convolution of the network (its zero padding is black before and after).
+The first layer, ``to_grey``, converts RGB 0..255 to one gray channel 0..1. It is linear without offset, so conversion folds it
+into the first convolution of the network (zero padding is black before and after).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import keras
 
-GREY_LAYER = "to_grey"
+GRAY_LAYER = "to_grey"
 OUTPUT_LAYER = "probabilities"
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to grey
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to gray
 HEAD_DROPOUT = 0.3
 
 
 @dataclass(frozen=True)
 class ImageNetScaling:
-    """How a keras.applications network was fed in its ImageNet training: (channel - mean) / std.
+    """Input scaling of a keras.applications network in its ImageNet training: (channel - mean) / std.
 
     Attributes:
         mean: Per channel, in the order R, G, B, in 0..255.
         std: Per channel, R, G, B, in 0..255.
-        bgr: Whether its first convolution expects B, G, R.
+        bgr: Whether the first convolution expects B, G, R.
     """
 
     mean: tuple[float, float, float]
@@ -45,15 +45,15 @@ class Network:
     """One network of the comparison.
 
     Attributes:
-        build: build(grey, num_classes) -> output tensor, from a grey tensor (batch, size, size, 1) in 0..1.
-        image_size: Default input side, pixels.
-        min_image_size: Smallest input side, pixels.
-        application: Name in keras.applications, None for the network of the paper's own.
-        scaling: ImageNet scaling of the application.
+        build: build(gray, num_classes) -> output tensor, from a gray tensor (batch, size, size, 1) in 0..1.
+        image_size: Default side of the input, pixels.
+        min_image_size: Minimum side of the input, pixels.
         source: Where it was published.
-        bn_offset: Initial offset of batch normalisation. Above 0 most of what a ReLU gets is positive and passes
-            unchanged, which tames gradients that grow from layer to layer.
-        compared: Whether it is one of the five of the published comparison.
+        application: Name in keras.applications; None for other networks.
+        scaling: ImageNet scaling of the application.
+        bn_offset: Initial offset (beta) of batch normalization. Above 0 most inputs of a ReLU are positive and pass
+            unchanged, which limits gradients that grow from layer to layer.
+        compared: Whether it is one of the five networks of the published comparison.
     """
 
     build: Callable[["keras.KerasTensor", int], "keras.KerasTensor"]
@@ -66,11 +66,11 @@ class Network:
     compared: bool = True
 
 
-def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
-    """Three blocks of convolution, batch normalisation, pooling and dropout; then fully connected layers."""
+def _cnn(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+    """Three blocks of convolution, batch normalization, pooling and dropout; then fully connected layers."""
     from keras import layers
 
-    x = grey
+    x = gray
     for block, filters in enumerate((32, 64, 128), start=1):
         for half in "ab":
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{block}_conv_{half}")(x)
@@ -86,14 +86,14 @@ def _cnn(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
 
-def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
-    """The three blocks again, residual and narrow, behind a stem at full resolution, for an int8 file of less than 100 KB.
+def _cnn_nano(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+    """The three blocks of cnn, residual and narrow, after a stem at full resolution, for an int8 file of less than 100 KB.
 
-    The bytes decide the form. In int8 a weight costs one byte, but each output channel of a convolution costs 12 more
-    (scale, bias and its scale), and a depthwise one 21 in all. So what sees many pixels has few channels and whole 3 x 3
-    convolutions, which are also what a CPU runs best; the later blocks, 12 x 12 and 6 x 6 pixels small for faces of 48, are
-    wide and separable. Average pooling needs no weights where the big network spends 590,000 on its fully connected layer.
-    All activations are ReLU: swish-like ones lose accuracy in int8.
+    File size determines the architecture. In int8 a weight takes one byte, but each output channel of a convolution takes 12
+    more bytes (scale, bias and its scale), and a depthwise channel takes 21 bytes in total. So the layers with many pixels have
+    few channels and full 3 x 3 convolutions, which also run fastest on a CPU. The later blocks, of 12 x 12 and 6 x 6 pixels for
+    faces of 48 pixels, are wide and separable. Average pooling replaces the fully connected layer, which has 590,000 weights in
+    cnn. All activations are ReLU: swish-like activations lose accuracy in int8.
     """
     from keras import layers
 
@@ -114,7 +114,7 @@ def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
             x = layers.ReLU(name=f"{name}_relu_{part}")(x)
         return x
 
-    x = block(grey, convolution, 16, "stem", "b")
+    x = block(gray, convolution, 16, "stem", "b")
     x = layers.MaxPooling2D(name="block1_pool")(x)
     x = block(x, convolution, 32, "block1", "b")
     x = layers.MaxPooling2D(name="block2_pool")(x)
@@ -127,11 +127,11 @@ def _cnn_nano(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
 
 
 def _application(name: str) -> Callable[["keras.KerasTensor", int], "keras.KerasTensor"]:
-    def build(grey: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+    def build(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
         import keras
         from keras import layers
 
-        backbone = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=grey)
+        backbone = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=gray)
         x = layers.GlobalAveragePooling2D(name="average")(backbone.output)
         x = layers.Dropout(HEAD_DROPOUT, name="dropout")(x)
         return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
@@ -144,7 +144,7 @@ NETWORKS: dict[str, Network] = {
         build=_cnn,
         image_size=48,
         min_image_size=32,
-        source="the published comparison's own network: three convolutional blocks, then fully connected layers",
+        source="the published comparison: three convolutional blocks, then fully connected layers",
     ),
     "vgg16": Network(
         build=_application("VGG16"),
@@ -160,8 +160,8 @@ NETWORKS: dict[str, Network] = {
         min_image_size=75,
         application="InceptionV3",
         scaling=MINUS_ONE_TO_ONE,
-        # Measured on 64 FER2013 faces, 75 px, random weights: the gradient of the first convolution, as a share of its weights,
-        # is 1900 times that of the last one with an offset of 0, 68 times with 1.
+        # Measured on 64 FER2013 faces, 75 px, random weights: the gradient of the first convolution, relative to its weights,
+        # is 1900 times that of the last convolution with an offset of 0, and 68 times with an offset of 1.
         bn_offset=1.0,
         source="https://arxiv.org/abs/1512.00567",
     ),
@@ -203,10 +203,14 @@ def find_network(name: str) -> Network:
 
 
 def check_image_size(name: str, image_size: int | None) -> int:
-    """Return the input side to use, the network's default for None.
+    """Return the side of the input, pixels.
+
+    Args:
+        name: One of NETWORKS.
+        image_size: The requested side, pixels; None for the default of the network.
 
     Raises:
-        ValueError: If it is under the network's minimum.
+        ValueError: If the network is unknown or the size is below its minimum.
     """
     network = find_network(name)
     size = network.image_size if image_size is None else image_size
@@ -220,28 +224,28 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
 
     Args:
         name: One of NETWORKS.
-        image_size: Input side, pixels.
+        image_size: Side of the input, pixels.
         num_classes: Number of outputs.
-        bn_momentum: Momentum of all moving averages. keras' MobileNetV2 has 0.999, far too slow for short training.
+        bn_momentum: Momentum of batch normalization. Keras's MobileNetV2 has 0.999, which is too slow for short training.
 
     Returns:
         A model from float32 (batch, image_size, image_size, 3), RGB 0..255, to float32 (batch, num_classes), softmax.
 
     Raises:
-        ValueError: If the name is unknown or the size too small.
+        ValueError: If the name is unknown or the size is too small.
     """
     import keras
 
     size = check_image_size(name, image_size)
     network = NETWORKS[name]
-    # InceptionV3 numbers its layers through all models made before it; a clean start gives equal names every time.
+    # InceptionV3 numbers its layers across all models of the session. A new session gives the same names every time.
     policy = keras.config.dtype_policy()
     keras.backend.clear_session()
-    keras.config.set_dtype_policy(policy)  # clear_session forgets it
+    keras.config.set_dtype_policy(policy)  # clear_session resets it
     rgb = keras.Input((size, size, 3), name="face")
-    to_grey = keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, name=GREY_LAYER)
-    model = keras.Model(rgb, network.build(to_grey(rgb), num_classes), name=name)
-    to_grey.set_weights([np.reshape(LUMA, (1, 1, 3, 1)) / 255.0])
+    to_gray = keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, name=GRAY_LAYER)
+    model = keras.Model(rgb, network.build(to_gray(rgb), num_classes), name=name)
+    to_gray.set_weights([np.reshape(LUMA, (1, 1, 3, 1)) / 255.0])
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = bn_momentum
@@ -263,33 +267,33 @@ def copy_head(
     bias: npt.NDArray[np.float32],
     known: Sequence[str],
 ) -> bool:
-    """Give the last layer what another network has learned of the labels that both know; the rest keeps random weights.
+    """Copy the last layer of another network for the labels that both have. Other labels keep random weights.
 
     Args:
-        model: A network made by build_network, changed in place.
+        model: A network made by build_network. It is changed in place.
         labels: Its labels, in output order.
-        kernel: float32 array (features, len(known)) of the other network.
-        bias: float32 array (len(known),) of it.
-        known: Its labels, in output order.
+        kernel: float32 array (features, len(known)), kernel of the other network's last layer.
+        bias: float32 array (len(known),), its bias.
+        known: Labels of the other network, in output order.
 
     Returns:
         Whether all weights were copied.
     """
     layer = model.get_layer(OUTPUT_LAYER)
-    own_kernel, own_bias = (np.array(values) for values in layer.get_weights())
-    if len(kernel) != len(own_kernel):
+    new_kernel, new_bias = (np.array(values) for values in layer.get_weights())
+    if len(kernel) != len(new_kernel):
         return False
     shared = [label for label in labels if label in known]
-    mine, theirs = [labels.index(label) for label in shared], [known.index(label) for label in shared]
-    own_kernel[:, mine], own_bias[mine] = kernel[:, theirs], bias[theirs]
-    layer.set_weights([own_kernel, own_bias])
+    to, of = [labels.index(label) for label in shared], [known.index(label) for label in shared]
+    new_kernel[:, to], new_bias[to] = kernel[:, of], bias[of]
+    layer.set_weights([new_kernel, new_bias])
     return len(shared) == len(labels)
 
 
 def _scale_for_relu(model: "keras.Model") -> None:
-    """Give convolutions He's initial weights: without batch normalisation Glorot's shrink the signal to nothing."""
+    """Initialize convolutions by He's method: without batch normalization, Glorot's method makes the signal vanish."""
     import keras
 
     for seed, layer in enumerate(model.layers):
-        if isinstance(layer, keras.layers.Conv2D) and layer.name != GREY_LAYER:
+        if isinstance(layer, keras.layers.Conv2D) and layer.name != GRAY_LAYER:
             layer.kernel.assign(keras.initializers.HeNormal(seed=keras.random.SeedGenerator(seed))(layer.kernel.shape))

@@ -55,7 +55,7 @@ def _repeat(
     """Return a schedule that restarts every ``steps`` steps."""
     import keras
 
-    # keras' CosineDecayRestarts has no warm-up.
+    # keras.optimizers.schedules.CosineDecayRestarts has no warm-up.
     class Repeated(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step: Any) -> Any:
             return schedule(step % steps)

@@ -1,4 +1,4 @@
-"""Pictures of a training run: curves and confusion matrix."""
+"""Plots of a training run: curves and confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def plot_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw accuracy and loss over the epochs.
 
     Args:
-        history: Figures per epoch: accuracy, loss and, with a validation set, val_accuracy, val_loss.
+        history: Metrics per epoch: accuracy, loss, val_accuracy and val_loss.
         path: PNG file to write.
     """
     from matplotlib.figure import Figure
@@ -34,27 +34,27 @@ def plot_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
 
 
 def plot_confusion(confusion: Sequence[Sequence[int]], labels: tuple[str, ...], path: Path) -> None:
-    """Draw a confusion matrix, coloured by the share of each true class.
+    """Draw a confusion matrix, colored by the fraction of each true class.
 
     Args:
-        confusion: Counts, rows are true classes.
+        confusion: Counts; rows are true classes, columns are predictions.
         labels: Names of the classes.
         path: PNG file to write.
     """
     from matplotlib.figure import Figure
 
     counts = np.array(confusion)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in np.ndindex(counts.shape):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
+        color = "white" if fractions[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
     _save(figure, path)
 
 

@@ -80,27 +80,10 @@ def search(
     )
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a fixed seed would repeat trials when continuing
 
-    def objective(trial: "optuna.Trial") -> float:
-        settings = suggest(trial)
-        plan = make_plan(network, override(find_recipe("edge", network), settings), image_size, epochs, weights="none")
-        history: list[float] = []
+    def plan_trial(settings: list[str]) -> Plan:
+        return make_plan(network, override(find_recipe("edge", network), settings), image_size, epochs, weights="none")
 
-        def report(epoch: int, metrics: dict[str, float]) -> None:
-            history.append(metrics["val_accuracy"])
-            trial.report(metrics["val_accuracy"], epoch)
-            if epoch < plan.epochs and trial.should_prune():
-                raise optuna.TrialPruned
-
-        record = {"network": network, "number": trial.number, "settings": settings, "epochs": plan.epochs}
-        try:
-            accuracy = _train(plan, faces, split, report)
-        except optuna.TrialPruned:
-            _append(out, {**record, "history": history, "validation_accuracy": None})
-            raise
-        _append(out, {**record, "history": history, "validation_accuracy": accuracy})
-        return accuracy
-
-    study.optimize(objective, n_trials=trials)
+    study.optimize(lambda trial: _run_trial(trial, plan_trial(suggest(trial)), faces, split, out), n_trials=trials)
     # A pruned trial has a value too, its last accuracy, but its training did not finish.
     completed = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     if not completed:
@@ -108,6 +91,29 @@ def search(
     best = max(completed, key=lambda trial: trial.value or 0.0)
     settings = suggest(optuna.trial.FixedTrial(best.params))
     return {"number": best.number, "validation_accuracy": best.value, "settings": settings}
+
+
+def _run_trial(trial: "optuna.Trial", plan: Plan, faces: FaceDataset, split: Split, out: Path) -> float:
+    """Train and record one trial; return its validation accuracy."""
+    import optuna
+
+    history: list[float] = []
+
+    def report(epoch: int, metrics: dict[str, float]) -> None:
+        history.append(metrics["val_accuracy"])
+        trial.report(metrics["val_accuracy"], epoch)
+        if epoch < plan.epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    settings = suggest(optuna.trial.FixedTrial(trial.params))
+    record = {"network": plan.network, "number": trial.number, "settings": settings, "epochs": plan.epochs}
+    try:
+        accuracy = _train(plan, faces, split, report)
+    except optuna.TrialPruned:
+        _append(out, {**record, "history": history, "validation_accuracy": None})
+        raise
+    _append(out, {**record, "history": history, "validation_accuracy": accuracy})
+    return accuracy
 
 
 def _train(plan: Plan, faces: FaceDataset, split: Split, on_epoch: OnEpoch) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.artifacts.mean_ci import summarize
+from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import RunRecord, TrainingResults, run_name
 from fer_edge.artifacts.training_plan import Plan
@@ -38,45 +39,10 @@ class TrainedRun:
 
 
 @dataclass(frozen=True)
-class _PlannedRun:
-    plan: Plan
-    split: Split
-    folder: Path
+class TrainOptions:
+    """How networks are trained.
 
-
-def train(
-    networks: str | Sequence[str],
-    data: str | Path,
-    *,
-    recipe: str = "edge",
-    settings: Sequence[str] = (),
-    protocol: str = "auto",
-    folds: int | None = None,
-    fold: int | None = None,
-    weights: Sequence[str] = (),
-    teachers: Sequence[str] = (),
-    ferplus: str | None = None,
-    image_size: int | None = None,
-    epochs: int | None = None,
-    seeds: Sequence[int] = (0,),
-    precision: str = "auto",
-    label_map: Sequence[str] = (),
-    out: str | Path = "runs",
-    resume: bool = False,
-    stop_after: float | None = None,
-    command: Sequence[str] = (),
-    reporter: Reporter = SILENT,
-) -> list[TrainedRun]:
-    """Train networks, exactly as ``fer-edge train`` does. Everything that can be checked is checked before training starts.
-
-    Example:
-        >>> import fer_edge
-        >>> (run,) = fer_edge.train("cnn_nano", "synthetic", epochs=5)
-        >>> run.folder, run.results.metrics.test.accuracy
-
-    Args:
-        networks: Names in NETWORKS; ``all`` stands for the five networks of the comparison.
-        data: Folder, zip or csv of labeled faces; or ``synthetic``.
+    Attributes:
         recipe: ``edge`` or ``paper``.
         settings: ``NAME=VALUE`` per changed setting of the recipe.
         protocol: ``paper``, ``subject``, ``official`` or ``auto``, see splits.make_split.
@@ -86,14 +52,62 @@ def train(
             bundled model.
         teachers: Run folders, .tflite files or names of bundled models whose mean probabilities are learned too.
         ferplus: FER+ table (fer2013new.csv) whose votes replace FER2013's labels in training.
-        image_size: Side of the input, pixels. Default: that of the network.
-        epochs: Number of epochs. Default: that of the recipe.
+        image_size: Side of the input, pixels; None for that of the network.
+        epochs: Number of epochs; None for that of the recipe.
         seeds: Seeds of split, weights, order and augmentation; one run for each.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
         out: Folder for the run folders.
         resume: Continue stopped runs and skip finished ones.
-        stop_after: Seconds after which training stops with a checkpoint.
+        stop_after: Seconds after which training stops with a checkpoint; None for no limit.
+    """
+
+    recipe: str = "edge"
+    settings: Sequence[str] = ()
+    protocol: str = "auto"
+    folds: int | None = None
+    fold: int | None = None
+    weights: Sequence[str] = ()
+    teachers: Sequence[str] = ()
+    ferplus: str | None = None
+    image_size: int | None = None
+    epochs: int | None = None
+    seeds: Sequence[int] = (0,)
+    precision: str = "auto"
+    label_map: Sequence[str] = ()
+    out: str | Path = "runs"
+    resume: bool = False
+    stop_after: float | None = None
+
+
+@dataclass(frozen=True)
+class _PlannedRun:
+    plan: Plan
+    split: Split
+    folder: Path
+
+
+def train(
+    networks: str | Sequence[str],
+    data: str | Path,
+    options: TrainOptions = TrainOptions(),
+    *,
+    command: Sequence[str] = (),
+    reporter: Reporter = SILENT,
+) -> list[TrainedRun]:
+    """Train networks, exactly as ``fer-edge train`` does. Everything that can be checked is checked before training starts.
+
+    Example:
+        import fer_edge
+        from fer_edge.train.series import TrainOptions
+
+        (run,) = fer_edge.train("cnn_nano", "synthetic", TrainOptions(epochs=5))
+        print(run.folder, run.results.metrics.test.accuracy)
+
+    Args:
+        networks: Names in NETWORKS; ``all`` stands for the five networks of the comparison.
+        data: Folder, zip or csv of labeled faces; or ``synthetic``.
+        options: How they are trained.
         command: The command line, to be stored in each run.json; empty where a program calls.
         reporter: Receives results, progress, notes and warnings.
 
@@ -103,31 +117,25 @@ def train(
     Raises:
         FileExistsError: If a run exists and ``resume`` is off.
         FileNotFoundError: If the data, initial weights or a teacher do not exist.
-        ValueError: If an argument or the data cannot be used.
+        NotADirectoryError: If ``out`` is a file.
+        ValueError: If an option or the data cannot be used.
         StoppedError: If the time was up before the last epoch.
     """
-    stop_at = None if stop_after is None else time.monotonic() + stop_after
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"'{out}' is not a folder. Choose a folder for the runs, with --out")
-    check_split_options(protocol, fold, folds)
+    stop_at = None if options.stop_after is None else time.monotonic() + options.stop_after
+    if Path(options.out).is_file():
+        raise NotADirectoryError(f"'{options.out}' is not a folder. Choose a folder for the runs, with --out")
+    check_split_options(options.protocol, options.fold, options.folds)
     names = _names([networks] if isinstance(networks, str) else networks)
-    sources = parse_weights(weights, names)
-    recipes = {name: override(find_recipe(recipe, name), settings) for name in names}
-    plans = [
-        make_plan(name, recipes[name], image_size, epochs, seed, sources[name], precision, teachers, ferplus)
-        for name in names
-        for seed in seeds
-    ]
+    plans = _make_plans(names, options)
     _check_plans(plans)
-    faces = read_faces(data, label_map, reporter)
-    splits = make_splits(faces, protocol, seeds, folds, fold)
+    faces = read_faces(data, options.label_map, reporter)
+    splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
     _report_splits(faces, [split for _, split in splits], reporter)
-    series = _plan_series(faces, plans, splits, out, resume)
+    series = _plan_series(faces, plans, splits, Path(options.out), options.resume)
     runs = []
     for name in names:
         planned = [run for run in series if run.plan.network == name]
-        runs += _train_network(planned, faces, resume, stop_at, command, reporter)
+        runs += _train_network(planned, faces, options.resume, stop_at, command_without_folders(command), reporter)
     return runs
 
 
@@ -138,6 +146,27 @@ def _names(networks: Sequence[str]) -> list[str]:
     for name in names:
         find_network(name)
     return names
+
+
+def _make_plans(names: Sequence[str], options: TrainOptions) -> list[Plan]:
+    """Return a plan per network and seed."""
+    sources = parse_weights(options.weights, names)
+    recipes = {name: override(find_recipe(options.recipe, name), options.settings) for name in names}
+    return [
+        make_plan(
+            name,
+            recipes[name],
+            options.image_size,
+            options.epochs,
+            seed,
+            sources[name],
+            options.precision,
+            options.teachers,
+            options.ferplus,
+        )
+        for name in names
+        for seed in options.seeds
+    ]
 
 
 def _check_plans(plans: Sequence[Plan]) -> None:

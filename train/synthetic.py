@@ -1,4 +1,4 @@
-"""Synthetic faces: grey cartoons whose parts move by facial action units, for demos and tests without any data.
+"""Synthetic faces: gray cartoons whose parts move by facial action units, for demos and tests without any data.
 
 The action units of each expression follow Ekman and Friesen's Facial Action Coding System (1978) and its EMFACS
 prototypes. A network that is good on these faces says nothing of real ones.
@@ -100,10 +100,10 @@ def draw_face(person: Identity, units: ActionUnits, rng: np.random.Generator, si
         person: Who.
         units: The expression.
         rng: Source of pose, light and noise.
-        side: Side of the picture, pixels.
+        side: Side of the image, pixels.
 
     Returns:
-        uint8 array (side, side), grey.
+        uint8 array (side, side), gray.
     """
     cv2 = import_cv2()
     canvas = np.full((CANVAS_SIDE, CANVAS_SIDE), rng.uniform(40, 200), np.float32)
@@ -115,7 +115,7 @@ def draw_face(person: Identity, units: ActionUnits, rng: np.random.Generator, si
 
 
 class _Drawing:
-    """Draws with x to the right and y downwards in -1..1, the face's centre at 0."""
+    """Draws with x to the right and y downwards in -1..1, the face's center at 0."""
 
     def __init__(self, canvas: Canvas, person: Identity, units: ActionUnits) -> None:
         self._cv2 = import_cv2()
@@ -273,8 +273,8 @@ def _curve(points: Points) -> Points:
 
 def _pose(canvas: Canvas, rng: np.random.Generator) -> Canvas:
     cv2 = import_cv2()
-    centre = CANVAS_SIDE / 2
-    matrix = cv2.getRotationMatrix2D((centre, centre), rng.normal(0, 5), rng.uniform(0.95, 1.12))
+    center = CANVAS_SIDE / 2
+    matrix = cv2.getRotationMatrix2D((center, center), rng.normal(0, 5), rng.uniform(0.95, 1.12))
     matrix[0, 1] += rng.normal(0, 0.04)
     matrix[:, 2] += rng.normal(0, 0.025 * CANVAS_SIDE, 2)
     turned = cv2.warpAffine(canvas, matrix, (CANVAS_SIDE, CANVAS_SIDE), borderMode=cv2.BORDER_REPLICATE)
@@ -296,7 +296,7 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
         progress: Called with (faces drawn, faces in all).
 
     Returns:
-        identities x 8 x 2 faces, 48 x 48 grey, with their subjects.
+        identities x 8 x 2 faces, 48 x 48 gray, with their subjects.
     """
     rng = np.random.default_rng(SEED)
     total = identities * len(CANONICAL_LABELS) * POSES_PER_EXPRESSION
@@ -325,12 +325,12 @@ def synthetic_faces(identities: int = 60, progress: Callable[[int, int], None] |
 
 
 def synthetic_image(label: str, seed: int = 0, width: int = 640, height: int = 480, face_side: int = 240) -> Image:
-    """Draw a whole picture with one face in it, for demos and tests of detection.
+    """Draw a whole image with one face in it, for demos and tests of detection.
 
     Args:
         label: The face's expression, one of CANONICAL_LABELS.
         seed: Seed of person, pose and light.
-        width: Width of the picture, pixels.
+        width: Width of the image, pixels.
         height: Height, pixels.
         face_side: Side of the drawn face, pixels.
 
@@ -342,12 +342,12 @@ def synthetic_image(label: str, seed: int = 0, width: int = 640, height: int = 4
     person = replace(random_identity(rng), skin=190.0)
     face = draw_face(person, EXPRESSIONS[label], rng, face_side)
     rows, columns = np.mgrid[0:height, 0:width]
-    picture = (120 + 40 * rows / height + 20 * np.sin(columns / 60)).astype(np.float32)
+    image = (120 + 40 * rows / height + 20 * np.sin(columns / 60)).astype(np.float32)
     top, left = (height - face_side) // 2, (width - face_side) // 2
     oval = np.zeros((face_side, face_side), np.float32)
     middle = (face_side // 2, face_side // 2)
     cv2.ellipse(oval, middle, (int(face_side * 0.44), int(face_side * 0.49)), 0, 0, 360, 1.0, -1)
     oval = cv2.GaussianBlur(oval, (0, 0), face_side / 60)
-    patch = picture[top : top + face_side, left : left + face_side]
+    patch = image[top : top + face_side, left : left + face_side]
     patch += oval * (face - patch)
-    return np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.repeat(np.clip(image, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)

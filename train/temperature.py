@@ -1,32 +1,35 @@
-"""Calibration: one number that brings probabilities near the share of right answers."""
+"""Temperature scaling: one number that calibrates the probabilities, so that they match the accuracy.
+
+Source: Guo et al., 2017, https://arxiv.org/abs/1706.04599.
+"""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.metrics import MIN_PROBABILITY
 from fer_edge.train.networks import OUTPUT_LAYER
 
 if TYPE_CHECKING:
     import keras
 
-BOUNDS = (0.25, 4.0)  # a validation part that is all right or all wrong would ask for 0 or infinity
-FLOOR = 1e-7
+BOUNDS = (0.25, 4.0)  # if all validation predictions were right or all wrong, the best would be 0 or infinity
 
 Floats = npt.NDArray[np.float32]
 
 
 def with_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """Return the softmax of the logits divided by a temperature; above 1 it softens.
+    """Return the softmax of the logits divided by a temperature.
 
     Args:
         probabilities: float32 array (n, classes), a softmax.
-        temperature: Above 0.
+        temperature: Above 0. Above 1 it makes the probabilities more uniform.
 
     Returns:
-        float32 array (n, classes). The order of the classes stays.
+        float32 array (n, classes). The ranking of the classes does not change.
     """
-    logits = np.log(np.maximum(probabilities, FLOOR)) / temperature
+    logits = np.log(np.maximum(probabilities, MIN_PROBABILITY)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -35,14 +38,14 @@ def fit_temperature(probabilities: Floats, targets: npt.NDArray[np.int64]) -> fl
     """Return the temperature, within BOUNDS, that gives the lowest cross-entropy.
 
     Args:
-        probabilities: float32 array (n, classes), of faces that were not trained on.
-        targets: int64 array (n,).
+        probabilities: float32 array (n, classes), of faces outside the training split.
+        targets: int64 array (n,), class indices.
     """
     from scipy.optimize import minimize_scalar
 
     def loss(temperature: float) -> float:
-        own = with_temperature(probabilities, temperature)[np.arange(len(targets)), targets]
-        return float(-np.log(np.maximum(own, FLOOR)).mean())
+        of_targets = with_temperature(probabilities, temperature)[np.arange(len(targets)), targets]
+        return float(-np.log(np.maximum(of_targets, MIN_PROBABILITY)).mean())
 
     return float(minimize_scalar(loss, bounds=BOUNDS, method="bounded").x)
 
@@ -50,7 +53,11 @@ def fit_temperature(probabilities: Floats, targets: npt.NDArray[np.int64]) -> fl
 def apply_temperature(model: "keras.Model", temperature: float) -> None:
     """Divide a network's logits by a temperature, in its weights, in place.
 
-    So every copy of it, in any format and on any device, gives calibrated probabilities without knowing of it.
+    So every copy of it, in any format and on any device, outputs calibrated probabilities without extra code.
+
+    Args:
+        model: A network made by build_network.
+        temperature: Above 0.
     """
     head = model.get_layer(OUTPUT_LAYER)
     head.set_weights([weights / temperature for weights in head.get_weights()])

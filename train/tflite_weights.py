@@ -1,4 +1,4 @@
-"""The weights of a .tflite file, back in a network that can be trained: transfer from a model whose run is not at hand."""
+"""The weights of a .tflite file as initial weights of a network, for transfer from a model without its run folder."""
 
 import re
 from collections.abc import Mapping
@@ -11,92 +11,96 @@ import numpy.typing as npt
 from fer_edge.artifacts.contract import ModelError, read_contract
 from fer_edge.edge_runtime.interpreter import find_interpreter, suppress_stderr
 from fer_edge.train.batch_norm import unfold_batch_norm
-from fer_edge.train.networks import GREY_LAYER, OUTPUT_LAYER, copy_head
+from fer_edge.train.networks import GRAY_LAYER, OUTPUT_LAYER, copy_head
 
 if TYPE_CHECKING:
     import keras
 
-KERNEL_AXES = {"CONV_2D": (1, 2, 3, 0), "DEPTHWISE_CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0)}  # TFLite's to keras'
-# TensorFlow's converter names weights after their layer and numbers its calls: vgg16_1/block1_conv1_1/convolution.
+# From TFLite's order of axes to Keras's.
+KERNEL_AXES = {"CONV_2D": (1, 2, 3, 0), "DEPTHWISE_CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0)}
+# TensorFlow's converter names weights after their layer and numbers the calls: vgg16_1/block1_conv1_1/convolution.
 WEIGHTS_NAME = re.compile(r"[^/;]+/([^/;]+?)_\d+/(?:convolution|depthwise|MatMul)")
 
 Floats = npt.NDArray[np.float32]
-Linear = Mapping[str, tuple[Floats, Floats]]  # kernel and bias by the name of the layer
+LinearLayers = Mapping[str, tuple[Floats, Floats]]  # kernel and bias by name of the layer
 
 
 def load_tflite_weights(
     model: "keras.Model", path: Path, labels: tuple[str, ...], faces: npt.NDArray[np.uint8]
 ) -> tuple[str, ...]:
-    """Give a freshly built network the weights of a .tflite file, in place.
+    """Set the weights of a new network to those of a .tflite file, in place.
 
-    The file has batch normalisation inside its convolutions. It comes out again: each layer of it gets the mean and variance
-    that ``faces`` give, and the scale and offset that make it change nothing. So the network answers as the file does, but
-    for the rounding of activations, and trains on as any other.
+    Folded batch normalization is reconstructed: each layer gets the mean and variance of its inputs on ``faces``, and the scale
+    and offset that keep its output. So the network outputs the same as the file, except for the rounding of activations.
 
     Args:
         model: A network made by build_network.
-        path: A .tflite file of the same network, of any precision. int8 weights come back as they were rounded.
-        labels: The network's labels, in output order.
-        faces: uint8 array (n, size, size, 1), grey: training faces, for the mean and variance.
+        path: A .tflite file of the same network, of any precision. int8 weights keep their rounding.
+        labels: Labels of the network, in output order.
+        faces: uint8 array (n, size, size, 1), gray: training faces.
 
     Returns:
-        The names of layers that keep random weights: those that the file has in another shape, and the last one where the
-        file does not know all labels.
+        The names of layers that keep random weights: those with another shape in the file, and the last layer if the file does
+        not have all labels.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ModelError: If it is no .tflite of fer-edge, or lacks weights of a layer.
-        ValueError: If it holds another network.
+        ModelError: If the file was not made by fer-edge, is damaged, or lacks the weights of a layer.
+        ValueError: If it is of another network.
     """
     check_network(path, model.name)
     try:
         linear = _read_linear(path)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged ({error}). Convert the run again: fer-edge convert RUN") from error
-    fresh = _copy_linear(model, linear, path, labels)
-    unfold_batch_norm(model, _folded(model, linear, fresh), faces, fresh)
-    return fresh
+    reinitialized = _copy_linear(model, linear, path, labels)
+    unfold_batch_norm(model, _folded(model, linear, reinitialized), faces, reinitialized)
+    return reinitialized
 
 
 def check_network(path: Path, name: str) -> None:
-    """Check that a .tflite file is of a network.
+    """Check which network a .tflite file is of.
+
+    Args:
+        path: The file.
+        name: Name of the expected network.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ModelError: If it is no .tflite of fer-edge.
-        ValueError: If it is of another one.
+        ModelError: If it was not made by fer-edge.
+        ValueError: If it is of another network.
     """
-    own = read_contract(path).architecture
-    if own != name:
-        raise ValueError(f"{path} holds another network ('{own}') than '{name}'. Give one of {name}")
+    architecture = read_contract(path).architecture
+    if architecture != name:
+        raise ValueError(f"{path} contains the network '{architecture}', not '{name}'. Give a file of {name}")
 
 
-def _read_linear(path: Path) -> Linear:
-    """Return the linear layers of a file, kernels in keras' order of axes."""
+def _read_linear(path: Path) -> LinearLayers:
+    """Return the linear layers of a file, kernels in Keras's order of axes."""
     _, interpreter_class = find_interpreter()
     with suppress_stderr():
         interpreter = interpreter_class(model_path=str(path))
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    # No public call tells which operator reads which tensor. Not allocated: a delegate would take the operators' place.
+    # There is no public call for the inputs of operators. Tensors stay unallocated: a delegate would replace the operators.
     operators = interpreter._get_ops_details()
-    origin = {one["outputs"][0]: one["inputs"][0] for one in operators if one["op_name"] == "DEQUANTIZE"}  # float16 weights
+    origin = {op["outputs"][0]: op["inputs"][0] for op in operators if op["op_name"] == "DEQUANTIZE"}  # float16 weights
 
     def values(index: int) -> Floats:
         stored = origin.get(index, index)
         return _dequantized(interpreter.get_tensor(stored), tensors[stored]["quantization_parameters"])
 
-    found = {}
-    for one in operators:
-        if one["op_name"] not in KERNEL_AXES:
+    layers = {}
+    for op in operators:
+        if op["op_name"] not in KERNEL_AXES:
             continue
-        _, kernel, bias = one["inputs"]
-        named = WEIGHTS_NAME.match(tensors[origin.get(kernel, kernel)]["name"])
-        if named:
-            weights = values(kernel).transpose(KERNEL_AXES[one["op_name"]])
-            channels = weights.shape[2 if one["op_name"] == "DEPTHWISE_CONV_2D" else -1]
+        _, kernel, bias = op["inputs"]
+        name = WEIGHTS_NAME.match(tensors[origin.get(kernel, kernel)]["name"])
+        if name:
+            weights = values(kernel).transpose(KERNEL_AXES[op["op_name"]])
+            channels = weights.shape[2 if op["op_name"] == "DEPTHWISE_CONV_2D" else -1]
             # The converter leaves out a bias of zeros.
-            found[named[1]] = (weights, values(bias) if bias >= 0 else np.zeros(channels, np.float32))
-    return found
+            layers[name[1]] = (weights, values(bias) if bias >= 0 else np.zeros(channels, np.float32))
+    return layers
 
 
 def _dequantized(stored: npt.NDArray[Any], parameters: Mapping[str, Any]) -> Floats:
@@ -109,21 +113,21 @@ def _dequantized(stored: npt.NDArray[Any], parameters: Mapping[str, Any]) -> Flo
     return np.asarray(scales.reshape(shape) * (stored.astype(np.float64) - zero_points.reshape(shape)), np.float32)
 
 
-def _copy_linear(model: "keras.Model", linear: Linear, path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Copy what is no batch normalisation; return the names of layers that keep random weights."""
+def _copy_linear(model: "keras.Model", linear: LinearLayers, path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Copy the weights of linear layers; return the names of layers that keep random weights."""
     import keras
 
-    fresh = []
+    reinitialized = []
     for layer in model.layers:
-        if not layer.weights or layer.name == GREY_LAYER or isinstance(layer, keras.layers.BatchNormalization):
+        if not layer.weights or layer.name == GRAY_LAYER or isinstance(layer, keras.layers.BatchNormalization):
             continue
         if layer.name not in linear:
             raise ModelError(
-                f"{path} has no weights of a layer '{layer.name}': another version of fer-edge built or converted it. "
+                f"{path} has no weights for the layer '{layer.name}': it was made by a different version of fer-edge. "
                 "Convert its run again, or start from another model"
             )
         kernel, bias = linear[layer.name]
-        if layer.input.shape[-1] == 1:  # in the file it reads R, G, B; to_grey's weights add up to 1 / 255
+        if layer.input.shape[-1] == 1:  # in the file its input is R, G, B; the weights of to_grey add up to 1 / 255
             kernel = kernel.sum(axis=2, keepdims=True) * np.float32(255)
         if layer.name == OUTPUT_LAYER:
             copied = copy_head(model, labels, kernel, bias, read_contract(path).labels)
@@ -132,23 +136,23 @@ def _copy_linear(model: "keras.Model", linear: Linear, path: Path, labels: tuple
             if copied:
                 layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
         if not copied:
-            fresh.append(layer.name)
-    return tuple(fresh)
+            reinitialized.append(layer.name)
+    return tuple(reinitialized)
 
 
-def _folded(model: "keras.Model", linear: Linear, fresh: tuple[str, ...]) -> dict[str, tuple[Floats, Floats]]:
-    """Return scale and offset of each batch normalisation in the file, by its name; of none behind a fresh layer."""
+def _folded(model: "keras.Model", linear: LinearLayers, reinitialized: tuple[str, ...]) -> dict[str, tuple[Floats, Floats]]:
+    """Return scale and offset per name of a batch normalization in the file; those after reinitialized layers are left out."""
     import keras
 
-    makers = {id(layer.output): layer.name for layer in model.layers}
-    found = {}
+    writers = {id(layer.output): layer.name for layer in model.layers}
+    folded = {}
     for norm in model.layers:
         if not isinstance(norm, keras.layers.BatchNormalization):
             continue
-        before = makers[id(norm.input)]
-        if norm.name in linear:  # one that stands alone: a 1 x 1 depthwise convolution
+        before = writers[id(norm.input)]
+        if norm.name in linear:  # not folded: a separate 1 x 1 depthwise convolution
             kernel, bias = linear[norm.name]
-            found[norm.name] = (kernel.reshape(-1), bias)
-        elif before not in fresh:
-            found[norm.name] = (np.ones_like(linear[before][1]), linear[before][1])
-    return found
+            folded[norm.name] = (kernel.reshape(-1), bias)
+        elif before not in reinitialized:
+            folded[norm.name] = (np.ones_like(linear[before][1]), linear[before][1])
+    return folded

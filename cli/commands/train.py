@@ -57,18 +57,11 @@ def command(networks: tuple[str, ...], data: str, seeds: str, **options: Any) ->
 
     NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five networks of the comparison).
     """
-    from fer_edge.train.series import train
+    from fer_edge.train.series import TrainOptions, train
 
-    numbers = _seeds(seeds)
+    chosen = TrainOptions(seeds=_seeds(seeds), **options)
     start_keras()
-    train(
-        networks,
-        data,
-        seeds=numbers,
-        command=("fer-edge", *sys.argv[1:]),
-        reporter=ConsoleReporter(),
-        **options,
-    )
+    train(networks, data, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
 
 
 def _seeds(text: str) -> list[int]:
