@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fer_edge.artifacts.reporter import Progress, Reporter
+from fer_edge.option_groups import option_group
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEBUG_VARIABLE = "FER_EDGE_DEBUG"
@@ -63,12 +64,12 @@ class FiniteRange(click.FloatRange):
 def gate_options(command: Command) -> Command:
     """Add the options max_accuracy_drop, max_recall_drop and min_agreement to a command: the limits of the gate."""
     limits = (
-        ("--max-accuracy-drop", 1.0, "Gate: largest drop in accuracy, percentage points."),
-        ("--max-recall-drop", 5.0, "Gate: largest drop in the recall of any class, percentage points."),
-        ("--min-agreement", 97.0, "Gate: smallest share of faces with the Keras model's label, percent."),
+        ("--max-accuracy-drop", 1.0, "Largest drop in accuracy, percentage points."),
+        ("--max-recall-drop", 5.0, "Largest drop in the recall of any class, percentage points."),
+        ("--min-agreement", 97.0, "Smallest share of faces with the label of the Keras model, percent."),
     )
     for name, default, text in reversed(limits):
-        command = click.option(name, type=FiniteRange(0, 100), default=default, show_default=True, help=text)(command)
+        command = option_group("Gate")(name, type=FiniteRange(0, 100), default=default, show_default=True, help=text)(command)
     return command
 
 

@@ -54,9 +54,8 @@ def test_the_help_of_a_command_ends_with_two_examples_that_parse(invoke, words):
     lines = [shlex.split(line, comments=True) for line in examples.splitlines()]
     assert len(lines) == 2
     for line in lines:
-        assert line[: len(words) + 1] == ["fer-edge", *words]
-        command = main
-        arguments = line[1:]
+        command, arguments = main, line[line.index("fer-edge") + 1 :]  # a prefix such as taskset is allowed
+        assert arguments[: len(words)] == list(words)
         while isinstance(command, click.Group):
             name, command, arguments = command.resolve_command(click.Context(command), arguments)
         command.make_context(name, arguments)

@@ -53,16 +53,7 @@ def command(
     Default: the folder runs.
     """
     from fer_edge.artifacts.latency_records import LatencyProtocol, read_latency_records
-    from fer_edge.benchmarks.latency_tables import (
-        CONVERSION_HEADER,
-        HEADER,
-        as_csv,
-        as_json,
-        cells,
-        conversion_cells,
-        derive_row,
-        plot_rows,
-    )
+    from fer_edge.benchmarks import latency_tables
     from fer_edge.benchmarks.tables import markdown_table, text_table
     from fer_edge.compare_models import bench
 
@@ -71,7 +62,7 @@ def command(
     if plot and not (stored or data):
         raise ValueError("--plot draws accuracy against latency. Give --data too")
     if stored:
-        rows = [derive_row(entry) for entry in read_latency_records(stored)]
+        rows = [latency_tables.derive_row(entry) for entry in read_latency_records(stored)]
     else:
         rows = bench(
             models or ("runs",),
@@ -84,15 +75,19 @@ def command(
             record=record,
             reporter=ConsoleReporter(),
         )
-    if form in ("json", "csv"):
-        click.echo(as_json(rows) if form == "json" else as_csv(rows))
+    table = markdown_table if form == "markdown" else text_table
+    if form == "json":
+        click.echo(latency_tables.as_json(rows))
+    elif form == "csv":
+        click.echo(latency_tables.as_csv(rows))
+    elif conversion:
+        click.echo(table(latency_tables.CONVERSION_HEADER, list(map(latency_tables.conversion_cells, rows))))
     else:
-        header, lines = (CONVERSION_HEADER, map(conversion_cells, rows)) if conversion else (HEADER, map(cells, rows))
-        click.echo((markdown_table if form else text_table)(header, list(lines)))
+        click.echo(table(latency_tables.HEADER, list(map(latency_tables.cells, rows))))
     if not form:
         note(f"stage {_joined(row.stage for row in rows)}; measured on {_joined(row.board for row in rows)}")
     if plot:
-        plot_rows(rows, plot)
+        latency_tables.plot_rows(rows, plot)
         note(f"plot: {plot}")
 
 
