@@ -10,21 +10,35 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fer_edge.compare_models import bench
+    from fer_edge.convert.convert_run import convert
     from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
     from fer_edge.train.evaluate_model import evaluate
+    from fer_edge.train.series import train
 
-__all__ = ["NO_SMOOTHING", "Classifier", "LabeledFrame", "Prediction", "Smoothing", "bench", "evaluate", "stream"]
-_MODULES = dict.fromkeys(__all__, "fer_edge.edge_runtime")
-_MODULES |= {"bench": "fer_edge.compare_models", "evaluate": "fer_edge.train.evaluate_model"}
+__all__ = [
+    "NO_SMOOTHING",
+    "Classifier",
+    "LabeledFrame",
+    "Prediction",
+    "Smoothing",
+    "bench",
+    "convert",
+    "evaluate",
+    "stream",
+    "train",
+]
+
+
 _CALLABLE_PACKAGES = ("convert", "train")
+_MODULES = {"bench": "fer_edge.compare_models", "evaluate": "fer_edge.train.evaluate_model"}
 
 
 def __getattr__(name: str) -> Any:
     # Each name is imported on first use: `import fer_edge` and `fer-edge --help` stay fast.
     if name in _CALLABLE_PACKAGES:
         return import_module(f"fer_edge.{name}")
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
+    if name in __all__:
+        return getattr(import_module(_MODULES.get(name, "fer_edge.edge_runtime")), name)
     raise AttributeError(f"module 'fer_edge' has no attribute '{name}'")
 
 

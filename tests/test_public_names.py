@@ -47,6 +47,15 @@ def test_every_public_name_is_documented(name):
     assert getattr(fer_edge, name).__doc__
 
 
+@pytest.mark.parametrize("name", ["train", "convert", "evaluate", "bench", "stream"])
+def test_the_functions_show_their_parameters_and_an_example(name):
+    function = getattr(fer_edge, name)
+    assert callable(function)
+    assert {"Args:", "Returns:"} <= set(function.__doc__.split())
+    assert "fer_edge" in function.__doc__
+    assert len(inspect.signature(function).parameters) > 2
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'fer_edge' has no attribute 'nothing'"):
         _ = fer_edge.nothing
