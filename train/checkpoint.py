@@ -1,6 +1,8 @@
 """The checkpoint of a training: its state after the last complete epoch."""
 
 import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from fer_edge.artifacts.atomic_write import atomic_path
 if TYPE_CHECKING:
     import keras
 
-CHECKPOINT_FILE = "checkpoint.weights.h5"
+CHECKPOINT_FILE = "checkpoint.npz"
 
 Weights = list[npt.NDArray[np.float32]]
 
@@ -20,8 +22,8 @@ Weights = list[npt.NDArray[np.float32]]
 class Checkpoint:
     """The state after the last complete epoch: weights, optimizer, random seeds, snapshots and history.
 
-    Keras writes and reads the state of the model, as for keras.callbacks.BackupAndRestore. That callback has neither history
-    nor snapshots, overwrites its files in place, and deletes them before the final model is written.
+    keras.callbacks.BackupAndRestore would not resume exactly: Keras's weights files do not contain the states of random seeds.
+    It also overwrites its files in place and has neither history nor snapshots.
 
     Attributes:
         epoch: Number of complete epochs.
@@ -32,7 +34,11 @@ class Checkpoint:
 
     def __init__(self, trainer: "keras.Model", network: "keras.Model", folder: Path) -> None:
         trainer.optimizer.build(trainer.trainable_variables)
-        self._trainer = trainer
+        dataset = trainer.get_layer("faces")
+        stored = {id(dataset.images), id(dataset.labels)}  # they come from the data, not from training
+        variables = [v for v in trainer.variables if id(v) not in stored] + trainer.optimizer.variables
+        # Paths are not unique: each Dropout has a seed_generator/seed_generator_state.
+        self._variables = {f"{index}/{variable.path}": variable for index, variable in enumerate(variables)}
         self._network = network
         self._path = folder / CHECKPOINT_FILE
         self.epoch = 0
@@ -56,19 +62,20 @@ class Checkpoint:
             metrics: Metrics of this epoch.
             seconds: Wall time since training started or resumed, seconds.
         """
-        import h5py
+        import keras
 
         for name, value in metrics.items():
             self.history.setdefault(name, []).append(value)
         self.epoch = epoch
         state = {"epoch": epoch, "seconds": self.earlier_seconds + seconds, "history": self.history}
-        with atomic_path(self._path) as temporary:
-            self._trainer.save_weights(temporary)
-            with h5py.File(temporary, "a") as file:
-                file["training_state"] = json.dumps(state)
-                for snapshot, weights in enumerate(self.snapshots):
-                    for index, values in enumerate(weights):
-                        file[f"snapshots/{snapshot}/{index}"] = values
+        arrays: dict[str, Any] = {name: keras.ops.convert_to_numpy(value) for name, value in self._variables.items()}
+        arrays |= {
+            f"snapshot/{number}/{index}": weights
+            for number, snapshot in enumerate(self.snapshots)
+            for index, weights in enumerate(snapshot)
+        }
+        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
+            np.savez(file, state=json.dumps(state), **arrays)
 
     def restore(self) -> None:
         """Restore the state, if there is a checkpoint.
@@ -76,23 +83,32 @@ class Checkpoint:
         Raises:
             ValueError: If the checkpoint is damaged, or was written by a different version of fer-edge.
         """
-        import h5py
-
         if not self._path.is_file():
             return
         try:
-            self._trainer.load_weights(self._path)
-            with h5py.File(self._path) as file:
-                state: dict[str, Any] = json.loads(file["training_state"].asstr()[()])
-                stored = file.get("snapshots", {})
-                self.snapshots = [[np.array(stored[k][i]) for i in sorted(stored[k], key=int)] for k in sorted(stored, key=int)]
-        except (ValueError, OSError, KeyError) as error:
-            reason = str(error).partition("\n")[0]
+            with np.load(self._path) as content:
+                arrays = dict(content)
+            state = json.loads(str(arrays.pop("state")))
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"the checkpoint {self._path} is damaged or was written by a different version of fer-edge ({reason}). "
-                "Remove its folder and train again"
+                f"the checkpoint {self._path} cannot be read ({error}). Remove its folder and train again"
             ) from error
+        self.snapshots = list(self._take_snapshots(arrays))
+        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
+        if {name: values.shape for name, values in arrays.items()} != shapes:
+            raise ValueError(
+                f"the checkpoint {self._path} was written by a different version of fer-edge. Remove its folder and train again"
+            )
+        for name, variable in self._variables.items():
+            variable.assign(arrays[name])
         self.epoch, self.earlier_seconds, self.history = state["epoch"], state["seconds"], state["history"]
+
+    def _take_snapshots(self, arrays: dict[str, Any]) -> Iterator[Weights]:
+        """Remove the snapshots from the arrays and yield them."""
+        number, count = 0, len(self._network.weights)
+        while all(f"snapshot/{number}/{index}" in arrays for index in range(count)):
+            yield [arrays.pop(f"snapshot/{number}/{index}") for index in range(count)]
+            number += 1
 
     def delete(self) -> None:
         """Delete the file."""

@@ -29,7 +29,7 @@ def on_device_dataset(
 
     Returns:
         A layer named ``faces``: int32 (batch,) -> float32 (batch, size, size, 1), 0..255, and float32 (batch, classes). Its
-        weights ``images`` and ``labels`` are not trainable, and checkpoints do not contain them.
+        weights ``images`` and ``labels`` are not trainable and need not be in a checkpoint.
     """
     import keras
     from keras import ops
@@ -45,12 +45,6 @@ def on_device_dataset(
             weight = self.add_weight(shape=values.shape, dtype=dtype, initializer="zeros", trainable=False, autocast=False)
             weight.assign(values)
             return weight
-
-        def save_own_variables(self, store: Any) -> None:
-            """Store nothing: the faces come from the dataset."""
-
-        def load_own_variables(self, store: Any) -> None:
-            """Load nothing."""
 
         def call(self, inputs: Any, training: bool = False) -> Any:
             faces = ops.cast(ops.take(self.images, inputs, axis=0), "float32")
