@@ -47,7 +47,6 @@ def test_the_main_help_does_not_list_dev(invoke):
     assert "draw-face" in invoke("dev", "--help").stdout
 
 
-@pytest.mark.xfail(strict=False, reason="being fixed")
 @pytest.mark.parametrize("words", ALL_COMMANDS, ids=" ".join)
 def test_the_help_of_a_command_ends_with_two_examples_that_parse(invoke, words):
     *_, examples = invoke(*words, "--help").stdout.partition("Examples:\n")

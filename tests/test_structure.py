@@ -210,10 +210,8 @@ def long_functions(folder):
 
 DOCUMENTATION = (without_docstring, without_args, without_raises)
 LENGTHS = (long_files, long_functions)
-being_fixed = pytest.mark.xfail(strict=False, reason="being fixed")
 
 
-@being_fixed
 def test_no_module_imports_itself_through_others():
     assert find_cycle(import_graph()) == []
 
@@ -228,14 +226,12 @@ def test_imports_point_one_way(folder):
     assert list(wrong_imports(folder)) == []
 
 
-@being_fixed
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("check", DOCUMENTATION, ids=lambda check: check.__name__)
 def test_public_functions_are_documented(check, folder):
     assert list(check(folder)) == []
 
 
-@being_fixed
 @pytest.mark.parametrize("folder", (*FOLDERS, "tests"))
 @pytest.mark.parametrize("check", LENGTHS, ids=lambda check: check.__name__)
 def test_files_and_functions_are_short(check, folder):

@@ -78,7 +78,6 @@ def project_hits():
     return list(hits(PATHS))
 
 
-@pytest.mark.xfail(strict=False, reason="being fixed")
 @pytest.mark.parametrize("tic", TICS)
 def test_the_project_avoids_a_phrase(tic, project_hits):
     assert [f"{place} {phrase}" for place, name, phrase in project_hits if name == tic] == []
