@@ -122,18 +122,14 @@ def train(
         StoppedError: If the time was up before the last epoch.
     """
     stop_at = None if options.stop_after is None else time.monotonic() + options.stop_after
-    if Path(options.out).is_file():
-        raise NotADirectoryError(f"'{options.out}' is not a folder. Choose a folder for the runs, with --out")
-    check_split_options(options.protocol, options.fold, options.folds)
-    names = _names([networks] if isinstance(networks, str) else networks)
-    plans = _make_plans(names, options)
+    plans = make_plans(networks, options)
     _check_plans(plans)
     faces = read_faces(data, options.label_map, reporter)
     splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
     _report_splits(faces, [split for _, split in splits], reporter)
     series = _plan_series(faces, plans, splits, Path(options.out), options.resume)
     runs = []
-    for name in names:
+    for name in dict.fromkeys(plan.network for plan in plans):
         planned = [run for run in series if run.plan.network == name]
         runs += _train_network(planned, faces, options.resume, stop_at, command_without_folders(command), reporter)
     return runs
@@ -148,8 +144,21 @@ def _names(networks: Sequence[str]) -> list[str]:
     return names
 
 
-def _make_plans(names: Sequence[str], options: TrainOptions) -> list[Plan]:
-    """Return a plan per network and seed."""
+def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Plan]:
+    """Return a plan per network and seed. Needs neither Keras nor the data.
+
+    Args:
+        networks: See train.
+        options: How they are trained.
+
+    Raises:
+        NotADirectoryError: If ``out`` is a file.
+        ValueError: If an option cannot be used.
+    """
+    if Path(options.out).is_file():
+        raise NotADirectoryError(f"'{options.out}' is not a folder. Choose a folder for the runs, with --out")
+    check_split_options(options.protocol, options.fold, options.folds)
+    names = _names([networks] if isinstance(networks, str) else networks)
     sources = parse_weights(options.weights, names)
     recipes = {name: override(find_recipe(options.recipe, name), options.settings) for name in names}
     return [

@@ -57,9 +57,10 @@ def command(networks: tuple[str, ...], data: str, seeds: str, **options: Any) ->
 
     NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five networks of the comparison).
     """
-    from fer_edge.train.series import TrainOptions, train
+    from fer_edge.train.series import TrainOptions, make_plans, train
 
     chosen = TrainOptions(seeds=_seeds(seeds), **options)
+    make_plans(networks, chosen)  # rejects bad options before Keras is imported, which takes seconds
     start_keras()
     train(networks, data, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
 
