@@ -9,10 +9,11 @@ EPOCHS ?= 12
 MODEL ?= models/cnn_nano_fer2013_int8.tflite
 TREE := build/tree
 DOCS_VENV := build/docs-venv
+EDGE_VENV := build/edge-venv
 # One process per core. The tests of a file share trained models, so they stay in one process.
 ON_TWO_CORES := -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-wheel lint docs soak setup clean
+.PHONY: demo test test-fast test-edge test-wheel lint docs soak setup clean
 
 # The package as it is installed, built from links: type checkers ignore package_dir in setup.cfg.
 define link_tree
@@ -59,6 +60,15 @@ test: lint $(VENV)/blazeface
 # The tests that need no TensorFlow, in less than a minute. An installation of fer-edge[edge] with pytest can run them too.
 test-fast: setup
 	$(BIN)/pytest -m "not tensorflow" $(ON_TWO_CORES)
+
+# The fast tests in an environment with the edge installation only, as on a board.
+$(EDGE_VENV)/done: setup.cfg
+	$(PYTHON) -m venv $(EDGE_VENV)
+	$(EDGE_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[edge]' pytest pytest-xdist
+	touch $@
+
+test-edge: $(EDGE_VENV)/done
+	$(EDGE_VENV)/bin/pytest $(ON_TWO_CORES) -m "not tensorflow"
 
 # The same tests against the wheel that users install, in a folder that precedes the editable installation.
 test-wheel: setup

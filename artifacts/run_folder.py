@@ -1,6 +1,5 @@
 """The run folder: what one training leaves for evaluation, conversion and reports. Its format is defined here only."""
 
-import dataclasses
 import hashlib
 import json
 import zipfile
@@ -315,9 +314,3 @@ def read_faces(path: Path) -> StoredFaces:
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def without_ids(record: RunRecord) -> RunRecord:
-    """Return a record without image ids and history, as reports keep it."""
-    results = record.results and dataclasses.replace(record.results, history={})
-    return dataclasses.replace(record, ids=SplitIds((), (), ()), results=results)
