@@ -140,9 +140,9 @@ def test_the_error_for_a_number_out_of_range_names_the_option(invoke, words):
     ("words", "message"),
     [
         ("--teacher runs/none", "no teacher 'runs/none'"),
-        ("--split subject --fold 3", "fold must be from 0 to folds-1"),
-        ("--split paper --folds 3", "folds need the subject split"),
-        ("--split random", "unknown split 'random'"),
+        ("--protocol subject --fold 3", "fold must be from 0 to folds-1"),
+        ("--protocol paper --folds 3", "folds need the protocol 'subject'"),
+        ("--protocol random", "unknown protocol 'random'"),
     ],
 )
 def test_train_refuses_impossible_options_before_it_reads_the_faces(error_of, tmp_path, words, message):
