@@ -79,6 +79,7 @@ def command(
     is 1.
     """
     from fer_edge.artifacts.conversion import Thresholds
+    from fer_edge.artifacts.run_folder import newest_run, read_finished_run
     from fer_edge.convert.convert_run import ConvertOptions, convert
     from fer_edge.convert.quantization_recipes import ALL_PRECISIONS
     from fer_edge.train.datasets import read_faces
@@ -90,8 +91,10 @@ def command(
         thresholds=Thresholds(max_accuracy_drop, max_recall_drop, min_agreement),
         **options,
     )
+    folder = run or newest_run(chosen.runs)
+    read_finished_run(folder)  # rejects a bad run before Keras is imported, which takes seconds
     start_keras()
-    results = convert(run, chosen, read_dataset=read_faces, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
+    results = convert(folder, chosen, read_dataset=read_faces, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
     for result in results:
         _print_result(result)
     rejected = [str(result.path) for result in results if result.issues]
