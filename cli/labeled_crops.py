@@ -19,7 +19,7 @@ def read_crops(data: str, split: str | None, labels: tuple[str, ...]) -> "list[L
         ValueError: If it cannot be read or has no such crops.
     """
     from fer_edge.benchmarks.synthetic_scenes import LabeledCrop, to_gray
-    from fer_edge.train.datasets import read_faces
+    from fer_edge.train.read_dataset import read_faces
 
     faces = read_faces(data)
     rows = zip(faces.ids, faces.targets, faces.images, faces.official_split, strict=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 from fer_edge.artifacts.conversion import FineTuning, QuantizationRecipe, Thresholds
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import Run, newest_run, read_run
-from fer_edge.convert.calibration_faces import collect_calibration_faces
+from fer_edge.convert.camera_faces import collect_calibration_faces
 from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
 from fer_edge.convert.prepare_run import PreparedRun, prepare_run, preprocess
 from fer_edge.convert.quantization_recipes import find_recipe
@@ -39,7 +39,7 @@ class Dataset(Protocol):
 
 
 class DatasetReader(Protocol):
-    """A function that reads a dataset, such as train.datasets.read_faces."""
+    """A function that reads a dataset, such as train.read_dataset.read_faces."""
 
     def __call__(self, data: str, label_map: Sequence[str], reporter: Reporter, /) -> Dataset:
         """Read a dataset.
@@ -137,13 +137,13 @@ def convert(
 
         Fine-tuning reads the training data:
 
-        >>> from fer_edge.train.datasets import read_faces
+        >>> from fer_edge.train.read_dataset import read_faces
         >>> fer_edge.convert("runs/my-run", ConvertOptions(qat=True, data="ck48.zip"), read_dataset=read_faces)
 
     Args:
         run: The run folder; None for the newest run in ``options.runs``.
         options: What to convert to.
-        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.datasets.read_faces``.
+        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.read_dataset.read_faces``.
         command: The command line, for the contract.
         reporter: Receives messages and progress.
 
@@ -188,7 +188,7 @@ def _fine_tuned(
 ) -> PreparedRun:
     plan = options.fine_tuning
     if plan is None or options.data is None or read_dataset is None:
-        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.datasets.read_faces")
+        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.read_dataset.read_faces")
     images = _training_images(prepared.run, read_dataset, options.data, reporter)
     with reporter.progress(f"fine-tuning {prepared.run.record.plan.network} ({plan.kind})") as progress:
         return replace(prepared, folded=fine_tune(prepared.folded, preprocess(prepared.run, images), plan, progress))

@@ -7,7 +7,7 @@ from live import flat_image, prediction
 
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
-from fer_edge.edge_runtime.outputs.output import GREEN, annotate
+from fer_edge.edge_runtime.outputs.annotate import GREEN, annotate
 
 GRAY = 128
 TEXT = "happy 90%"

@@ -8,6 +8,7 @@ import pytest
 from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.train.augment import augment, mix
+from fer_edge.train.calibration_faces import choose_calibration
 from fer_edge.train.checkpoint import CHECKPOINT_FILE
 from fer_edge.train.fit import StoppedError, train_run
 from fer_edge.train.networks import NETWORKS, build_network
@@ -16,7 +17,7 @@ from fer_edge.train.plan import make_plan
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.splits import make_split
-from fer_edge.train.write_run import choose_calibration, start_run
+from fer_edge.train.write_run import start_run
 
 
 def test_the_paper_recipe_is_the_published_one():

@@ -93,7 +93,7 @@ def evaluate(
         FileNotFoundError: If a model or the data does not exist, or a run has not finished.
         ValueError: If a model, the data, the protocol or the split cannot be used.
     """
-    from fer_edge.train.datasets import read_faces
+    from fer_edge.train.read_dataset import read_faces
 
     faces = read_faces(data, label_map, reporter)
     evaluations = []

@@ -11,12 +11,12 @@ from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import RunRecord, TrainingResults, run_name
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.datasets import read_faces
 from fer_edge.train.distill import check_teachers, resolve_teacher
 from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, find_network
 from fer_edge.train.plan import make_plan
 from fer_edge.train.precision import choose_precision
+from fer_edge.train.read_dataset import read_faces
 from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, check_split_options, make_splits
 from fer_edge.train.weights import check_no_leakage, check_source, parse_weights

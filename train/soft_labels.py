@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.dataset import DataError, FaceDataset
-from fer_edge.train.datasets import SYNONYMS
 from fer_edge.train.distill import check_teachers, teacher_labels
+from fer_edge.train.read_dataset import SYNONYMS
 from fer_edge.train.splits import Split
 
 # FER+ has one row per row of fer2013.csv. Image files that were made from it (Training_*.jpg) are numbered differently.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fer_edge.artifacts.run_folder import (
     CALIBRATION_FILE,
@@ -23,11 +22,11 @@ from fer_edge.artifacts.run_folder import (
     write_run_record,
 )
 from fer_edge.artifacts.training_plan import Plan
+from fer_edge.train.calibration_faces import choose_calibration
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.recipes import recipe_changes
 from fer_edge.train.splits import Split
 
-CALIBRATION_FACES = 256
 MAX_HELD_OUT_FACES = 4000
 
 
@@ -121,34 +120,6 @@ def finish_run(
     record = _record(plan, faces, split, command, results)
     write_run_record(folder, record)
     return record
-
-
-def choose_calibration(faces: FaceDataset, split: Split, seed: int) -> npt.NDArray[np.intp]:
-    """Choose distinct training faces for quantization, evenly over the classes.
-
-    Args:
-        faces: The dataset.
-        split: Its division.
-        seed: Seed of the choice.
-
-    Returns:
-        At most CALIBRATION_FACES indices of training images. None of them has a copy in validation or test.
-    """
-    rng = np.random.default_rng(seed)
-    taken = {faces.digests[i] for i in np.concatenate([split.validation, split.test])}
-    queues: list[list[int]] = []
-    for k in range(len(faces.labels)):
-        queues.append([int(i) for i in rng.permutation(split.train[faces.targets[split.train] == k])])
-    chosen: list[int] = []
-    while len(chosen) < CALIBRATION_FACES and any(queues):
-        for queue in queues:
-            while queue:
-                candidate = queue.pop()
-                if faces.digests[candidate] not in taken:
-                    taken.add(faces.digests[candidate])
-                    chosen.append(candidate)
-                    break
-    return np.sort(np.array(chosen[:CALIBRATION_FACES], np.intp))
 
 
 def _record(plan: Plan, faces: FaceDataset, split: Split, command: Sequence[str], results: TrainingResults | None) -> RunRecord:

@@ -82,7 +82,7 @@ def command(
     from fer_edge.artifacts.run_folder import newest_run, read_finished_run
     from fer_edge.convert.convert_run import ConvertOptions, convert
     from fer_edge.convert.quantization_recipes import ALL_PRECISIONS
-    from fer_edge.train.datasets import read_faces
+    from fer_edge.train.read_dataset import read_faces
 
     if not experimental:
         _check_no_experiment({**options, "weight_only": "weight_only" in precisions})

@@ -74,8 +74,8 @@ def command(
 
 def _read_test_faces(run: "Run", data: str, protocol: str | None, maps: tuple[str, ...]) -> "StoredFaces":
     from fer_edge.artifacts.run_folder import StoredFaces
-    from fer_edge.train.datasets import read_faces
     from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
+    from fer_edge.train.read_dataset import read_faces
 
     record = run.record
     faces = read_faces(data, maps or record.data.label_map, ConsoleReporter())

@@ -21,7 +21,8 @@ from fer_edge.edge_runtime.images import import_cv2
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs.address import parse_address
-from fer_edge.edge_runtime.outputs.output import annotate, as_data
+from fer_edge.edge_runtime.outputs.annotate import annotate
+from fer_edge.edge_runtime.outputs.output import as_data
 
 DEFAULT_PORT = 8080
 ADDRESS_FORMAT = "an address is HOST:PORT, for example 127.0.0.1:8080"

@@ -9,7 +9,7 @@ from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, import_cv2, write_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
-from fer_edge.edge_runtime.outputs.output import annotate
+from fer_edge.edge_runtime.outputs.annotate import annotate
 
 VIDEO_CODEC = "mp4v"
 VIDEO_SUFFIX = ".mp4"

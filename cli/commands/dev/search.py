@@ -28,7 +28,7 @@ def command(network: str, data: str, out: Path, trials: int, epochs: int | None)
     import json
 
     start_keras()
-    from fer_edge.train.datasets import load_faces
+    from fer_edge.train.read_dataset import load_faces
     from fer_edge.train.search import search
 
     with progress_bar("reading faces") as progress:

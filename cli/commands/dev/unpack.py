@@ -22,8 +22,8 @@ from fer_edge.option_groups import examples
 def command(packed: Path, data: str, out: Path, maps: tuple[str, ...]) -> None:
     """Restore the runs in the folder PACKED and measure them on DATA, the dataset that they were trained on."""
     start_keras()
-    from fer_edge.train.datasets import load_faces, parse_label_map
     from fer_edge.train.pack import unpack_runs
+    from fer_edge.train.read_dataset import load_faces, parse_label_map
 
     with progress_bar("reading faces") as progress:
         faces = load_faces(data, parse_label_map(maps), progress)

@@ -7,7 +7,7 @@ from conftest import write_class_folders
 from fer_edge.artifacts.reporter import Reporter
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.train.dataset import DataError
-from fer_edge.train.datasets import load_faces, read_faces
+from fer_edge.train.read_dataset import load_faces, read_faces
 from fer_edge.train.synthetic import synthetic_faces, synthetic_image
 
 
