@@ -153,8 +153,8 @@ def test_info_prints_the_contract(invoke, models):
     assert "cnn" in invoke("info", models["int8"]).stdout
     assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
     assert "fer2013" in invoke("info", "mobilenet_v2").stdout
-    assert "not calibrated; expected calibration error" in invoke("info", models["int8"]).stdout
-    assert "calibrated by a temperature of 0.605" in invoke("info", "mobilenet_v2").stdout
+    assert "not calibrated; ECE 0." in invoke("info", models["int8"]).stdout
+    assert "calibrated, temperature 0.605; ECE 0." in invoke("info", "mobilenet_v2").stdout
 
 
 def test_info_and_bench_list_the_bundled_models(error_of):
