@@ -46,7 +46,7 @@ def _rows(contract: "Contract", file_bytes: int) -> list[tuple[str, str]]:
         ("input", f"{size} x {size} RGB bytes, {crop.convention} box, {crop.training_resolution_px} px faces"),
         ("labels", ", ".join(contract.labels)),
         ("training data", f"{contract.data} (fingerprint {contract.data_fingerprint[:12]}), recipe {contract.recipe}"),
-        ("split", f"{split.title}, seed {split.seed}: {counts}"),
+        ("protocol", f"{split.title}, seed {split.seed}: {counts}"),
     ]
     calibrated = "not calibrated" if contract.temperature is None else f"calibrated, temperature {contract.temperature:.3f}"
     if metrics is None:
