@@ -10,17 +10,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fer_edge.compare_models import bench
-    from fer_edge.convert.convert_run import convert
+    from fer_edge.convert.convert_run import ConvertOptions, convert
     from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
     from fer_edge.train.evaluate_model import evaluate
-    from fer_edge.train.series import train
+    from fer_edge.train.series import TrainOptions, train
 
 __all__ = [
     "NO_SMOOTHING",
     "Classifier",
+    "ConvertOptions",
     "LabeledFrame",
     "Prediction",
     "Smoothing",
+    "TrainOptions",
     "bench",
     "convert",
     "evaluate",
@@ -30,7 +32,12 @@ __all__ = [
 
 
 _CALLABLE_PACKAGES = ("convert", "train")
-_MODULES = {"bench": "fer_edge.compare_models", "evaluate": "fer_edge.train.evaluate_model"}
+_MODULES = {
+    "ConvertOptions": "fer_edge.convert.convert_run",
+    "TrainOptions": "fer_edge.train.series",
+    "bench": "fer_edge.compare_models",
+    "evaluate": "fer_edge.train.evaluate_model",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -43,4 +50,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_CALLABLE_PACKAGES, "__version__"]
+    return [*__all__, "__version__"]

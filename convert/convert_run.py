@@ -131,14 +131,13 @@ def convert(
 
     Example:
         >>> import fer_edge
-        >>> from fer_edge.convert.convert_run import ConvertOptions
-        >>> for result in fer_edge.convert("runs/my-run", ConvertOptions(precisions=("float16", "int8"))):
+        >>> for result in fer_edge.convert("runs/my-run", fer_edge.ConvertOptions(precisions=("float16", "int8"))):
         ...     print(result.path, result.contract.metrics.after.accuracy, result.issues)
 
         Fine-tuning reads the training data:
 
         >>> from fer_edge.train.read_dataset import read_faces
-        >>> fer_edge.convert("runs/my-run", ConvertOptions(qat=True, data="ck48.zip"), read_dataset=read_faces)
+        >>> fer_edge.convert("runs/my-run", fer_edge.ConvertOptions(qat=True, data="ck48.zip"), read_dataset=read_faces)
 
     Args:
         run: The run folder; None for the newest run in ``options.runs``.

@@ -99,9 +99,8 @@ def train(
 
     Example:
         import fer_edge
-        from fer_edge.train.series import TrainOptions
 
-        (run,) = fer_edge.train("cnn_nano", "synthetic", TrainOptions(epochs=5))
+        (run,) = fer_edge.train("cnn_nano", "synthetic", fer_edge.TrainOptions(epochs=5))
         print(run.folder, run.results.metrics.test.accuracy)
 
     Args:
