@@ -34,7 +34,7 @@ define job
 	rm -rf "demo/$(2)"
 	$(BIN)/fer-edge train $(NETWORK) --data "$(1)" --recipe paper --epochs $(EPOCHS) --out demo/$(2)
 	$(BIN)/fer-edge convert --all --runs demo/$(2)
-	$(BIN)/fer-edge run demo/face.png --model demo/$(2) --save demo/$(2)/face_labelled.png
+	$(BIN)/fer-edge run demo/face.png --model demo/$(2) --save demo/$(2)/face_labeled.png
 	$(BIN)/fer-edge bench demo/$(2) --data "$(1)" --plot demo/$(2)/comparison.png
 endef
 

@@ -1,4 +1,4 @@
-"""Model cards: what a .tflite file is, its measured accuracy, its limits and its intended use; every figure from a record."""
+"""Model cards: what a .tflite file is, its measured accuracy, its limits and its intended use; every metric from a record."""
 
 import shlex
 from collections.abc import Sequence
@@ -51,10 +51,10 @@ def model_card(path: Path, trainings: Sequence[TrainingRecord], evaluations: Seq
     contract = read_contract(path)
     digest = contract.source_digest
     training = next((record for record in trainings if record.results.model_digest == digest), None)
-    matches = [one for one in evaluations if one.digest == digest and one.precision == contract.precision]
+    matches = [record for record in evaluations if record.digest == digest and record.precision == contract.precision]
     if training is None or not matches:
         missing = "its training (fer-edge dev report RUN)" if training is None else "its accuracy (fer-edge evaluate --record)"
-        raise ValueError(f"a card shows measured figures only, and there is no record of {missing}. Received: {path}")
+        raise ValueError(f"a card shows measured metrics only, and there is no record of {missing}. Received: {path}")
     ancestry = ancestors(training, trainings)
     parts = [
         f"# {path.name}",
@@ -118,7 +118,7 @@ def _kept(training: TrainingRecord) -> str:
     recipe = training.plan.recipe
     if recipe.cycles == 1:
         return "moving average over the last steps" if recipe.ema_momentum else "of the last step"
-    return f"mean of those at the ends of the last {training.results.averaged_cycles} of {recipe.cycles} cycles"
+    return f"average of the snapshots from the last {training.results.averaged_cycles} of {recipe.cycles} cycles"
 
 
 def _effort(ancestry: Sequence[TrainingRecord]) -> str:
@@ -143,33 +143,33 @@ def _commands(ancestry: Sequence[TrainingRecord], contract: Contract) -> str:
 
 def _accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
     rows = []
-    for one in evaluations:
-        metrics = one.metrics
-        without = f"{one.accuracy_without_duplicates:.4f}" if one.duplicates_in_training else "-"
-        figures = (f"{value:.4f}" for value in (metrics.macro.f1, metrics.loss, metrics.ece))
-        about = (one.data, one.split_title, str(len(one.classes)), str(metrics.count))
-        rows.append((*about, f"{metrics.accuracy:.4f}", without, *figures))
+    for record in evaluations:
+        metrics = record.metrics
+        without = f"{record.accuracy_without_duplicates:.4f}" if record.duplicates_in_training else "-"
+        other_metrics = (f"{value:.4f}" for value in (metrics.macro.f1, metrics.loss, metrics.ece))
+        about = (record.data, record.split_title, str(len(record.classes)), str(metrics.count))
+        rows.append((*about, f"{metrics.accuracy:.4f}", without, *other_metrics))
     header = (
         "data", "protocol and split", "classes", "faces", "accuracy", "without images that are also in training", "macro F1",
         "loss", "ECE",
     )  # fmt: skip
-    warnings = sorted({one.warning for one in evaluations if one.warning})
+    warnings = sorted({record.warning for record in evaluations if record.warning})
     return markdown_table(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
 
 
 def _per_class(evaluations: Sequence[EvaluationRecord], contract: Contract) -> str:
     """Return the table of classes, on the faces of the contract's metrics if they were evaluated."""
     test_split = (contract.data, contract.split.title, "test")
-    same_faces = [one for one in evaluations if (one.data, one.protocol, one.split) == test_split]
-    one = (same_faces or evaluations)[0]
+    same_faces = [record for record in evaluations if (record.data, record.protocol, record.split) == test_split]
+    shown = (same_faces or evaluations)[0]
     header = ["class", "faces", "precision", "recall", "F1"]
-    title = f"Per class, {one.data} {one.split_title}"
+    title = f"Per class, {shown.data} {shown.split_title}"
     before = contract.metrics.before.recall if same_faces and contract.metrics else None
     if before is not None:
         header.append("recall in Keras")
         title += "; the last column is the Keras model before conversion"
     rows = []
-    for label, scores in one.metrics.per_class.items():
+    for label, scores in shown.metrics.per_class.items():
         row = [label, str(scores.support), *(f"{value:.4f}" for value in (scores.precision, scores.recall, scores.f1))]
         if before is not None:
             recall = before.get(label)

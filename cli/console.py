@@ -21,7 +21,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def friendly_errors(command: Command) -> Command:
-    """Turn the library's errors into ``Error: ...`` and exit code 1; FER_EDGE_DEBUG=1 shows the traceback."""
+    """Turn the library's errors into ``Error: ...`` and exit status 1; FER_EDGE_DEBUG=1 shows the traceback."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

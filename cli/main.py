@@ -28,4 +28,4 @@ COMMANDS = {
 )
 @click.version_option(__version__, prog_name="fer-edge")
 def main() -> None:
-    """Facial-expression recognition for Raspberry Pi and phones: train, convert, run, compare."""
+    """Facial-expression recognition for a Raspberry Pi or a PC: train, convert, run, compare."""

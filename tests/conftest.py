@@ -124,7 +124,7 @@ def invoke():
 
 @pytest.fixture
 def error_of(invoke):
-    """Run fer-edge, expect exit code 1 and return the text of its error."""
+    """Run fer-edge, expect exit status 1 and return the text of its error."""
 
     def call(*arguments):
         result = invoke(*arguments)
@@ -133,6 +133,28 @@ def error_of(invoke):
         return result.stderr
 
     return call
+
+
+def serve_preview(**options):
+    from live import labeled
+
+    from fer_edge.edge_runtime.live.stats import PipelineStats
+    from fer_edge.edge_runtime.outputs.preview import PreviewServer
+
+    server = PreviewServer("127.0.0.1:0", PipelineStats(), **options)
+    server.write(labeled(1))
+    yield server
+    server.close(True)
+
+
+@pytest.fixture
+def preview():
+    yield from serve_preview()
+
+
+@pytest.fixture
+def guarded():
+    yield from serve_preview(token="right")
 
 
 def make_faces(labels, targets, subjects=None, official_split=None, images=None):

@@ -26,7 +26,7 @@ def test_an_address_without_a_host_gets_the_default_host(text, expected):
 
 
 @pytest.mark.parametrize("text", ["x:port", "x:65536", "x:-1", "[::1", "ftp://x:1"])
-def test_an_invalid_preview_address_is_refused(text):
+def test_an_invalid_preview_address_is_rejected(text):
     with pytest.raises(ValueError, match=re.escape(f"HOST:PORT, for example 127.0.0.1:8080. Received: '{text}'")):
         parse_address(text, {"http": preview.DEFAULT_PORT}, preview.ADDRESS_FORMAT, default_host="127.0.0.1")
 
@@ -45,7 +45,7 @@ def test_a_broker_address_has_a_scheme_a_user_and_a_default_port(text, expected)
 
 
 @pytest.mark.parametrize("text", ["http://x", "localhost:abc", "localhost:70000", "[::1", ":1883", ""])
-def test_an_invalid_broker_address_is_refused_without_its_password(text):
+def test_an_invalid_broker_address_is_rejected_without_its_password(text):
     scheme, _, rest = text.rpartition("://")
     with pytest.raises(ValueError, match=re.escape(f"mqtt://HOST:PORT or mqtts://HOST:PORT. Received: '{text}'")):
         parse_address(text, mqtt.DEFAULT_PORTS, mqtt.ADDRESS_FORMAT)

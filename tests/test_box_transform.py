@@ -46,6 +46,6 @@ def test_the_measured_transform_reproduces_the_training_face():
     assert np.abs(np.resize(plain[:, :, 0], (48, 48)).astype(int) - face()).mean() > 100
 
 
-def test_a_detector_that_finds_too_few_faces_is_refused():
+def test_a_detector_that_finds_too_few_faces_is_rejected():
     with pytest.raises(ValueError, match="tight found 0 of 60 training faces"):
         derive_box_transform([face(0)] * 60, TightDetector())

@@ -45,12 +45,12 @@ def test_int8_and_float32_give_nearly_the_same_probabilities(models, faces):
         ([np.zeros((0, 8), np.uint8)], r"Received: \(0, 8\)"),
     ],
 )
-def test_an_argument_that_is_not_an_image_is_refused(int8_model, faces, message):
+def test_an_argument_that_is_not_an_image_is_rejected(int8_model, faces, message):
     with pytest.raises(ValueError, match=message):
         Classifier(int8_model).predict(faces)
 
 
-def test_files_that_are_not_fer_edge_models_are_refused(tmp_path):
+def test_files_that_are_not_fer_edge_models_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match="no model file"):
         Classifier(tmp_path / "none.tflite")
     text = tmp_path / "text.tflite"
@@ -63,7 +63,7 @@ def test_files_that_are_not_fer_edge_models_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.6, 0.95, 0.9999])
-def test_a_truncated_model_is_refused(int8_model, tmp_path, fraction):
+def test_a_truncated_model_is_rejected(int8_model, tmp_path, fraction):
     content = int8_model.read_bytes()
     truncated = tmp_path / "truncated.tflite"
     truncated.write_bytes(content[: int(fraction * len(content))])
@@ -81,7 +81,7 @@ def with_custom_operator(probe_model):
     return probe_model[:-4] + table + vtable + struct.pack("<I6s2x", 5, b"MyOwn")
 
 
-def test_a_model_with_custom_operators_is_refused(tmp_path):
+def test_a_model_with_custom_operators_is_rejected(tmp_path):
     path = tmp_path / "custom.tflite"
     path.write_bytes(with_custom_operator(PROBE_MODEL.read_bytes()))
     with pytest.raises(ModelError, match="contains custom operators"):

@@ -98,7 +98,7 @@ def test_bench_prints_a_row_per_model_and_thread_count(invoke, models, tmp_path)
     assert len(again.strip().splitlines()) == 6
 
 
-def test_bench_refuses_a_plot_without_data_before_it_measures(error_of, tmp_path):
+def test_bench_rejects_a_plot_without_data_before_it_measures(error_of, tmp_path):
     message = error_of("bench", "cnn_nano", "--plot", tmp_path / "plot.png", "--record", tmp_path / "r.jsonl")
     assert "Give --data too" in message
     assert not list(tmp_path.iterdir())
@@ -145,7 +145,7 @@ def test_the_error_for_a_number_out_of_range_names_the_option(invoke, words):
         ("--protocol random", "unknown protocol 'random'"),
     ],
 )
-def test_train_refuses_impossible_options_before_it_reads_the_faces(error_of, tmp_path, words, message):
+def test_train_rejects_impossible_options_before_it_reads_the_faces(error_of, tmp_path, words, message):
     assert message in error_of("train", "cnn", "--data", tmp_path / "not_there.zip", *words.split())
 
 
@@ -187,7 +187,7 @@ def test_verify_takes_a_folder_like_the_other_commands(error_of, run_folder, tmp
     assert "no int8 model under" in error_of("verify", tmp_path, "--run", run_folder)
 
 
-def test_train_refuses_an_out_that_is_not_a_folder(error_of, tmp_path):
+def test_train_rejects_an_out_that_is_not_a_folder(error_of, tmp_path):
     (tmp_path / "face.png").write_bytes(b"x")
     assert "face.png' is not a folder" in error_of("train", "cnn", "--data", "synthetic:10", "--out", tmp_path / "face.png")
 
@@ -201,7 +201,7 @@ def test_an_annotated_copy_never_overwrites_its_source(error_of, invoke, int8_mo
 
 
 @pytest.mark.tensorflow
-def test_train_refuses_bad_options_before_it_reads_the_data(error_of, tmp_path):
+def test_train_rejects_bad_options_before_it_reads_the_data(error_of, tmp_path):
     out = ("--data", "nowhere.zip", "--out", tmp_path / "runs")
     assert "no weights at 'none.h5'" in error_of("train", "cnn", "vgg16", *out, "--weights", "vgg16=none.h5")
     assert "no ImageNet weights for 'cnn'" in error_of("train", "cnn", *out, "--weights", "imagenet")
@@ -209,7 +209,7 @@ def test_train_refuses_bad_options_before_it_reads_the_data(error_of, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_keras_file_outside_its_run_folder_is_refused(error_of, run_folder):
+def test_a_keras_file_outside_its_run_folder_is_rejected(error_of, run_folder):
     (run_folder / "copy.keras").write_bytes(b"x")
     try:
         assert "is not the model.keras of a run folder" in error_of(

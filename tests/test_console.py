@@ -47,7 +47,7 @@ def test_the_debug_variable_shows_the_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
-def test_finite_range_refuses_numbers_that_are_not_finite(text):
+def test_finite_range_rejects_numbers_that_are_not_finite(text):
     with pytest.raises(click.BadParameter, match=f"'{text}' is not"):
         FiniteRange(min=float("-inf")).convert(text, None, None)
 

@@ -39,6 +39,6 @@ def test_blazeface_finds_the_face_at_its_position():
     assert abs(y + height / 2 - 265) < 30
 
 
-def test_an_unknown_detector_is_refused():
+def test_an_unknown_detector_is_rejected():
     with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, yunet, haar, none"):
         open_detector("mtcnn")

@@ -101,7 +101,7 @@ def test_the_last_of_equal_evaluations_counts(tmp_path):
     for precision, accuracy in (("int8", 0.1), ("int8-tflite", 0.3), ("int8", 0.2)):
         append_evaluations(log, [evaluation(accuracy, model="/home/me/m.tflite", precision=precision)])
     records = latest_evaluations(read_accuracy_records(log)[1])
-    assert [(one.metrics.accuracy, one.model) for one in records] == [(0.2, "m.tflite"), (0.3, "m.tflite")]
+    assert [(record.metrics.accuracy, record.model) for record in records] == [(0.2, "m.tflite"), (0.3, "m.tflite")]
     log.write_text('{"kind": "other"}\n')
     with pytest.raises(ValueError, match=r"line 1 of .* is not an accuracy record"):
         read_accuracy_records(log)

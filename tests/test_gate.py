@@ -326,13 +326,13 @@ def test_the_convert_command_rejects_options_that_do_not_fit(error_of, run_folde
 
 
 def test_images_of_the_user_calibrate(invoke, run_folder, tmp_path):
-    pictures = tmp_path / "camera"
-    pictures.mkdir()
+    images = tmp_path / "camera"
+    images.mkdir()
     for number, face in enumerate(synthetic_faces(20).images[-140:]):
         scene = np.full((160, 160), 110, np.uint8)
         scene[32:128, 32:128] = np.kron(face, np.ones((2, 2), np.uint8))
-        write_image(pictures / f"{number}.png", scene)
-    result = invoke("convert", run_folder, "--calibrate-from", pictures, "--out", tmp_path, "--max-recall-drop", 100)
+        write_image(images / f"{number}.png", scene)
+    result = invoke("convert", run_folder, "--calibrate-from", images, "--out", tmp_path, "--max-recall-drop", 100)
     assert "accuracy" in result.output
     calibration = read_contract(tmp_path / "cnn_synthetic_int8.tflite").quantization.calibration
     assert calibration.source == "camera"

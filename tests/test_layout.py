@@ -25,7 +25,7 @@ def test_setup_cfg_lists_every_folder_that_is_a_package():
 
 
 @pytest.mark.parametrize("stage", sorted(PACKAGES | {"cli"}))
-def test_a_stage_refuses_to_be_imported_under_its_bare_name(stage):
+def test_a_stage_rejects_to_be_imported_under_its_bare_name(stage):
     done = subprocess.run([sys.executable, "-c", f"import {stage}"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     name = "fer_edge" if stage == "cli" else f"fer_edge.{stage}"

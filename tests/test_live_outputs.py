@@ -97,7 +97,7 @@ def test_a_csv_log_gets_its_header_once(tmp_path):
         LogFile("log.txt", LABELS)
 
 
-def test_a_csv_log_with_other_columns_is_refused_and_unchanged(tmp_path):
+def test_a_csv_log_with_other_columns_is_rejected_and_unchanged(tmp_path):
     path = tmp_path / "log.csv"
     log = LogFile(path, LABELS)
     log.write(labeled(0))

@@ -131,7 +131,7 @@ def test_faces_keep_their_numbers_and_only_the_largest_are_kept():
 
 
 @pytest.mark.parametrize("bad", [{"detect_every": 0}, {"min_face_px": 0}, {"max_faces": 0}])
-def test_settings_below_one_are_refused(bad):
+def test_settings_below_one_are_rejected(bad):
     with pytest.raises(ValueError, match=r"must be at least 1. Received"):
         PipelineSettings(**bad)
 

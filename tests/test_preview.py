@@ -21,22 +21,6 @@ from fer_edge.edge_runtime.outputs.preview import MAX_CONNECTIONS, PreviewServer
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
 
 
-@pytest.fixture
-def preview():
-    server = PreviewServer("127.0.0.1:0", PipelineStats())
-    server.write(labeled(1))
-    yield server
-    server.close(True)
-
-
-@pytest.fixture
-def guarded():
-    server = PreviewServer("127.0.0.1:0", PipelineStats(), token="right")
-    server.write(labeled(1))
-    yield server
-    server.close(True)
-
-
 def get(url, **headers):
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
@@ -190,7 +174,7 @@ def test_every_path_requires_the_right_token(guarded):
     assert get(bare + "state.json", Cookie="fer_edge_token=right")[0] == 200
 
 
-def test_requests_through_a_foreign_host_name_are_refused(preview):
+def test_requests_through_a_foreign_host_name_are_rejected(preview):
     for host in ("evil.example", "evil.example:8080", "localhost.evil.example", "[", ""):
         assert get(preview.url + "state.json", Host=host)[0] in (400, 403)
     for host in ("localhost", "localhost:9999", "[::1]:1", "127.0.0.1"):
@@ -206,7 +190,7 @@ def test_path_traversal_finds_nothing(preview, path):
     assert b"root:" not in body
 
 
-def test_a_header_of_1_mb_is_refused_and_the_next_client_is_served(preview):
+def test_a_header_of_1_mb_is_rejected_and_the_next_client_is_served(preview):
     assert get(preview.url, X="a" * (1 << 20))[0] == 400
     assert get(preview.url)[0] == 200
 

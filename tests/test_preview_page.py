@@ -9,28 +9,11 @@ from live import labeled
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime import stream
 from fer_edge.edge_runtime.images import write_image
-from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import preview as preview_module
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
 from fer_edge.train.synthetic import synthetic_image
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
-
-
-@pytest.fixture
-def preview():
-    server = PreviewServer("127.0.0.1:0", PipelineStats())
-    server.write(labeled(1))
-    yield server
-    server.close(True)
-
-
-@pytest.fixture
-def guarded():
-    server = PreviewServer("127.0.0.1:0", PipelineStats(), token="right")
-    server.write(labeled(1))
-    yield server
-    server.close(True)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +100,7 @@ def test_the_page_shows_how_long_the_camera_is_lost_and_recovers(chromium, previ
     page.close()
 
 
-def test_a_refused_page_shows_why_and_recovers(chromium, guarded, monkeypatch):
+def test_a_rejected_page_shows_why_and_recovers(chromium, guarded, monkeypatch):
     monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 0)
     page = open_page(chromium, guarded.url)
     wait_for(page, lambda: page.inner_text("#status") == "too many viewers, retrying")

@@ -60,7 +60,7 @@ def test_a_signal_ends_the_run_and_completes_its_files(int8_model, clip, tmp_pat
     assert profile["stages"]["classify"]["runs"] == 5
 
 
-def test_run_refuses_options_that_do_not_fit_the_source(error_of, int8_model, tmp_path):
+def test_run_rejects_options_that_do_not_fit_the_source(error_of, int8_model, tmp_path):
     write_image(tmp_path / "a.png", synthetic_image("happy", seed=1))
     common = ("--model", int8_model, "--detector", "haar")
     assert "--save annotates files" in error_of("run", "-", "--save", tmp_path / "x", *common)

@@ -49,6 +49,6 @@ def test_faces_that_left_are_dropped():
 
 
 @pytest.mark.parametrize("bad", [{"time_constant_s": -1}, {"hysteresis": 2}, {"min_confidence": 1.5}])
-def test_smoothing_out_of_range_is_refused(bad):
+def test_smoothing_out_of_range_is_rejected(bad):
     with pytest.raises(ValueError, match="must be between 0 and"):
         Smoothing(**bad)

@@ -80,7 +80,7 @@ def test_raw_input_checks_the_size_for_its_pixel_format():
         RawInput((3, 2), "i420")
 
 
-def test_a_terminal_is_refused_as_raw_input():
+def test_a_terminal_is_rejected_as_raw_input():
     terminal = io.BytesIO()
     terminal.isatty = lambda: True
     with pytest.raises(CameraError, match="standard input is a terminal"):

@@ -93,7 +93,7 @@ def test_a_file_of_other_labels_gives_the_weights_of_shared_labels(models, prepa
     assert load_tflite_weights(model, models["float32"], labels, prepared.calibration[..., :1]) == ("probabilities",)
     index = labels.index("calm")
     rgb = prepared.calibration.astype(np.float32)
-    ours, theirs = (np.delete(np.log(predict(one, rgb)), index, axis=1) for one in (model, prepared.folded))
+    ours, theirs = (np.delete(np.log(predict(network, rgb)), index, axis=1) for network in (model, prepared.folded))
     assert ours - ours.mean(axis=1, keepdims=True) == pytest.approx(theirs - theirs.mean(axis=1, keepdims=True), abs=0.01)
 
 

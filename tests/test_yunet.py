@@ -74,7 +74,7 @@ def test_the_yunet_model_is_found_by_its_variable_and_its_absence_is_reported(mo
     assert yunet_model() == tmp_path / yunet.MODEL_FILES[0]
 
 
-def test_a_file_that_is_not_a_network_is_refused(tmp_path):
+def test_a_file_that_is_not_a_network_is_rejected(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(ImportError, match="as YuNet"):
         open_detector(str(tmp_path / "bad.onnx"))

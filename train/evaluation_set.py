@@ -42,7 +42,7 @@ class EvaluationSet:
         not_in_training: Boolean array (n,): whether a face has no pixel-identical copy in training. None where the model
             was trained on other data, or the split is not a test split.
         dropped: Number of faces whose label the model does not know.
-        warning: What inflates the figures; None where nothing is known to.
+        warning: What inflates the metrics; None where nothing is known to.
     """
 
     faces: FaceDataset
@@ -134,7 +134,7 @@ def _training_indices(faces: FaceDataset, division: Split) -> npt.NDArray[np.int
 
 
 def _warning(faces: FaceDataset, trained: TrainingProvenance, division: Split | None, split: str) -> str | None:
-    """Return what inflates the figures of this split; the most serious reason only."""
+    """Return what inflates the metrics of this split; the most serious reason only."""
     if faces.fingerprint != trained.fingerprint:
         if faces.name != trained.data:
             return None

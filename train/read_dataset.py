@@ -111,7 +111,7 @@ def load_faces(source: str, label_map: Mapping[str, str] | None = None, progress
 
     Args:
         source: A folder, a zip or a csv file; or ``synthetic``, or ``synthetic:N`` with N identities.
-        label_map: Labels of further class names, such as ``{"contempt": "neutral"}``; the label ``-`` drops the class.
+        label_map: Labels of further class names, such as ``{"contempt": "neutral"}``; the label ``-`` leaves the class out.
         progress: Called with (images read, number of images).
 
     Returns:
@@ -222,7 +222,7 @@ class _ClassNames:
         if label not in CANONICAL_LABELS:
             raise DataError(
                 f"unknown class '{name}' in {self._source}; known are: {', '.join([*CANONICAL_LABELS, *SYNONYMS])}. "
-                f"Rename it, or pass --map {name}=LABEL (--map {name}={DROP} drops it)"
+                f"Rename it, or pass --map {name}=LABEL (--map {name}={DROP} leaves it out)"
             )
         return label
 

@@ -23,8 +23,8 @@ COLORS = {"published": "#666666", "ours, published protocol": "#0072b2", "ours, 
 
 PAGE = """# Which network?
 
-Six networks: the five of a published comparison (Almsari, Miry and Salman, 2024) and our `cnn_nano`. All accuracies in the
-first four columns are of CK+48.
+Six networks: the five of a published comparison (Almsari, Miry and Salman, 2024) and our `cnn_nano`. The published
+accuracies and ours are on CK+48.
 
 {table}
 
@@ -34,15 +34,14 @@ first four columns are of CK+48.
 
 - **Published**: accuracy in the paper.
 - **Ours, published protocol**: our accuracy with the random division of the paper. The same people are in training and test,
-  so this figure is too high for practice. It serves to compare with the paper.
-- **Ours, new faces**: 10-fold cross-validation in which nobody is in both training and test. Expect this accuracy on people
+  so this accuracy is too high for practice. It serves to compare with the paper.
+- **Ours, new faces**: 10-fold cross-validation with no person in both training and test. Expect this accuracy on people
   that the model has not seen. Both columns show the mean and its 95 % interval.
-- {fine_tuned} of the {series} series in these two columns are fine-tuned from our models of other data, not trained from
-  ImageNet or random weights.
+- {fine_tuned} results in these two columns started from our FER2013 models, not from ImageNet or random weights.
 - **int8 change**: change of the accuracy by conversion to int8, in percentage points, of the model in `models/`, measured on
   {faces} FER2013 test faces. Negative values are losses.
 - **MB** and **ms**: size of that int8 file, and its median time per face with one thread on {boards}.
-- `{missing}`: there is no record of it.
+- `{missing}`: there is no record of this value.
 
 [Details]({details}) has the published tables, how the rows were chosen, and further data.
 [{csv}]({csv}) has every series of runs with its recipe, origin and intervals.
@@ -168,9 +167,14 @@ def comparison_page(rows: Sequence[ComparedNetwork], figure: str, details: str) 
         faces=" or ".join(faces) or "the",
         boards=" or ".join(boards) or "no machine yet",
         missing=NOT_MEASURED,
-        series=len(series),
-        fine_tuned=sum(one.record.plan.parent_digests[0] is not None for one in series),
+        fine_tuned=_fine_tuned(series),
     )
+
+
+def _fine_tuned(shown: Sequence[Series]) -> str:
+    """Return how many series started from a FER2013 model, such as "All 10" or "3 of the 10"."""
+    count = sum("fer2013" in series.record.results.weights.source for series in shown)
+    return f"All {count}" if count == len(shown) else f"{count} of the {len(shown)}"
 
 
 def _interval(series: Series | None, protocol: str) -> str:

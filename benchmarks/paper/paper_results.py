@@ -1,4 +1,4 @@
-"""The figures of the published comparison, as printed there (Almsari, Miry, Salman, 2024; CK+, random 80/20 split)."""
+"""The metrics of the published comparison, as printed there (Almsari, Miry, Salman, 2024; CK+, random 80/20 split)."""
 
 from dataclasses import dataclass
 

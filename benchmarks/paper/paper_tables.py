@@ -20,7 +20,7 @@ INTRODUCTION = """# The published tables and our results
 The data is CK+48: three almost identical frames of each of 327 sequences.
 
 - **Protocols.** `paper` divides the images of each class at random, as the paper does. The same people are then in training and
-  test, so its figures are too high. `subject` has no person in more than one split.
+  test, so its accuracies are too high. `subject` has no person in more than one split.
 - **Several runs.** A cell shows the mean, the standard deviation, the 95 % interval (Student's t) and the number of runs.
 - **Rows.** Runs that differ in more than seed and fold have separate rows. The recipe `paper` is that of the publication. Most
   runs that start from FER2013 models use other recipes and epochs under the two protocols, so the difference between the
@@ -34,7 +34,7 @@ class Variant:
 
     Attributes:
         title: Name for tables.
-        published: Published figures of the network.
+        published: Published metrics of the network.
         runs: Our runs.
     """
 
@@ -51,7 +51,7 @@ class Variant:
             upper_bound: Largest possible value.
         """
         values = [value(run) for run in self.runs if run.protocol == protocol]
-        measured = [one for one in values if one is not None]
+        measured = [number for number in values if number is not None]
         return str(mean_ci(measured, upper_bound)) if measured else NOT_MEASURED
 
 
@@ -69,7 +69,7 @@ def paper_tables(
     compared = [run for run in runs if run.record.data == COMPARED_DATA]
     variants = _variants(compared)
     shown = [run.int8 for variant in variants for run in variant.runs]
-    others = [one for one in evaluations if one not in shown]
+    others = [record for record in evaluations if record not in shown]
     parts = [
         INTRODUCTION.format(source=source),
         "## Our configurations\n\nThe published networks start from ImageNet, except the CNN. The digest after a name "
@@ -201,19 +201,19 @@ def _evaluations(evaluations: Sequence[EvaluationRecord], trainings: Sequence[Tr
         "no duplicates", "macro F1", "ECE",
     )  # fmt: skip
     rows = []
-    for one in evaluations:
-        metrics = one.metrics
-        without = f"{one.accuracy_without_duplicates:.4f}" if one.duplicates_in_training else "-"
-        digests = " + ".join(digest[:8] for digest in (one.digest or "-").split("+"))
+    for record in evaluations:
+        metrics = record.metrics
+        without = f"{record.accuracy_without_duplicates:.4f}" if record.duplicates_in_training else "-"
+        digests = " + ".join(digest[:8] for digest in (record.digest or "-").split("+"))
         rows.append(
             (
-                one.model if one.network == "ensemble" else one.title,
+                record.model if record.network == "ensemble" else record.title,
                 digests,
-                epochs.get(one.digest or "", "-"),
-                one.trained_on,
-                one.data,
-                one.split_title + (" (warning)" if one.warning else ""),
-                str(len(one.classes)),
+                epochs.get(record.digest or "", "-"),
+                record.trained_on,
+                record.data,
+                record.split_title + (" (warning)" if record.warning else ""),
+                str(len(record.classes)),
                 str(metrics.count),
                 f"{metrics.accuracy:.4f}",
                 without,
@@ -221,6 +221,6 @@ def _evaluations(evaluations: Sequence[EvaluationRecord], trainings: Sequence[Tr
                 f"{metrics.ece:.4f}",
             )
         )
-    warnings = sorted({one.warning for one in evaluations if one.warning})
+    warnings = sorted({record.warning for record in evaluations if record.warning})
     table = markdown_table(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
     return "## Models measured on other data or splits, and ensembles\n\n" + table

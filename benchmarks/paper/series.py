@@ -1,4 +1,4 @@
-"""Series of runs that differ only in seed and fold, and their figures as CSV."""
+"""Series of runs that differ only in seed and fold, and their metrics as CSV."""
 
 import csv
 import io
@@ -96,10 +96,10 @@ def compared_runs(trainings: Iterable[TrainingRecord], evaluations: Sequence[Eva
         key = (record.results.model_digest, int8_precision(record), record.data, record.split.title, "test")
         # Any warning but that of a leaky split means that these are not the test faces of the run.
         matches = (
-            one
-            for one in evaluations
-            if (one.digest, one.precision, one.data, one.protocol, one.split) == key
-            and (one.warning or LEAKY).startswith(LEAKY)
+            evaluation
+            for evaluation in evaluations
+            if (evaluation.digest, evaluation.precision, evaluation.data, evaluation.protocol, evaluation.split) == key
+            and (evaluation.warning or LEAKY).startswith(LEAKY)
         )
         runs.append(ComparedRun(record, next(matches, None)))
     return runs
@@ -147,9 +147,9 @@ def _csv_line(series: Series, shown: bool, evaluations: Sequence[EvaluationRecor
     record, runs = series.record, series.runs
     plan, split = record.plan, record.split
     without_duplicates = {
-        (one.digest, one.precision, one.data): one.accuracy_without_duplicates
-        for one in evaluations
-        if one.split == "test" and one.duplicates_in_training
+        (evaluation.digest, evaluation.precision, evaluation.data): evaluation.accuracy_without_duplicates
+        for evaluation in evaluations
+        if evaluation.split == "test" and evaluation.duplicates_in_training
     }
     distinct = [
         without_duplicates.get((run.record.results.model_digest, int8_precision(run.record), run.record.data)) for run in runs

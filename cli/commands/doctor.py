@@ -13,7 +13,7 @@ from fer_edge.option_groups import examples
 def command(as_json: bool) -> None:
     """Check which parts are installed, and show how to install missing ones.
 
-    The exit code is 1 if models cannot run on this machine. Training and conversion are optional.
+    The exit status is 1 if models cannot run on this machine. Training and conversion are optional.
     """
     import json
     from dataclasses import asdict

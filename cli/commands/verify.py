@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--run", "run_folder", required=True, type=click.Path(path_type=Path), help="The run folder of MODEL.")
 @click.option("--data", help="Labeled faces; their test split is used.  [default: the test faces in the run folder]")
 @click.option("--protocol", help="paper, subject, official or all, for --data.  [default: as the run was trained]")
-@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- drops it.")
+@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out.")
 @click.option(
     "--grid", type=click.Path(path_type=Path), help="Image of the worst disagreeing faces.  [default: in the folder of MODEL]"
 )

@@ -8,7 +8,7 @@ from fer_edge.console import friendly_errors, start_keras
 from fer_edge.option_groups import examples
 
 
-@click.command(epilog=examples("fer-edge dev pack packed runs/cnn_fer2013", "fer-edge dev pack packed runs/*"))
+@click.command(epilog=examples("fer-edge dev pack packed runs/cnn-fer2013-edge-official-s0", "fer-edge dev pack packed runs/*"))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @friendly_errors
