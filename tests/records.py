@@ -1,4 +1,4 @@
-"""Typed records for tests, made of a few figures."""
+"""Typed records for tests, made of a few numbers."""
 
 from dataclasses import replace
 

@@ -34,7 +34,7 @@ ACCURACY, LOSS = "Accuracy (published table 5)", "Loss (published table 6)"
 SCORES, RELATED = "Precision, recall and F1 (published table 7)", "Related work (published table 8)"
 
 
-def test_the_published_figures_are_next_to_the_means_of_ours():
+def test_the_published_metrics_are_next_to_the_means_of_ours():
     text = tables([training("paper", 0.9), training("paper", 0.94, seed=1), converted(training("subject", 0.8), 0.79)])
     cnn, vgg16 = rows_of(text, ACCURACY)[:2]
     assert cnn[:4] == ["CNN", "0.9783", "0.9797", "0.9800"]
@@ -154,6 +154,15 @@ def test_the_page_has_six_rows_and_names_what_was_not_measured():
     assert [row[0] for row in cells] == ["CNN", "VGG16", "InceptionV3", "MobileNetV2", "DenseNet121", "cnn_nano"]
     assert cells[0][1:] == ["0.980", "not measured", "0.900 (0.900 to 0.900)", *["not measured"] * 3]
     assert cells[5][1:] == ["-", *["not measured"] * 5]
+
+
+def test_the_page_counts_the_results_that_started_from_fer2013_models():
+    weights = "models/cnn_fer2013_int8.tflite"
+    fine_tuned = folds(0.9, weights=weights)
+    for paper, count in ((training("paper", 0.9, weights=weights), "All 2"), (training("paper", 0.9), "1 of the 2")):
+        trainings = [*fine_tuned, paper]
+        text = comparison_page(compare_networks(series_of(trainings), {}, []), "c.png", "d.md")
+        assert f"{count} results in these two columns started from our FER2013 models" in text
 
 
 def test_size_and_latency_are_those_of_the_bundled_file():

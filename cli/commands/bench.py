@@ -12,7 +12,7 @@ from fer_edge.option_groups import examples
 @click.command(
     epilog=examples(
         "fer-edge bench cnn_nano mobilenet_v2",
-        "fer-edge bench runs/cnn-fer2013-edge-official-s0 --data fer2013.zip --plot plot.png"
+        "fer-edge bench runs/cnn-fer2013-edge-official-s0 --data fer2013.zip --plot plot.png",
     )
 )
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL|FOLDER...")
