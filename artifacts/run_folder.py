@@ -23,6 +23,7 @@ RUN_FILE = "run.json"
 CALIBRATION_FILE = "calibration.npz"
 HELD_OUT_FILE = "held_out.npz"
 RUN_VERSION = 2
+GRAY_LAYER = "to_gray"  # the first layer of model.keras: from RGB 0..255 to one gray channel 0..1
 
 Image = npt.NDArray[np.uint8]
 
@@ -242,7 +243,7 @@ def read_run(folder: str | Path) -> Run:
     """
     record, results = read_finished_run(folder)
     path = Path(folder)
-    return Run(path, record, results, read_faces(path / CALIBRATION_FILE), read_faces(path / HELD_OUT_FILE))
+    return Run(path, record, results, read_stored_faces(path / CALIBRATION_FILE), read_stored_faces(path / HELD_OUT_FILE))
 
 
 def finished_runs(folder: Path) -> list[Path]:
@@ -274,7 +275,7 @@ def write_run_record(folder: Path, record: RunRecord) -> None:
     atomic_write(folder / RUN_FILE, json.dumps(to_data(record), indent=1))
 
 
-def write_faces(path: Path, images: Sequence[Image], targets: npt.NDArray[np.int64]) -> None:
+def write_stored_faces(path: Path, images: Sequence[Image], targets: npt.NDArray[np.int64]) -> None:
     """Write faces at their own resolution: one array where all have one shape, otherwise one array per face.
 
     Args:
@@ -291,8 +292,8 @@ def write_faces(path: Path, images: Sequence[Image], targets: npt.NDArray[np.int
         np.savez_compressed(file, **content)
 
 
-def read_faces(path: Path) -> StoredFaces:
-    """Read faces that write_faces wrote.
+def read_stored_faces(path: Path) -> StoredFaces:
+    """Read faces that write_stored_faces wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.

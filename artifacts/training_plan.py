@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
+CHANGED_SUFFIX = "-changed"  # ends the name of a recipe with overridden settings
 
 
 @dataclass(frozen=True)

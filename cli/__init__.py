@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fer_edge.compare_models import bench
-    from fer_edge.convert.convert_run import ConvertOptions, convert
+    from fer_edge.conversion import convert
+    from fer_edge.convert.convert_run import ConvertOptions
     from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
     from fer_edge.train.evaluate_model import evaluate
     from fer_edge.train.series import TrainOptions, train

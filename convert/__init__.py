@@ -1,6 +1,6 @@
 """Convert a run folder to TFLite files: fold, quantize, attach the contract, verify.
 
-The package can be called: ``fer_edge.convert(...)`` is fer_edge.convert.convert_run.convert.
+The package can be called: ``fer_edge.convert(...)`` is fer_edge.conversion.convert, which can read datasets.
 """
 
 if __name__ != "fer_edge.convert":
@@ -8,4 +8,4 @@ if __name__ != "fer_edge.convert":
 
 from fer_edge.artifacts.callable_package import make_callable
 
-make_callable("fer_edge.convert", "fer_edge.convert.convert_run", "convert")
+make_callable("fer_edge.convert", "fer_edge.conversion", "convert")

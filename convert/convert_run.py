@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from fer_edge.artifacts.conversion import FineTuning, QuantizationRecipe, Thresholds
+from fer_edge.artifacts.conversion import FineTuning, QuantizationRecipe
+from fer_edge.artifacts.gate import Thresholds
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import Run, newest_run, read_run
 from fer_edge.convert.camera_faces import collect_calibration_faces
 from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
 from fer_edge.convert.prepare_run import PreparedRun, prepare_run, preprocess
-from fer_edge.convert.quantization_recipes import find_recipe
+from fer_edge.convert.quantization_recipes import find_quantization_recipe
 from fer_edge.convert.quantize import float_flatbuffer, quantize
 from fer_edge.convert.sensitivity import check_layers, find_keep_float
 from fer_edge.convert.write_and_check import ConversionResult, check_conversion, write_and_check
@@ -116,7 +117,8 @@ class ConvertOptions:
 
     def recipes(self, keep_float: Sequence[str]) -> list[QuantizationRecipe]:
         """Return one recipe per precision, with these layers in float."""
-        return [find_recipe(precision, self.quantizer, keep_float, self.fine_tuning) for precision in self.precisions]
+        tuning = self.fine_tuning
+        return [find_quantization_recipe(name, self.quantizer, keep_float, tuning) for name in self.precisions]
 
 
 def convert(
@@ -127,17 +129,7 @@ def convert(
     command: Sequence[str] = (),
     reporter: Reporter = SILENT,
 ) -> list[ConversionResult]:
-    """Convert a run to TFLite, as ``fer-edge convert`` does.
-
-    Example:
-        >>> import fer_edge
-        >>> for result in fer_edge.convert("runs/my-run", fer_edge.ConvertOptions(precisions=("float16", "int8"))):
-        ...     print(result.path, result.contract.metrics.after.accuracy, result.issues)
-
-        Fine-tuning reads the training data:
-
-        >>> from fer_edge.train.read_dataset import read_faces
-        >>> fer_edge.convert("runs/my-run", fer_edge.ConvertOptions(qat=True, data="ck48.zip"), read_dataset=read_faces)
+    """Convert a run to TFLite. ``fer_edge.convert`` calls this with the reader of datasets.
 
     Args:
         run: The run folder; None for the newest run in ``options.runs``.
@@ -208,7 +200,7 @@ def _training_images(run: Run, read_dataset: DatasetReader, data: str, reporter:
 def _layers_in_float(prepared: PreparedRun, options: ConvertOptions, reporter: Reporter) -> tuple[str, ...]:
     if AUTO not in options.keep_float:
         return options.keep_float
-    recipe = find_recipe("int8", fine_tuning=options.fine_tuning)
+    recipe = find_quantization_recipe("int8", fine_tuning=options.fine_tuning)
     with reporter.progress("measuring each layer in int8") as progress:
         layers, sensitivities = find_keep_float(prepared, recipe, options.thresholds, progress)
     if not sensitivities:
@@ -235,7 +227,7 @@ def convert_run(
 
     Args:
         prepared: The run, from prepare_run.
-        recipes: From find_recipe.
+        recipes: From find_quantization_recipe.
         thresholds: Thresholds of the gate; None for the defaults.
         progress: Called with (files done, files in all).
 

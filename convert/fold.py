@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_edge.artifacts.batch_norm import Floats, scale_and_offset
+from fer_edge.artifacts.run_folder import GRAY_LAYER
 
 if TYPE_CHECKING:
     import keras
 
-GRAY_LAYER = "to_grey"
-
 
 def fold_model(model: "keras.Model") -> "keras.Model":
-    """Return the same network without its ``to_grey`` layer and without batch normalization.
+    """Return the same network without its ``to_gray`` layer and without batch normalization.
 
-    ``to_grey`` is linear without offset: gray = sum_c luma_c rgb_c / 255. So the kernel of the first convolution for channel c
+    ``to_gray`` is linear without offset: gray = sum_c luma_c rgb_c / 255. So the kernel of the first convolution for channel c
     is the gray kernel times luma_c / 255, and zero padding stays black.
 
     Batch normalization is a scale and an offset per channel. After a convolution or a dense layer it is folded into the weights
@@ -24,7 +23,7 @@ def fold_model(model: "keras.Model") -> "keras.Model":
     multiplication and an addition, which round twice.
 
     Args:
-        model: From RGB 0..255 to probabilities; its first layers are ``to_grey`` and a convolution.
+        model: From RGB 0..255 to probabilities; its first layers are ``to_gray`` and a convolution.
 
     Returns:
         A model with the same input and output, equal up to float rounding.

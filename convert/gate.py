@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import Contract
-from fer_edge.artifacts.conversion import ConversionMetrics, Issue, QuantizationRecipe, Thresholds
+from fer_edge.artifacts.conversion import ConversionMetrics, QuantizationRecipe
+from fer_edge.artifacts.gate import Issue, Thresholds
 from fer_edge.convert.inspect_model import Inspection
 
 # An unfolded DenseNet121 has 62 of each. The additions of a residual network have no multiplications with them.

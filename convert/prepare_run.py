@@ -83,7 +83,7 @@ def prepare_run(
         ValueError: If the model is damaged, was not trained by fer-edge, or outputs NaN.
         RuntimeError: If Keras does not run on TensorFlow.
     """
-    model = load_model(run)
+    model = load_keras_model(run)
     images = run.calibration.images if calibration is None else calibration
     targets = run.calibration.targets if calibration is None else None
     source = "the run folder" if calibration is None else calibrated_from
@@ -121,7 +121,7 @@ def crop_convention(run: Run) -> CropConvention:
     )
 
 
-def load_model(run: Run) -> "keras.Model":
+def load_keras_model(run: Run) -> "keras.Model":
     """Load the Keras model of a run.
 
     Raises:

@@ -22,7 +22,7 @@ RECIPES: dict[str, QuantizationRecipe] = {
 }
 
 
-def find_recipe(
+def find_quantization_recipe(
     precision: str,
     quantizer: str | None = None,
     keep_float: Iterable[str] = (),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.artifacts.conversion import QuantizationRecipe, Thresholds
+from fer_edge.artifacts.conversion import QuantizationRecipe
+from fer_edge.artifacts.gate import Thresholds
 from fer_edge.artifacts.reporter import Progress
 from fer_edge.convert import ai_edge
 from fer_edge.convert.compare import kl_divergence

@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.contract import Contract, ModelError, read_contract
-from fer_edge.artifacts.conversion import GateResult, Issue, QuantizationRecipe, QuantizationSummary, Thresholds
+from fer_edge.artifacts.conversion import QuantizationRecipe, QuantizationSummary
+from fer_edge.artifacts.gate import GateResult, Issue, Thresholds
 from fer_edge.artifacts.run_folder import Run
 from fer_edge.convert.calibrate import check_calibration
 from fer_edge.convert.compare import compare

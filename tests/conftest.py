@@ -99,13 +99,13 @@ def prepared(run_folder, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def models(prepared):
-    from fer_edge.artifacts.conversion import Thresholds
+    from fer_edge.artifacts.gate import Thresholds
     from fer_edge.convert.convert_run import convert_run
-    from fer_edge.convert.quantization_recipes import find_recipe
+    from fer_edge.convert.quantization_recipes import find_quantization_recipe
 
     # A network of two epochs is near chance level, so quantization may change its labels.
     anything = Thresholds(accuracy_points=100, recall_points=100, agreement_percent=0)
-    results = convert_run(prepared, [find_recipe(precision) for precision in PRECISIONS], anything)
+    results = convert_run(prepared, [find_quantization_recipe(precision) for precision in PRECISIONS], anything)
     return {result.contract.precision: result.path for result in results}
 
 

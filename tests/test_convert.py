@@ -9,14 +9,14 @@ from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
 import fer_edge
 from fer_edge.artifacts.contract import Contract, ModelError, read_contract
-from fer_edge.artifacts.conversion import Thresholds
+from fer_edge.artifacts.gate import Thresholds
 from fer_edge.artifacts.run_folder import newest_run, read_run
 from fer_edge.convert.calibrate import rank_by_activation_outliers
 from fer_edge.convert.compare import compare
 from fer_edge.convert.convert_run import ConvertOptions
 from fer_edge.convert.flatbuffer import read_flatbuffer
 from fer_edge.convert.metadata import model_metadata, pack
-from fer_edge.convert.quantization_recipes import find_recipe
+from fer_edge.convert.quantization_recipes import find_quantization_recipe
 from fer_edge.convert.tf_converter import full_range
 from fer_edge.edge_runtime.interpreter import open_interpreter
 
@@ -181,7 +181,7 @@ def test_an_unknown_precision_is_rejected():
     with pytest.raises(
         ValueError, match="unknown precision 'int4'; choose one of: float32, float16, dynamic, weight_only, int8"
     ):
-        find_recipe("int4")
+        find_quantization_recipe("int4")
 
 
 def test_a_damaged_contract_is_rejected():

@@ -17,7 +17,7 @@ from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.flatbuffer import add_signature, read_flatbuffer, write_flatbuffer
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.prepare_run import predict
-from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
+from fer_edge.convert.quantization_recipes import RECIPES, find_quantization_recipe
 from fer_edge.convert.quantize import quantize, run_flatbuffer
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.classify import Classifier
@@ -194,7 +194,7 @@ def test_large_logits_do_not_coarsen_close_ones(prepared):
     keras_probs = predict(model, faces)
 
     def divergence(quantizer):
-        recipe = find_recipe("int8", quantizer)
+        recipe = find_quantization_recipe("int8", quantizer)
         flatbuffer, _ = quantize(loud, recipe)
         return float(kl_divergence(keras_probs, run_flatbuffer(loud, recipe, flatbuffer, faces)).mean())
 

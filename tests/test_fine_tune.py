@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_edge.artifacts.conversion import FineTuning, Thresholds
+from fer_edge.artifacts.conversion import FineTuning
+from fer_edge.artifacts.gate import Thresholds
 from fer_edge.convert import fine_tune as module
 from fer_edge.convert.ai_edge import scope_of
 from fer_edge.convert.convert_run import convert_run
@@ -12,7 +13,7 @@ from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
 from fer_edge.convert.flatbuffer import operators, read_flatbuffer
 from fer_edge.convert.fold import fold_model
 from fer_edge.convert.prepare_run import predict
-from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
+from fer_edge.convert.quantization_recipes import RECIPES, find_quantization_recipe
 from fer_edge.convert.quantize import quantize
 from fer_edge.convert.sensitivity import check_layers, find_keep_float, weighted_layers
 from fer_edge.convert.tf_converter import convert_keras
@@ -118,12 +119,12 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch, prepared):
         to_tf_keras(prepared.folded)
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     with pytest.raises(ImportError, match=r"pip install 'fer-edge\[convert\]', or use TensorFlow's own: --quantizer tflite"):
-        quantize(prepared, find_recipe("int8"))
+        quantize(prepared, find_quantization_recipe("int8"))
 
 
 @pytest.mark.parametrize("kept", [("block1_conv_a",), ("block2_conv_b", "fc")])
 def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(prepared, kept):
-    (result,) = convert_run(prepared, [find_recipe("int8", keep_float=kept)], Thresholds(100, 100, 0))
+    (result,) = convert_run(prepared, [find_quantization_recipe("int8", keep_float=kept)], Thresholds(100, 100, 0))
     assert result.path.name == "cnn_synthetic_int8-mixed.tflite"
     assert result.contract.quantization.recipe.keep_float == kept
     _, floats, _ = operators(read_flatbuffer(result.path.read_bytes()))
@@ -162,6 +163,6 @@ def test_auto_keeps_the_layer_float_that_int8_breaks(prepared):
     kernel, bias = folded.get_layer("probabilities").get_weights()
     kernel[0] = 0
     folded.get_layer("probabilities").set_weights([kernel, bias])
-    kept, sensitivities = find_keep_float(replace(prepared, folded=folded), find_recipe("int8"), Thresholds())
+    kept, sensitivities = find_keep_float(replace(prepared, folded=folded), find_quantization_recipe("int8"), Thresholds())
     assert set(sensitivities) == set(weighted_layers(folded)[:-1])
     assert kept == ("fc",)

@@ -10,7 +10,8 @@ import pytest
 from conftest import write_class_folders
 
 from fer_edge.artifacts.contract import read_contract
-from fer_edge.artifacts.conversion import FineTuning, QuantizationSummary, Thresholds
+from fer_edge.artifacts.conversion import FineTuning, QuantizationSummary
+from fer_edge.artifacts.gate import Thresholds
 from fer_edge.convert.ai_edge import PERCENTILES
 from fer_edge.convert.calibrate import check_calibration, describe_calibration
 from fer_edge.convert.compare import compare, kl_divergence, wilson_interval
@@ -19,7 +20,7 @@ from fer_edge.convert.disagreement_grid import disagreement_grid_path, disagreem
 from fer_edge.convert.gate import check_thresholds, find_label_permutation, warnings
 from fer_edge.convert.inspect_model import inspect_model, outlier_layers
 from fer_edge.convert.prepare_run import predict
-from fer_edge.convert.quantization_recipes import RECIPES, find_recipe
+from fer_edge.convert.quantization_recipes import RECIPES, find_quantization_recipe
 from fer_edge.convert.quantize import float_flatbuffer, quantize
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.convert.verify import verify
@@ -160,7 +161,8 @@ def test_a_layer_whose_weights_were_scaled_by_1000_is_named(prepared):
     broken = replace(scaled(prepared, "block2_conv_a", 1000), out=prepared.out / "scaled")
     assert list(outlier_layers(broken.folded)) == ["block2_conv_a"]
     assert outlier_layers(prepared.folded) == {}
-    result = write_and_check(broken, *quantize(broken, find_recipe("int8"), float_flatbuffer(broken)), Thresholds())
+    quantized = quantize(broken, find_quantization_recipe("int8"), float_flatbuffer(broken))
+    result = write_and_check(broken, *quantized, Thresholds())
     assert result.path.name == "cnn_synthetic_int8.tflite" + REJECTED_SUFFIX
     assert not (broken.out / "cnn_synthetic_int8.tflite").exists()
     assert any("larger than those of the median layer: 'block2_conv_a' " in issue.cause for issue in result.issues)
@@ -171,7 +173,7 @@ def test_outlier_layers_share_one_warning_and_layers_with_a_scale_per_weight_are
     import keras
 
     four = {"a": 400.0, "b": 900.0, "c": 500.0, "d": 301.0}
-    (warning,) = warnings(inspect_model(models["int8"]), find_recipe("int8"), four)
+    (warning,) = warnings(inspect_model(models["int8"]), find_quantization_recipe("int8"), four)
     assert warning.cause.endswith("'b' 900 times, 'c' 500 times, 'a' 400 times and 1 more")
     assert warning.remedy == "train again with weight decay, or --keep-float b --keep-float c --keep-float a"
     face = keras.Input((8, 8, 3))
@@ -209,7 +211,7 @@ def test_verify_accepts_a_good_file_and_rejects_other_labels(models, prepared):
 
 
 def test_both_quantizers_in_one_call_write_separate_files(prepared):
-    recipes = [find_recipe("weight_only"), find_recipe("int8"), find_recipe("int8", "tflite")]
+    recipes = [find_quantization_recipe(*names) for names in (("weight_only",), ("int8",), ("int8", "tflite"))]
     weights, ours, theirs = convert_run(prepared, recipes, Thresholds(100, 100, 0))
     assert [file.path.name for file in (weights, ours, theirs)] == [
         f"cnn_synthetic_{name}.tflite" for name in ("weight_only", "int8", "int8-tflite")
@@ -223,10 +225,10 @@ def test_both_quantizers_in_one_call_write_separate_files(prepared):
 
 
 def test_a_rejected_conversion_keeps_the_earlier_file(prepared):
-    (good,) = convert_run(prepared, [find_recipe("dynamic")], Thresholds(100, 100, 0))
+    (good,) = convert_run(prepared, [find_quantization_recipe("dynamic")], Thresholds(100, 100, 0))
     earlier = good.path.read_bytes()
     broken = scaled(prepared, "block2_conv_a", -1)
-    (rejected,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(0, 0, 100))
+    (rejected,) = convert_run(broken, [find_quantization_recipe("dynamic")], Thresholds(0, 0, 100))
     assert rejected.path.name.endswith(REJECTED_SUFFIX)
     assert good.path.read_bytes() == earlier
 
@@ -236,10 +238,10 @@ def of_another_model(run):
 
 
 def test_a_file_of_another_run_is_not_overwritten(prepared):
-    (result,) = convert_run(prepared, [find_recipe("float16")], Thresholds(100, 100, 0))
+    (result,) = convert_run(prepared, [find_quantization_recipe("float16")], Thresholds(100, 100, 0))
     other = replace(prepared, run=of_another_model(prepared.run))
     with pytest.raises(ValueError, match="was made from another run of cnn"):
-        convert_run(other, [find_recipe("float16")])
+        convert_run(other, [find_quantization_recipe("float16")])
     assert result.path.is_file()
 
 
@@ -271,7 +273,8 @@ def test_the_verify_command_prints_both_recalls_and_rejects_other_labels(invoke,
 )
 def test_the_remedy_follows_from_the_recipe(options, remedy):
     metrics = compare(answers(*many()), answers(*(many() + 1) % 3), many(), LABELS)
-    assert check_thresholds(metrics, Thresholds(), contract(find_recipe(**options)), LABELS)[0].remedy.startswith(remedy)
+    recipe = find_quantization_recipe(**options)
+    assert check_thresholds(metrics, Thresholds(), contract(recipe), LABELS)[0].remedy.startswith(remedy)
 
 
 def test_a_grid_shows_the_faces_on_which_the_models_disagree(prepared, tmp_path):
@@ -290,13 +293,13 @@ def test_a_grid_shows_the_faces_on_which_the_models_disagree(prepared, tmp_path)
 def test_a_conversion_writes_a_grid_of_its_disagreements(prepared):
     broken = scaled(prepared, "block2_conv_a", -1)
     broken = replace(broken, out=prepared.out / "grid")
-    (accepted,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(100, 100, 0))
-    (rejected,) = convert_run(broken, [find_recipe("dynamic")], Thresholds(0, 0, 100))
+    (accepted,) = convert_run(broken, [find_quantization_recipe("dynamic")], Thresholds(100, 100, 0))
+    (rejected,) = convert_run(broken, [find_quantization_recipe("dynamic")], Thresholds(0, 0, 100))
     assert accepted.contract.metrics.agreement < 1
     names = {"cnn_synthetic_dynamic_disagreements.png", "cnn_synthetic_dynamic.rejected_disagreements.png"}
     assert {disagreement_grid_path(accepted.path).name, disagreement_grid_path(rejected.path).name} == names
     assert {path.name for path in broken.out.glob("*.png")} == names
-    convert_run(replace(prepared, out=broken.out), [find_recipe("dynamic")], Thresholds(100, 100, 0))
+    convert_run(replace(prepared, out=broken.out), [find_quantization_recipe("dynamic")], Thresholds(100, 100, 0))
     assert not disagreement_grid_path(rejected.path).exists()
 
 

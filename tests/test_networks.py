@@ -45,7 +45,7 @@ def test_every_network_keeps_the_contract_and_its_output_when_folded(network):
     folded = fold_model(model)
     assert before.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
     assert np.asarray(folded(rgb, training=False)) == pytest.approx(before, abs=2e-5)
-    assert "to_grey" not in [layer.name for layer in folded.layers]
+    assert "to_gray" not in [layer.name for layer in folded.layers]
     assert folded.count_params() < 1.03 * model.count_params()
 
 

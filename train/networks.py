@@ -1,6 +1,6 @@
 """The five networks of the comparison and cnn_nano. Their input is RGB 0..255, their output probabilities.
 
-The first layer, ``to_grey``, converts RGB 0..255 to one gray channel 0..1. It is linear without offset, so conversion folds it
+The first layer, ``to_gray``, converts RGB 0..255 to one gray channel 0..1. It is linear without offset, so conversion folds it
 into the first convolution of the network (zero padding is black before and after).
 """
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.run_folder import GRAY_LAYER
+
 if TYPE_CHECKING:
     import keras
 
-GRAY_LAYER = "to_grey"
 OUTPUT_LAYER = "probabilities"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to gray
 HEAD_DROPOUT = 0.3
@@ -256,7 +257,7 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
 
 
 def count_parameters(model: "keras.Model") -> int:
-    """Return the number of weights of a network, without the three of ``to_grey``."""
+    """Return the number of weights of a network, without the three of ``to_gray``."""
     return int(model.count_params()) - len(LUMA)
 
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from fer_edge.artifacts.training_plan import Augmentation, Recipe
+from fer_edge.artifacts.training_plan import CHANGED_SUFFIX, Augmentation, Recipe
 
-CHANGED_SUFFIX = "-changed"  # ends the name of a recipe with overridden settings
 NOT_OVERRIDABLE = ("name", "epochs", "augmentation")
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import ModelError, read_contract
+from fer_edge.artifacts.run_folder import GRAY_LAYER
 from fer_edge.edge_runtime.interpreter import find_interpreter, suppress_stderr
 from fer_edge.train.batch_norm import unfold_batch_norm
-from fer_edge.train.networks import GRAY_LAYER, OUTPUT_LAYER, copy_head
+from fer_edge.train.networks import OUTPUT_LAYER, copy_head
 
 if TYPE_CHECKING:
     import keras
@@ -127,7 +128,7 @@ def _copy_linear(model: "keras.Model", linear: LinearLayers, path: Path, labels:
                 "Convert its run again, or start from another model"
             )
         kernel, bias = linear[layer.name]
-        if layer.input.shape[-1] == 1:  # in the file its input is R, G, B; the weights of to_grey add up to 1 / 255
+        if layer.input.shape[-1] == 1:  # in the file its input is R, G, B; the weights of to_gray add up to 1 / 255
             kernel = kernel.sum(axis=2, keepdims=True) * np.float32(255)
         if layer.name == OUTPUT_LAYER:
             copied = copy_head(model, labels, kernel, bias, read_contract(path).labels)

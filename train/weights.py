@@ -8,11 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import read_contract
-from fer_edge.artifacts.run_folder import MODEL_FILE, LoadedWeights, is_run_folder, read_finished_run, read_run_record
+from fer_edge.artifacts.run_folder import (
+    GRAY_LAYER,
+    MODEL_FILE,
+    LoadedWeights,
+    is_run_folder,
+    read_finished_run,
+    read_run_record,
+)
 from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.model_source import check_no_leakage_from_run, check_no_leakage_from_tflite, is_tflite
-from fer_edge.train.networks import GRAY_LAYER, NETWORKS, OUTPUT_LAYER, ImageNetScaling, copy_head
+from fer_edge.train.networks import NETWORKS, OUTPUT_LAYER, ImageNetScaling, copy_head
 from fer_edge.train.splits import Split
 from fer_edge.train.tflite_weights import check_network, load_tflite_weights
 

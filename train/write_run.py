@@ -18,8 +18,8 @@ from fer_edge.artifacts.run_folder import (
     TrainingResults,
     is_run_folder,
     read_run_record,
-    write_faces,
     write_run_record,
+    write_stored_faces,
 )
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.calibration_faces import choose_calibration
@@ -109,12 +109,12 @@ def finish_run(
     from fer_edge.train.plots import plot_confusion, plot_curves
 
     calibration = faces.subset(choose_calibration(faces, split, plan.seed))
-    write_faces(folder / CALIBRATION_FILE, calibration.images, calibration.targets)
+    write_stored_faces(folder / CALIBRATION_FILE, calibration.images, calibration.targets)
     indices = split.test
     if len(indices) > MAX_HELD_OUT_FACES:
         indices = np.sort(np.random.default_rng(plan.seed).choice(indices, MAX_HELD_OUT_FACES, replace=False))
     held_out = faces.subset(indices)
-    write_faces(folder / HELD_OUT_FILE, held_out.images, held_out.targets)
+    write_stored_faces(folder / HELD_OUT_FILE, held_out.images, held_out.targets)
     plot_curves(results.history, folder / "curves.png")
     plot_confusion(results.metrics.test.confusion, faces.labels, folder / "confusion.png")
     record = _record(plan, faces, split, command, results)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from fer_edge.artifacts.accuracy_records import ConvertedFile, EvaluationRecord, TrainingRecord
 from fer_edge.artifacts.mean_ci import MeanCI, mean_ci
 from fer_edge.artifacts.metrics import ClassificationMetrics
+from fer_edge.artifacts.training_plan import CHANGED_SUFFIX
 from fer_edge.benchmarks.experiment_log import config_key, deduplicate
 
 COMPARED_DATA = "ck48"
 INT8 = ("int8", "int8-tflite", "int8-mixed")  # of a run that has several of these files, the first counts
 LEAKY = "leaky split"  # start of the warning of an evaluation that is as leaky as its training
-CHANGED_SUFFIX = "-changed"  # of a recipe's name, where settings were changed
 
 Metric = Callable[[ClassificationMetrics], float]
 METRICS: dict[str, Metric] = {

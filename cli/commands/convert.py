@@ -78,11 +78,11 @@ def command(
     The gate rejects a file that loses too much accuracy. Such a file keeps a name that ends in .rejected, and the exit status
     is 1.
     """
-    from fer_edge.artifacts.conversion import Thresholds
+    from fer_edge.artifacts.gate import Thresholds
     from fer_edge.artifacts.run_folder import newest_run, read_finished_run
-    from fer_edge.convert.convert_run import ConvertOptions, convert
+    from fer_edge.conversion import convert
+    from fer_edge.convert.convert_run import ConvertOptions
     from fer_edge.convert.quantization_recipes import ALL_PRECISIONS
-    from fer_edge.train.read_dataset import read_faces
 
     if not experimental:
         _check_no_experiment({**options, "weight_only": "weight_only" in precisions})
@@ -94,7 +94,7 @@ def command(
     folder = run or newest_run(chosen.runs)
     read_finished_run(folder)  # rejects a bad run before Keras is imported, which takes seconds
     start_keras()
-    results = convert(folder, chosen, read_dataset=read_faces, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
+    results = convert(folder, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
     for result in results:
         _print_result(result)
     rejected = [str(result.path) for result in results if result.issues]

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from fer_edge.benchmarks.tables import text_table
-from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, start_keras, warn
+from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, start_keras
 from fer_edge.option_groups import GroupedCommand, examples
 
 if TYPE_CHECKING:
     from fer_edge.artifacts.conversion import ConversionMetrics
-    from fer_edge.artifacts.run_folder import Run, StoredFaces
     from fer_edge.convert.verify import Verification
 
 
@@ -48,8 +47,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure MODEL and the Keras model of its run on the same faces. The exit status is 1 if the gate rejects MODEL."""
-    from fer_edge.artifacts.conversion import Thresholds
+    from fer_edge.artifacts.gate import Thresholds
     from fer_edge.artifacts.run_folder import read_run
+    from fer_edge.conversion import read_test_faces
     from fer_edge.convert.verify import verify
     from fer_edge.edge_runtime.find_model import find_model
 
@@ -57,7 +57,7 @@ def command(
     if data is None and (maps or protocol):
         raise ValueError("--map and --protocol need other data than the test faces of the run: add --data DATA, or remove them")
     model, run = find_model(model), read_run(run_folder)
-    faces = run.held_out if data is None else _read_test_faces(run, data, protocol, maps)
+    faces = run.held_out if data is None else read_test_faces(run, data, protocol, maps, ConsoleReporter())
     start_keras()
     result = verify(model, run, faces, thresholds, grid)
     if as_json:
@@ -70,20 +70,6 @@ def command(
         note(f"{result.disagreements} faces got another label than from Keras; the worst are in {result.grid}")
     if result.issues:
         raise RuntimeError(f"the gate rejected {model}: {result.issues[0].cause}")
-
-
-def _read_test_faces(run: "Run", data: str, protocol: str | None, maps: tuple[str, ...]) -> "StoredFaces":
-    from fer_edge.artifacts.run_folder import StoredFaces
-    from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
-    from fer_edge.train.read_dataset import read_faces
-
-    record = run.record
-    faces = read_faces(data, maps or record.data.label_map, ConsoleReporter())
-    trained = TrainingProvenance(record.labels, record.data.name, record.data.fingerprint, record.split, record.ids)
-    selection = select_faces(faces, trained, protocol)
-    if selection.warning:
-        warn(selection.warning)
-    return StoredFaces(selection.faces.images, selection.faces.targets)
 
 
 def _report(result: "Verification") -> str:
