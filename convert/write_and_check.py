@@ -48,7 +48,7 @@ def check_conversion(prepared: PreparedRun, recipes: Sequence[QuantizationRecipe
 
     Args:
         prepared: The run.
-        recipes: From find_recipe.
+        recipes: From find_quantization_recipe.
 
     Raises:
         ValueError: If the calibration faces are not suitable, or a file of another run would be overwritten.
