@@ -83,7 +83,7 @@ class EvaluationRecord:
         data: Name of the dataset.
         protocol: How the dataset was divided, such as ``official`` or ``subject 3/10``; ``all`` for every face.
         split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
-        warning: What inflates the figures; None where nothing is known to.
+        warning: What inflates the metrics; None where nothing is known to.
         dropped: Number of faces whose label the model does not know.
         metrics: The metrics.
         duplicates_in_training: Faces with a pixel-identical copy in training; None where that does not apply.

@@ -58,7 +58,7 @@ class QuantizationRecipe:
 class CalibrationSummary:
     """The faces that calibrated a file.
 
-    The pixel figures are None where there are no faces.
+    The pixel values are None where there are no faces.
 
     Attributes:
         source: ``the run folder``, or the name of the folder or video they came from.

@@ -140,7 +140,7 @@ class LatencyRecord:
         precision: Its precision.
         data: Name of the training data.
         protocol: How the training data was divided.
-        leaky: Whether that division inflates the figures.
+        leaky: Whether that division inflates the metrics.
         parameters: Number of weights.
         source_digest: sha256 of the Keras model that the file was made from.
         conversion: What conversion cost; None if the contract does not say.

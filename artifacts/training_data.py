@@ -56,7 +56,7 @@ class Leakage:
         identical_images: Test images with a pixel-identical copy in training or validation.
         shared_subjects: People in both; None where the data does not identify people.
         test_images_of_shared_subjects: Test images of these people; None likewise.
-        leaky: Whether any of this inflates the reported figures.
+        leaky: Whether any of this inflates the reported metrics.
     """
 
     identical_images: int

@@ -27,7 +27,7 @@ def from_data(kind: type[T], data: Any, where: str = "") -> T:
         An instance of ``kind``. Lists become tuples.
 
     Raises:
-        ValueError: If a field is missing, unknown, or of another type, or the dataclass itself refuses a value.
+        ValueError: If a field is missing, unknown, or of another type, or the dataclass itself rejects a value.
     """
     result: T = _dataclass(kind, data, where)
     return result

@@ -1,4 +1,4 @@
-"""fer-edge: facial-expression recognition for Raspberry Pi and phones: train, quantize, run, compare."""
+"""fer-edge: facial-expression recognition for a Raspberry Pi or a PC: train, quantize, run, compare."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -28,7 +28,7 @@ def check_thresholds(
     """Return the reasons to reject a converted model.
 
     A drop of a single face never counts: a fraction of few faces has no finer resolution. Custom operators need no check
-    here: the runtime refuses to load such a file.
+    here: the runtime cannot load such a file.
 
     Args:
         metrics: From compare.
