@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,9 +170,12 @@ def read_contract(path: str | Path) -> Contract:
     try:
         with zipfile.ZipFile(model) as archive:
             text = archive.read(CONTRACT_FILE)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
         raise ModelError(
             f"no contract inside {model}: it is truncated, or it was not made by fer-edge. Convert the run again: "
             "fer-edge convert RUN"
         ) from error
-    return Contract.from_json(text)
+    try:
+        return Contract.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{model}: {error}") from error

@@ -224,8 +224,10 @@ def read_finished_run(folder: str | Path) -> tuple[RunRecord, TrainingResults]:
     """
     record = read_run_record(folder)
     model = Path(folder) / MODEL_FILE
-    if record.results is None or not model.is_file():
+    if record.results is None:
         raise FileNotFoundError(f"the run in '{folder}' has not finished. Finish it: fer-edge train ... --resume")
+    if not model.is_file():
+        raise FileNotFoundError(f"the run folder '{folder}' lacks {MODEL_FILE}. Train again, or copy the whole folder")
     if file_digest(model) != record.results.model_digest:
         raise ValueError(f"{model} is not the model that this run finished with: it is damaged or was replaced. Train again")
     return record, record.results
@@ -308,7 +310,7 @@ def read_stored_faces(path: Path) -> StoredFaces:
             return StoredFaces(tuple(images), targets)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the run folder lacks {path.name}. Train again, or copy the whole folder") from error
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}). Train again, or copy the run folder again") from error
 
 

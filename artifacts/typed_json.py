@@ -78,6 +78,7 @@ def append_json_lines(path: Path, records: Iterable[Any]) -> None:
     lines = [json.dumps(to_data(record)) + "\n" for record in records]
     if lines:
         earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
+        earlier += "" if earlier.endswith("\n") or not earlier else "\n"
         atomic_write(path, earlier + "".join(lines))
 
 

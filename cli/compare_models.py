@@ -14,7 +14,7 @@ from fer_edge.edge_runtime.find_model import find_model
 
 
 def bench(
-    models: Sequence[str | Path] = ("runs",),
+    models: str | Path | Sequence[str | Path] = "runs",
     data: str | Path | None = None,
     *,
     protocol: str | None = None,
@@ -22,7 +22,7 @@ def bench(
     label_map: Sequence[str] = (),
     threads: Sequence[int] = (1,),
     latency_protocol: LatencyProtocol | None = None,
-    record: Path | None = None,
+    record: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[BenchmarkRow]:
     """Measure models, each in its own process, exactly as ``fer-edge bench`` does.
@@ -53,7 +53,7 @@ def bench(
     """
     if not threads or min(threads) < 1:
         raise ValueError(f"the number of threads must be at least 1. Received: {list(threads)}")
-    files = _model_files(models)
+    files = _model_files([models] if isinstance(models, (str, Path)) else models)
     accuracies: dict[Path, MeasuredAccuracy] = {}
     if data is not None:
         from fer_edge.train.evaluate_model import evaluate
@@ -67,7 +67,7 @@ def bench(
             progress(number, len(pairs))
             measured = replace(measure_model(file, count, latency_protocol), measured_accuracy=accuracies.get(file))
             if record:
-                append_json_lines(record, [measured])
+                append_json_lines(Path(record), [measured])
             rows.append(derive_row(measured))
     return rows
 

@@ -77,15 +77,15 @@ class ConvertOptions:
     precisions: tuple[str, ...] = ("int8",)
     quantizer: str | None = None
     keep_float: tuple[str, ...] = ()
-    calibrate_from: Path | None = None
+    calibrate_from: str | Path | None = None
     qat: bool = False
     prune: float | None = None
     cluster: int | None = None
     data: str | None = None
     epochs: int = 3
     thresholds: Thresholds = field(default_factory=Thresholds)
-    runs: Path = Path("runs")
-    out: Path | None = None
+    runs: str | Path = "runs"
+    out: str | Path | None = None
 
     def __post_init__(self) -> None:
         plan = self.fine_tuning
@@ -147,14 +147,15 @@ def convert(
         RuntimeError: If fine-tuning or a converter fails.
         ImportError: If a package of the extra ``convert`` is missing.
     """
-    opened = read_run(run or newest_run(options.runs))
+    opened = read_run(run or newest_run(Path(options.runs)))
     _introduce(opened, reporter)
     calibration = None
     if options.calibrate_from is not None:
         with reporter.progress("finding faces") as progress:
             calibration = collect_calibration_faces(options.calibrate_from, opened, progress=progress)
-    calibrated_from = options.calibrate_from.name if options.calibrate_from else ""
-    prepared = prepare_run(opened, options.out, calibration, calibrated_from, tuple(command))
+    calibrated_from = Path(options.calibrate_from).name if options.calibrate_from else ""
+    out = None if options.out is None else Path(options.out)
+    prepared = prepare_run(opened, out, calibration, calibrated_from, tuple(command))
     # Everything that can be wrong is checked before the long parts start.
     check_layers(prepared.folded, options.named_layers)
     check_conversion(prepared, options.recipes(options.keep_float))

@@ -67,6 +67,13 @@ def test_appending_keeps_existing_lines_byte_for_byte(tmp_path):
     assert read_json_lines(Inner, path) == [Inner("old"), Inner("new", 3)]
 
 
+def test_a_file_without_a_final_newline_keeps_its_last_record(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"name": "old"}')
+    append_json_lines(path, [Inner("new")])
+    assert read_json_lines(Inner, path) == [Inner("old"), Inner("new")]
+
+
 def test_a_damaged_line_is_named_by_its_number(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text('{"name": "a"}\n{"name": \n')

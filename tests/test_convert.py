@@ -148,7 +148,7 @@ def test_runs_without_a_finished_model_are_rejected(run_folder, tmp_path):
         read_run(tmp_path)
     stopped = copy_of(run_folder, tmp_path / "stopped")
     (stopped / "model.keras").unlink()
-    with pytest.raises(FileNotFoundError, match="has not finished"):
+    with pytest.raises(FileNotFoundError, match=r"lacks model\.keras"):
         read_run(stopped)
     swapped = copy_of(run_folder, tmp_path / "swapped")
     (swapped / "model.keras").write_bytes(b"something else")

@@ -73,3 +73,23 @@ def test_an_unfinished_run_is_not_packed(run_folder, tmp_path):
     write_run_record(tmp_path, replace(read_run_record(run_folder), results=None))
     with pytest.raises(FileNotFoundError, match="has not finished"):
         pack_runs([tmp_path], tmp_path / "parts")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar file" * 100])
+def test_damaged_parts_are_rejected(content, faces, tmp_path):
+    (tmp_path / "runs.tar.00").write_bytes(content)
+    with pytest.raises(ValueError, match="are damaged or incomplete"):
+        unpack_runs(tmp_path, faces, tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_missing_part_is_reported(run_folder, faces, tmp_path):
+    first, *_ = pack_runs([run_folder], tmp_path / "parts", part_bytes=400_000)
+    first.unlink()
+    with pytest.raises(ValueError, match="are damaged or incomplete"):
+        unpack_runs(tmp_path / "parts", faces, tmp_path / "home")
+
+
+def test_two_run_folders_of_one_name_are_not_packed(run_folder, tmp_path):
+    with pytest.raises(ValueError, match="need different names"):
+        pack_runs([run_folder, run_folder], tmp_path / "parts")

@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
-from fer_edge.artifacts.run_folder import RUN_FILE, read_run
+from fer_edge.artifacts.run_folder import RUN_FILE, read_run, read_run_record
 from fer_edge.train.distill import check_teachers
 from fer_edge.train.evaluate_model import load_model
+from fer_edge.train.fit import train_run
 from fer_edge.train.pack import pack_runs
 from fer_edge.train.splits import make_split
 from fer_edge.train.weights import check_no_leakage
@@ -65,3 +66,10 @@ def test_a_network_with_a_path_in_its_name_is_rejected(error_of, run_copy, comma
     data = ("--data", "synthetic:12") if command == "evaluate" else ()
     assert "the network of a run may contain only a-z, 0-9, _ and -" in error_of(command, run_copy, *data)
     assert not list(run_copy.parent.parent.glob("escaped*"))
+
+
+def test_a_finished_run_without_its_model_is_not_resumed(faces, run_copy):
+    (run_copy / "model.keras").unlink()
+    plan, split = read_run_record(run_copy).plan, make_split(faces, "subject", seed=1)
+    with pytest.raises(FileNotFoundError, match=r"lacks model\.keras"):
+        train_run(plan, faces, split, run_copy, resume=True)

@@ -89,7 +89,7 @@ class Checkpoint:
             with np.load(self._path) as content:
                 arrays = dict(content)
             state = json.loads(str(arrays.pop("state")))
-        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"the checkpoint {self._path} cannot be read ({error}). Remove its folder and train again"
             ) from error

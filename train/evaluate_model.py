@@ -57,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(
-    models: Sequence[str | Path],
+    models: str | Path | Sequence[str | Path],
     data: str | Path,
     *,
     protocol: str | None = None,
@@ -97,7 +97,7 @@ def evaluate(
 
     faces = read_faces(data, label_map, reporter)
     evaluations = []
-    for model in models:
+    for model in [models] if isinstance(models, (str, Path)) else models:
         with reporter.progress(f"evaluating {Path(model).name}") as progress:
             evaluations.append(evaluate_model(model, faces, protocol, split, seed, progress, shared_classes))
         _report_limits(evaluations[-1].record, reporter)

@@ -3,6 +3,8 @@
 import io
 import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,10 +48,13 @@ def pack_runs(folders: Sequence[Path], out: Path, part_bytes: int = PART_BYTES) 
 
     Raises:
         FileNotFoundError: If a folder is not a run folder or its run has not finished.
-        ValueError: If a run is damaged or its model was replaced.
+        ValueError: If a run is damaged, its model was replaced, or two folders have one name.
     """
     import keras
 
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the run folders need different names. Received: {', '.join(names)}")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for folder in folders:
@@ -83,19 +88,12 @@ def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
     Raises:
         FileNotFoundError: If there are no parts.
         FileExistsError: If ``out`` has one of the runs already.
-        ValueError: If the runs were trained on other data.
+        ValueError: If the parts are damaged or the runs were trained on other data.
     """
     parts = sorted(packed.glob("runs.tar.*"))
     if not parts:
         raise FileNotFoundError(f"no runs.tar.00 in '{packed}'. Pack runs: fer-edge dev pack OUT RUN...")
-    whole = io.BytesIO(b"".join(part.read_bytes() for part in parts))
-    contents: dict[str, dict[str, bytes]] = {}
-    with tarfile.open(fileobj=whole) as archive:
-        for entry in archive.getmembers():
-            file = archive.extractfile(entry)
-            if file:
-                folder, name = entry.name.split("/")
-                contents.setdefault(folder, {})[name] = file.read()
+    contents = _read_parts(parts)
     folders = []
     for name, files in contents.items():
         folders.append(out / name)
@@ -103,6 +101,25 @@ def unpack_runs(packed: Path, faces: FaceDataset, out: Path) -> list[Path]:
             raise FileExistsError(f"{folders[-1]} exists already. Choose another folder")
         _unpack_run(files, faces, folders[-1])
     return folders
+
+
+def _read_parts(parts: Sequence[Path]) -> dict[str, dict[str, bytes]]:
+    """Return the content of each packed run, by the name of its folder."""
+    contents: dict[str, dict[str, bytes]] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in parts))) as archive:
+            for entry in archive.getmembers():
+                folder, name = entry.name.split("/")
+                if folder in ("", ".", ".."):
+                    raise ValueError(f"'{entry.name}' is not in a run folder")
+                file = archive.extractfile(entry)
+                contents.setdefault(folder, {})[name] = file.read() if file else b""
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise ValueError(f"the packed runs in '{parts[0].parent}' are damaged or incomplete ({error}). Pack again") from error
+    for folder, files in contents.items():
+        if set(files) != {RUN_FILE, WEIGHTS_FILE}:
+            raise ValueError(f"the packed run {folder} is damaged: it has {', '.join(sorted(files))}. Pack again")
+    return contents
 
 
 def _unpack_run(files: dict[str, bytes], faces: FaceDataset, folder: Path) -> None:
@@ -144,6 +161,9 @@ def _load_packed_weights(
             f"{name} is a {run.plan.network} with {results.parameters:,} parameters, but here it has {parameters:,}. "
             "Unpack it with the version of fer-edge that trained it"
         )
-    with np.load(io.BytesIO(weights)) as content:
-        model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
+    try:
+        with np.load(io.BytesIO(weights)) as content:
+            model.set_weights([content[f"arr_{k}"].astype(np.float32) for k in range(len(content.files))])
+    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"the weights of the packed run {name} are damaged ({error}). Pack again") from error
     return model

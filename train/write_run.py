@@ -17,6 +17,7 @@ from fer_edge.artifacts.run_folder import (
     RunRecord,
     TrainingResults,
     is_run_folder,
+    read_run,
     read_run_record,
     write_run_record,
     write_stored_faces,
@@ -63,7 +64,7 @@ def check_resumable(folder: Path, plan: Plan, faces: FaceDataset, resume: bool) 
             f"the run in {folder} was started with other settings ({'; '.join(differences)}). Resume with those, or choose "
             "another --out"
         )
-    return run if run.results else None
+    return read_run(folder).record if run.results else None
 
 
 def _settings(plan: Plan) -> dict[str, Any]:

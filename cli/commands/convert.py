@@ -91,7 +91,7 @@ def command(
         thresholds=Thresholds(max_accuracy_drop, max_recall_drop, min_agreement),
         **options,
     )
-    folder = run or newest_run(chosen.runs)
+    folder = run or newest_run(Path(chosen.runs))
     read_finished_run(folder)  # rejects a bad run before Keras is imported, which takes seconds
     start_keras()
     results = convert(folder, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
