@@ -43,7 +43,7 @@ class Classifier:
     """A converted model, ready to classify face crops.
 
     Args:
-        model: A fer-edge .tflite file, a folder, the name of a bundled network, or None for the default; see ``find_model``.
+        model: A fer-edge .tflite file, a folder, the name of a bundled model, or None for the default; see ``find_model``.
         num_threads: Number of interpreter threads, >= 1.
 
     Attributes:

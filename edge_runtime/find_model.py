@@ -6,6 +6,9 @@ from fer_edge.models import FOLDER as BUNDLED_FOLDER
 
 RUNS_FOLDER = Path("runs")
 DEFAULT_NETWORK = "cnn_nano"
+# The data behind the name of a network alone, the preferred first. Models trained on the FER+ votes agree with more people.
+DATA_ORDER = ("ferplus", "fer2013")
+BUNDLED_SUFFIX = "_int8"
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -16,14 +19,14 @@ def find_model(model: str | Path | None = None) -> Path:
 
             - a file
             - a folder: the newest int8 model in it or its subfolders
-            - the name of a bundled network (``cnn_nano``, ``mobilenet_v2``), unless a file or folder has that name
+            - the name of a bundled model, see ``find_bundled``, unless a file or folder has that name
             - None: the newest int8 model in the folder ``runs``, otherwise the bundled default
 
     Raises:
         FileNotFoundError: If no such model exists.
     """
     if model is None:
-        return _newest(RUNS_FOLDER) or bundled_models()[DEFAULT_NETWORK]
+        return _newest(RUNS_FOLDER) or default_model()
     path = resolve_model(model)
     if path.is_dir():
         newest = _newest(path)
@@ -39,14 +42,38 @@ def find_model(model: str | Path | None = None) -> Path:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Return the model files in the installed package by network name."""
-    return {path.name.partition("_fer2013")[0]: path for path in sorted(BUNDLED_FOLDER.glob("*_fer2013_int8.tflite"))}
+    """Return the model files in the installed package by ``<network>_<data>``, such as ``cnn_nano_ferplus``, sorted."""
+    return {path.stem.removesuffix(BUNDLED_SUFFIX): path for path in sorted(BUNDLED_FOLDER.glob(f"*{BUNDLED_SUFFIX}.tflite"))}
+
+
+def find_bundled(name: str) -> Path | None:
+    """Return the bundled model of a name, None if there is none.
+
+    Args:
+        name: A network, such as ``cnn_nano``: its model trained on FER+ votes if there is one, otherwise on FER2013; or a
+            network and its data, ``cnn_nano_fer2013``; or the same with the precision, ``cnn_nano_fer2013_int8``.
+    """
+    models = bundled_models()
+    stem = name.removesuffix(BUNDLED_SUFFIX)
+    return next((models[key] for key in (stem, *(f"{name}_{data}" for data in DATA_ORDER)) if key in models), None)
+
+
+def default_model() -> Path:
+    """Return the bundled model that is used if the user names none.
+
+    Raises:
+        FileNotFoundError: If the package contains no model of the default network: the installation is damaged.
+    """
+    path = find_bundled(DEFAULT_NETWORK)
+    if path is None:
+        raise FileNotFoundError(f"no {DEFAULT_NETWORK} model in '{BUNDLED_FOLDER}'. Install fer-edge again, or name a model")
+    return path
 
 
 def resolve_model(source: str | Path) -> Path:
-    """Return the bundled model if ``source`` is its network name and no such path exists, otherwise ``source`` as a path."""
+    """Return the bundled model if ``source`` is its name and no such path exists, otherwise ``source`` as a path."""
     path = Path(source)
-    return path if path.exists() else bundled_models().get(str(source), path)
+    return path if path.exists() else find_bundled(str(source)) or path
 
 
 def _newest(folder: Path) -> Path | None:

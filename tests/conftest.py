@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import fer_edge
-from fer_edge.edge_runtime.find_model import DEFAULT_NETWORK, bundled_models
+from fer_edge.edge_runtime.find_model import default_model
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
 
@@ -72,7 +72,7 @@ def faces():
 @pytest.fixture(scope="session")
 def int8_model():
     """The bundled model file, for tests that need any int8 model."""
-    return bundled_models()[DEFAULT_NETWORK]
+    return default_model()
 
 
 @pytest.fixture(scope="session")

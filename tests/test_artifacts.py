@@ -13,7 +13,7 @@ from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.training_data import DataSummary, Leakage
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.artifacts.typed_json import append_json_lines, from_data, read_json_lines, to_data
-from fer_edge.edge_runtime.find_model import bundled_models
+from fer_edge.edge_runtime.find_model import default_model
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def test_a_name_that_becomes_a_file_name_has_no_path_in_it(name):
 
 
 def test_a_contract_survives_json_and_rejects_another_version():
-    contract = read_contract(bundled_models()["cnn_nano"])
+    contract = read_contract(default_model())
     assert Contract.from_json(contract.to_json()) == contract
     older = json.loads(contract.to_json()) | {"contract_version": CONTRACT_VERSION - 1}
     with pytest.raises(ModelError, match=f"contract version {CONTRACT_VERSION - 1}, this fer-edge reads {CONTRACT_VERSION}"):
@@ -139,7 +139,7 @@ def test_a_contract_survives_json_and_rejects_another_version():
 
 
 def test_a_contract_with_a_field_of_another_type_is_damaged():
-    contract = json.loads(read_contract(bundled_models()["cnn_nano"]).to_json())
+    contract = json.loads(read_contract(default_model()).to_json())
     with pytest.raises(ModelError, match=r"damaged \(image_size must be int. Received: '48'\)"):
         Contract.from_json(json.dumps(contract | {"image_size": "48"}))
 

@@ -152,9 +152,9 @@ def test_train_rejects_impossible_options_before_it_reads_the_faces(error_of, tm
 def test_info_prints_the_contract(invoke, models):
     assert "cnn" in invoke("info", models["int8"]).stdout
     assert json.loads(invoke("info", models["int8"], "--json").stdout)["precision"] == "int8"
-    assert "fer2013" in invoke("info", "mobilenet_v2").stdout
+    assert "fer2013" in invoke("info", "mobilenet_v2_fer2013").stdout
     assert "not calibrated; ECE 0." in invoke("info", models["int8"]).stdout
-    assert "calibrated, temperature 0.605; ECE 0." in invoke("info", "mobilenet_v2").stdout
+    assert "calibrated, temperature 0.605; ECE 0." in invoke("info", "mobilenet_v2_fer2013").stdout
 
 
 def test_info_and_bench_list_the_bundled_models(error_of):
@@ -165,7 +165,7 @@ def test_info_and_bench_list_the_bundled_models(error_of):
 
 
 def test_bench_takes_the_name_of_a_bundled_model(invoke):
-    (row,) = json.loads(invoke("bench", "cnn_nano", "--json", "--min-seconds", "0", "--min-runs", "2").stdout)
+    (row,) = json.loads(invoke("bench", "cnn_nano_fer2013", "--json", "--min-seconds", "0", "--min-runs", "2").stdout)
     assert (row["network"], row["precision"]) == ("cnn_nano", "int8-tflite")
 
 

@@ -166,7 +166,7 @@ def test_the_page_counts_the_results_that_started_from_fer2013_models():
 
 
 def test_size_and_latency_are_those_of_the_bundled_file():
-    path = bundled_models()["cnn_nano"]
+    path = bundled_models()["cnn_nano_fer2013"]
     earlier = latency(samples=(9.0,), file=path.name)
     timed = [earlier, latency(file=path.name), latency(samples=(9.0,), file=path.name, num_threads=2)]
     row = compare_networks([], {"cnn_nano": path}, timed)[-1]

@@ -50,7 +50,7 @@ def test_the_record_of_a_run_is_added_once_and_names_no_folder_of_the_user(run, 
     log = tmp_path / "accuracy.jsonl"
     assert append_trainings(log, [run]) == 1
     assert append_trainings(log, [run]) == 0
-    model = bundled_models()["cnn_nano"]
+    model = bundled_models()["cnn_nano_fer2013"]
     shutil.copy(model, run)
     assert append_trainings(log, [run]) == 1  # converted since, so it replaces the earlier record
     (record,) = deduplicate(read_accuracy_records(log)[0])

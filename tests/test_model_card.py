@@ -14,7 +14,7 @@ from fer_edge.edge_runtime.find_model import bundled_models
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 LOG = SHIPPED.parent / "benchmarks" / "results" / "accuracy.jsonl"
-MODEL = bundled_models()["cnn_nano"]
+MODEL = bundled_models()["cnn_nano_fer2013"]
 CONTRACT = read_contract(MODEL)
 
 

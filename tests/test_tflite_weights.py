@@ -18,7 +18,7 @@ from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.find_model import bundled_models
+from fer_edge.edge_runtime.find_model import find_bundled
 from fer_edge.train import batch_norm as norms
 from fer_edge.train.dataset import to_gray_batch
 from fer_edge.train.distill import MIN_QUANTIZED_PROBABILITY, check_teachers, teacher_labels
@@ -66,7 +66,7 @@ def test_a_network_is_restored_from_its_file_with_statistics_of_the_faces(name, 
 @pytest.mark.parametrize("name", ["cnn_nano", "mobilenet_v2"])
 def test_a_bundled_int8_file_and_its_network_predict_alike(name):
     faces = synthetic_faces(5)
-    file = bundled_models()[name]
+    file = find_bundled(name)
     classifier = Classifier(file)
     model = build_network(name, classifier.contract.image_size, len(classifier.labels))
     gray = to_gray_batch(faces, classifier.contract.image_size, 48)
@@ -122,7 +122,7 @@ def test_a_file_that_does_not_fit_is_rejected_before_training(models, prepared, 
     assert "contains the network 'mobilenet_v2', not 'cnn'" in error_of("train", "cnn", *options, "mobilenet_v2")
     assert "no weights at 'none.tflite'. Give auto, " in error_of("train", "cnn", *options, "none.tflite")
     message = error_of("train", "cnn", "--data", "synthetic:10", "--teacher", "cnn_mini")
-    assert re.search(r"a bundled model: .*\bcnn_nano, ", message)
+    assert re.search(r"a bundled model: .*\bcnn_nano_fer2013, ", message)
     (tmp_path / "text.tflite").write_text("no model")
     assert "is not a .tflite file" in error_of("train", "cnn", *options, tmp_path / "text.tflite")
     assert not (tmp_path / "runs").exists()

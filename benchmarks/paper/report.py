@@ -14,6 +14,8 @@ from fer_edge.benchmarks.paper.paper_tables import paper_tables
 from fer_edge.benchmarks.paper.series import all_series, compared_runs, series_csv
 from fer_edge.edge_runtime.find_model import bundled_models
 
+DATA = "_fer2013"  # the comparison is about the models of this data
+
 
 def add_runs(results: Path, paths: Sequence[Path]) -> int:
     """Append the records of runs to the log.
@@ -52,7 +54,8 @@ def write_report(results: Path, latencies: Path, out: Path, cards: Sequence[Path
     texts = {model.with_suffix(".md"): model_card(model, trainings, evaluations) for model in cards}
     runs = compared_runs(trainings, evaluations)
     groups = all_series(runs)
-    rows = compare_networks(groups, bundled_models(), read_latency_records(latencies))
+    files = {name.removesuffix(DATA): path for name, path in bundled_models().items() if name.endswith(DATA)}
+    rows = compare_networks(groups, files, read_latency_records(latencies))
     shown = [series for row in rows for series in (row.paper, row.subject) if series is not None]
     figure, details = out.with_suffix(".png"), out.with_name(f"{out.stem}-details.md")
     texts[out] = comparison_page(rows, figure.name, details.name)

@@ -23,7 +23,7 @@ HEADER = (
 
 @click.command(
     epilog=examples(
-        "fer-edge evaluate cnn_nano --data fer2013.zip --split private_test",
+        "fer-edge evaluate cnn_nano_fer2013 --data fer2013.zip --split private_test",
         "fer-edge evaluate runs/* --data ck48.zip --ensemble --json",
     )
 )

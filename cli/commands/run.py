@@ -74,7 +74,7 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
 )
 @model_option(
     "--model",
-    help="A .tflite file, a folder (its newest int8 model), or the name of a bundled network.  "
+    help="A .tflite file, a folder (its newest int8 model), or the name of a bundled model.  "
     "[default: the newest int8 model under runs, else cnn_nano]",
 )
 @model_option("--threads", type=click.IntRange(min=1), help="Classifier threads.  [default: the fastest of 1, 2 and 4]")

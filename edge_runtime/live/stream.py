@@ -41,7 +41,7 @@ def stream(
     Args:
         source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a
             URL (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
-        model: A .tflite file; a folder: its newest int8 model; the name of a bundled network, such as ``cnn_nano``; or None:
+        model: A .tflite file; a folder: its newest int8 model; the name of a bundled model, such as ``mobilenet_v2``; or None:
             the newest int8 model in the folder ``runs``, otherwise the bundled default.
         detector: auto, blazeface, yunet, haar, the path of a YuNet .onnx file, or none: each frame is one face.
         detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.

@@ -10,8 +10,8 @@ from fer_edge.option_groups import examples
 
 @click.command(
     epilog=examples(
-        "fer-edge dev detection-benchmark cnn_nano fer2013.zip --detectors blazeface,haar",
-        "fer-edge dev detection-benchmark cnn_nano fer2013.zip --split train --derive",
+        "fer-edge dev detection-benchmark cnn_nano_fer2013 fer2013.zip --detectors blazeface,haar",
+        "fer-edge dev detection-benchmark cnn_nano_fer2013 fer2013.zip --split train --derive",
     )
 )
 @click.argument("model", type=click.Path(path_type=Path))

@@ -10,8 +10,8 @@ from fer_edge.option_groups import examples
 
 @click.command(
     epilog=examples(
-        "fer-edge dev label-stability cnn_nano fer2013.zip",
-        "fer-edge dev label-stability cnn_nano fer2013.zip --faces 20 --detector haar",
+        "fer-edge dev label-stability cnn_nano_fer2013 fer2013.zip",
+        "fer-edge dev label-stability cnn_nano_fer2013 fer2013.zip --faces 20 --detector haar",
     )
 )
 @click.argument("model", type=click.Path(path_type=Path))
