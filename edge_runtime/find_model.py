@@ -6,7 +6,7 @@ from fer_edge.models import FOLDER as BUNDLED_FOLDER
 
 RUNS_FOLDER = Path("runs")
 DEFAULT_NETWORK = "cnn_nano"
-# The data behind the name of a network alone, the preferred first. Models trained on the FER+ votes agree with more people.
+# What the name of a network alone stands for, the preferred first: models of the FER+ votes agree with more people.
 DATA_ORDER = ("ferplus", "fer2013")
 BUNDLED_SUFFIX = "_int8"
 

@@ -1,4 +1,4 @@
-"""Models trained on FER2013 and on the FER+ votes, each with its card. The small ones are part of the installed package, see setup.cfg."""
+"""Models, each with its card. The small ones are part of the installed package, see setup.cfg."""
 
 from pathlib import Path
 

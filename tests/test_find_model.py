@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.edge_runtime import CANONICAL_LABELS, Classifier, find_model as module
+from fer_edge.edge_runtime import CANONICAL_LABELS, Classifier
+from fer_edge.edge_runtime import find_model as module
 from fer_edge.edge_runtime.find_model import bundled_models, default_model, find_bundled, find_model
 from fer_edge.train.synthetic import synthetic_faces
 
