@@ -17,6 +17,7 @@ from fer_edge.main import main
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 OPTIONAL_PACKAGES = {"aiohttp", "matplotlib", "optuna", "paho", "rich", "scipy", "sklearn"}  # of the extras but edge
+TOKEN = "the-right-token-of-this-test"
 TENSORFLOW_FIXTURES = {"run_folder", "prepared", "models"}
 TENSORFLOW_IMPORT = re.compile(r"^(from|import) (keras|tensorflow)\b", re.MULTILINE)
 
@@ -154,7 +155,7 @@ def preview():
 
 @pytest.fixture
 def guarded():
-    yield from serve_preview(token="right")
+    yield from serve_preview(token=TOKEN)
 
 
 def make_faces(labels, targets, subjects=None, official_split=None, images=None):

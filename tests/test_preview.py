@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import TOKEN
 from live import labeled
 
 from fer_edge.edge_runtime.cameras.source import open_source
@@ -16,7 +17,7 @@ from fer_edge.edge_runtime.images import import_cv2
 from fer_edge.edge_runtime.live import stats as stats_module
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import preview as preview_module
-from fer_edge.edge_runtime.outputs.preview import MAX_CONNECTIONS, PreviewServer, is_loopback
+from fer_edge.edge_runtime.outputs.preview import MAX_STREAMS, PreviewServer, is_loopback
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
 
@@ -166,12 +167,12 @@ def test_every_path_requires_the_right_token(guarded):
         assert get(bare + path + "?token=wrong")[0] == 401
         assert get(bare + path, Cookie="fer_edge_token=")[0] == 401
         assert get(bare + path, Authorization="Bearer wr\xf6ng")[0] == 401
-    assert get(bare + "state.json", Authorization="Bearer right")[0] == 200
+    assert get(bare + "state.json", Authorization=f"Bearer {TOKEN}")[0] == 200
     status, _, headers = get(guarded.url)
     assert status == 200
     assert "HttpOnly" in headers["Set-Cookie"]
     assert "SameSite=Strict" in headers["Set-Cookie"]
-    assert get(bare + "state.json", Cookie="fer_edge_token=right")[0] == 200
+    assert get(bare + "state.json", Cookie=f"fer_edge_token={TOKEN}")[0] == 200
 
 
 def test_requests_through_a_foreign_host_name_are_rejected(preview):
@@ -234,20 +235,20 @@ def test_20_clients_that_never_read_do_not_delay_others(preview):
             client.close()
 
 
-def test_the_number_of_connections_is_limited_and_closed_ones_free_their_place(preview):
-    clients = [open_stream(preview) for _ in range(MAX_CONNECTIONS)]
+def test_the_number_of_streams_is_limited_and_closed_ones_free_their_place(preview):
+    clients = [open_stream(preview) for _ in range(MAX_STREAMS)]
     for client in clients:
         assert client.recv(12) == b"HTTP/1.1 200"
     status, text, _ = get(preview.url + "stream.mjpg")
-    assert (status, text) == (503, b"All 64 connections are in use (two per page).\n")
+    assert (status, text) == (503, b"All 64 streams are in use (two per page).\n")
     for client in clients:
         client.close()
     for _ in range(100):
-        if preview._connections == 0:
+        if preview._streams == 0:
             break
         preview.write(labeled(2))
         time.sleep(0.05)
-    assert preview._connections == 0
+    assert preview._streams == 0
 
 
 def test_closing_leaves_no_thread_and_no_file_handle():

@@ -9,7 +9,6 @@ from live import labeled
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime import stream
 from fer_edge.edge_runtime.images import write_image
-from fer_edge.edge_runtime.outputs import preview as preview_module
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
 from fer_edge.train.synthetic import synthetic_image
 
@@ -100,20 +99,20 @@ def test_the_page_shows_how_long_the_camera_is_lost_and_recovers(chromium, previ
     page.close()
 
 
-def test_a_rejected_page_shows_why_and_recovers(chromium, guarded, monkeypatch):
-    monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 0)
+def test_a_rejected_page_shows_why_and_recovers(chromium, guarded):
+    guarded._max_streams = 0
     page = open_page(chromium, guarded.url)
     wait_for(page, lambda: page.inner_text("#status") == "too many viewers, retrying")
-    monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 2)
+    guarded._max_streams = 2
     guarded.write(labeled(2))
     wait_for(page, lambda: page.locator("section[data-label]").count() or "no image" in page.inner_text("#status"))
     wait_for(page, lambda: page.evaluate("document.getElementById('image').naturalWidth") == 64)
     page.close()
 
 
-def test_a_page_with_an_outdated_token_says_so(chromium, guarded, monkeypatch):
-    monkeypatch.setattr(preview_module, "MAX_CONNECTIONS", 0)
+def test_a_page_with_an_outdated_token_says_so(chromium, guarded):
+    guarded._max_streams = 0
     page = open_page(chromium, guarded.url)
-    guarded._token = "another"
+    guarded._token = "another-token-of-this-test"
     wait_for(page, lambda: "the token is no longer valid" in page.inner_text("#status"))
     page.close()

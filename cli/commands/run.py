@@ -99,8 +99,17 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     metavar="[HOST:PORT]",
     help="Serve a preview page.  [default address: 127.0.0.1:8080]",
 )
-@network_option("--token", help="Token that viewers need.  [default: random; none on a loopback address]")
-@network_option("--mqtt", metavar="[mqtt://]HOST[:PORT]", help="Publish labels to this broker, also for Home Assistant.")
+@network_option(
+    "--token", help="Token that viewers need, at least 16 characters.  [default: random; none on a loopback address]"
+)
+@network_option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate of the preview page, for HTTPS.")
+@network_option("--tls-key", type=click.Path(path_type=Path), help="PEM private key of --tls-cert.")
+@network_option("--mqtt", metavar="[mqtt[s]://]HOST[:PORT]", help="Publish labels to this broker, also for Home Assistant.")
+@network_option(
+    "--mqtt-ca",
+    type=click.Path(path_type=Path),
+    help="PEM certificates to trust for mqtts://.  [default: those of the system]",
+)
 @network_option("--device-name", help="Name of this board in MQTT.  [default: the host name]")
 @friendly_errors
 def command(
@@ -116,7 +125,10 @@ def command(
     profile: bool,
     serve: str | None,
     token: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     mqtt: str | None,
+    mqtt_ca: Path | None,
     device_name: str | None,
     **stream_options: Any,
 ) -> None:
@@ -142,7 +154,7 @@ def command(
     )
     if not model:
         note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}. To use another, pass --model")
-    settings = OutputSettings(text_format, log, save, record, serve, token, mqtt, device_name)
+    settings = OutputSettings(text_format, log, save, record, serve, token, tls_cert, tls_key, mqtt, mqtt_ca, device_name)
     with stop_on_signals(pipeline.stop) as interrupted:
         annotated = write_outputs(
             pipeline, source, settings, max_frames=max_frames, interrupted=interrupted, on_message=note, on_warning=warn

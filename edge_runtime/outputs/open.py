@@ -14,6 +14,7 @@ from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs.output import Output, as_json_line, as_text_line
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
+from fer_edge.edge_runtime.outputs.tls import server_tls
 from fer_edge.edge_runtime.outputs.video import AnnotatedFileWriter, VideoRecorder
 
 
@@ -28,7 +29,10 @@ class OutputSettings:
         record: .mp4 file for an annotated recording of a live source.
         serve: ``HOST:PORT`` of the preview page.
         token: Token of the preview page, see PreviewServer.
+        tls_cert: PEM file with the certificate of the preview page, for HTTPS.
+        tls_key: PEM file with its private key; None if ``tls_cert`` contains it.
         mqtt: Address of an MQTT broker.
+        mqtt_ca: PEM file with the certificates that sign the broker's, see Mqtt.
         device_name: Name of this board in MQTT; None for the host name.
     """
 
@@ -38,7 +42,10 @@ class OutputSettings:
     record: Path | None = None
     serve: str | None = None
     token: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     mqtt: str | None = None
+    mqtt_ca: Path | None = None
     device_name: str | None = None
 
 
@@ -61,7 +68,7 @@ def write_outputs(
         max_frames: Stop after this many frames.
         interrupted: Set if the user stops the run early. A video file that is half annotated is then discarded.
         on_message: Called with the address of the preview page, and when the MQTT broker connects or disconnects.
-        on_warning: Called when the log or the recording ends early.
+        on_warning: Called when the log or the recording ends early, or the preview refuses requests.
 
     Returns:
         The annotated copies that were written.
@@ -135,6 +142,12 @@ def _open_each(
         raise ValueError("--save annotates files. To record a live source, use --record FILE.mp4")
     if settings.record and not pipeline.live:
         raise ValueError("--record is for live sources. To annotate files, use --save FOLDER")
+    for option, value, needed in (
+        ("--tls-cert", settings.tls_cert, "serve"),
+        ("--mqtt-ca", settings.mqtt_ca, "mqtt"),
+    ):
+        if value is not None and getattr(settings, needed) is None:
+            raise ValueError(f"{option} needs --{needed}")
     yield _standard_output(pipeline, settings.text_format)
     if settings.log:
         yield LogFile(settings.log, pipeline.labels, on_warning)
@@ -143,12 +156,13 @@ def _open_each(
     if settings.record:
         yield VideoRecorder(settings.record, on_warning)
     if settings.serve:
-        preview = PreviewServer(settings.serve, pipeline.stats, settings.token)
+        tls = server_tls(settings.tls_cert, settings.tls_key)
+        preview = PreviewServer(settings.serve, pipeline.stats, settings.token, tls=tls, on_problem=on_warning)
         yield preview
         if on_message:
             on_message(f"preview: {preview.url}")
     if settings.mqtt:
-        yield Mqtt(settings.mqtt, settings.device_name, on_message)
+        yield Mqtt(settings.mqtt, settings.device_name, on_message, settings.mqtt_ca)
 
 
 def _standard_output(pipeline: Pipeline, text_format: str | None) -> Output:

@@ -11,18 +11,22 @@ import json
 import re
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.images import import_cv2
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs.address import parse_address
 from fer_edge.edge_runtime.outputs.annotate import annotate
+from fer_edge.edge_runtime.outputs.http_listener import HttpListener, max_connections
 from fer_edge.edge_runtime.outputs.output import as_data
+from fer_edge.edge_runtime.outputs.rate_limit import RateLimitedMessages
 
 DEFAULT_PORT = 8080
 ADDRESS_FORMAT = "an address is HOST:PORT, for example 127.0.0.1:8080"
@@ -30,11 +34,24 @@ MAX_FRAMES_PER_SECOND = 15.0  # of the preview; the pipeline may run faster
 RESEND_S = 1.0  # interval at which viewers get the age of the newest frame while no frame arrives
 MAX_SIDE_PX = 960
 JPEG_QUALITY = 80
-MAX_CONNECTIONS = 64  # a page uses two: images and events
+MAX_STREAMS = 64  # a page uses two: images and events
+STREAM_SHARE = 2 / 3  # of the connections; the others remain for pages and wrong tokens
+MIN_TOKEN_CHARACTERS = 16
 CLIENT_TIMEOUT_S = 20.0  # a client that reads nothing for this long is disconnected
 COOKIE = "fer_edge_token"
 PAGE = Path(__file__).with_name("preview.html")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+# They keep browsers from storing, embedding or passing on anything, and do not name the version of the server.
+HEADERS = {
+    "Server": "fer-edge",
+    "Connection": "close",  # one request per connection: no idle connections to limit
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -66,7 +83,11 @@ class PreviewServer:
     Args:
         address: ``HOST:PORT``, ``HOST``, ``:PORT`` or ``PORT``; the default is 127.0.0.1:8080. Port 0 picks a free port.
         stats: The pipeline's counters, shown on the page.
-        token: Token that clients must present. If None, a loopback address needs no token, and others get a random one.
+        token: Token that clients must present, at least 16 characters. If None, a loopback address needs no token, and others
+            get a random one.
+        tls: TLS settings, see server_tls; None for plain HTTP.
+        shown: Names for the page, such as ``{"model": "cnn_nano_fer2013_int8.tflite"}``.
+        on_problem: Called with a line of text when requests are refused, at most once per minute.
 
     Attributes:
         url: URL of the page, including the token.
@@ -74,10 +95,19 @@ class PreviewServer:
     Raises:
         ImportError: If aiohttp is not installed.
         OSError: If the server cannot listen on the address.
-        ValueError: If the address cannot be parsed.
+        ValueError: If the address cannot be parsed, or the token is too short.
     """
 
-    def __init__(self, address: str, stats: PipelineStats, token: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        stats: PipelineStats,
+        token: str | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        shown: dict[str, str] | None = None,
+        on_problem: OnMessage | None = None,
+    ) -> None:
         try:
             import aiohttp.web
         except ImportError as error:
@@ -86,29 +116,36 @@ class PreviewServer:
             ) from error
         self._web = aiohttp.web
         bind = parse_address(address, {"http": DEFAULT_PORT}, ADDRESS_FORMAT, default_host="127.0.0.1")
-        host, port = bind.host, bind.port
-        self._token = token or (None if is_loopback(host) else secrets.token_urlsafe(16))
+        host = bind.host
+        self._token = _checked(token) or (None if is_loopback(host) else secrets.token_urlsafe(16))
         self._allowed_hosts = (*LOCAL_NAMES, host)
         self._stats = stats
+        self._shown = shown or {}
         self._nonce = secrets.token_urlsafe(16)
         self._newest: LabeledFrame | None = None
         self._newest_s = time.monotonic()
         self._jpeg_of_newest: tuple[LabeledFrame, bytes] | None = None
         self._encoding = asyncio.Lock()
-        self._connections = 0
+        self._streams = 0
+        limit = max_connections()
+        self._max_streams = min(MAX_STREAMS, int(limit * STREAM_SHARE))
+        self._on_problem = RateLimitedMessages(lambda text: on_problem(f"preview: {text}") if on_problem else None)
+        self._listener = HttpListener(self._make_protocol, limit, tls, self._on_problem)
         self._runner: Any = None
         # In a separate thread: the calling thread may already run an event loop, for example in a notebook.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fer-edge preview", daemon=True)
         self._thread.start()
         try:
-            port = self._wait_for(self._start(host, port))
+            self._wait_for(self._start(host, bind.port))
         except OSError as error:
             self._end_loop()
             raise OSError(
-                f"cannot serve the preview at {host}:{port}: {error.strerror or error}. Choose another --serve address"
+                f"cannot serve the preview at {host}:{bind.port}: {error.strerror or error}. Choose another --serve address"
             ) from error
-        self.url = f"http://{_host_for_browsers(host)}:{port}/" + (f"?token={self._token}" if self._token else "")
+        scheme = "https" if tls else "http"
+        query = f"?token={self._token}" if self._token else ""
+        self.url = f"{scheme}://{_host_for_browsers(host)}:{self._listener.port}/{query}"
 
     def write(self, labeled: LabeledFrame) -> None:
         """Make a frame the newest. It is drawn and encoded only when a client asks for it."""
@@ -118,6 +155,7 @@ class PreviewServer:
         """Stop serving."""
         if self._loop.is_closed():
             return
+        self._wait_for(self._listener.close())
         self._wait_for(self._runner.cleanup())
         self._wait_for(self._loop.shutdown_default_executor())
         self._end_loop()
@@ -130,26 +168,52 @@ class PreviewServer:
         self._thread.join()
         self._loop.close()
 
-    async def _start(self, host: str, port: int) -> int:
+    async def _start(self, host: str, port: int) -> None:
         web = self._web
 
         @web.middleware
         async def guard(request: Any, handler: Handler) -> Any:
             return await self._guard(request, handler)
 
+        async def add_headers(request: Any, response: Any) -> None:
+            policy = response.headers.get("Content-Security-Policy")
+            response.headers.update({**HEADERS, "Content-Security-Policy": policy} if policy else HEADERS)
+            response.force_close()
+
         application = web.Application(middlewares=[guard], client_max_size=1024)
+        application.on_response_prepare.append(add_headers)
         application.router.add_get("/", self._page)
         application.router.add_get("/stream.mjpg", self._stream)
         application.router.add_get("/events", self._events)
         application.router.add_get("/state.json", self._state)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.5)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await self._listener.listen(host, port)
         except OSError:
             await self._runner.cleanup()
             raise
-        return int(self._runner.addresses[0][1])
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        """Return the protocol of one connection: that of aiohttp, but without tracebacks and without its version."""
+        web, on_problem = self._web, self._on_problem
+
+        class Connection(web.RequestHandler):  # type: ignore[name-defined]
+            def handle_error(self, request: Any, status: int = 500, exc: Any = None, message: str | None = None) -> Any:
+                if status == 400:
+                    on_problem(f"a malformed request from {request.remote} was rejected")
+                else:
+                    on_problem(f"a request from {request.remote} failed: {exc!r}")
+                if request.writer.output_size > 0:
+                    raise ConnectionError("part of a response was sent")
+                response = web.Response(status=status, text="The request cannot be read.\n", headers=HEADERS)
+                response.force_close()
+                return response
+
+            def log_exception(self, *arguments: Any, **named: Any) -> None:
+                on_problem(f"a connection failed: {named.get('exc_info')!r}")
+
+        return Connection(self._runner.server, loop=self._loop, access_log=None, lingering_time=0)
 
     async def _guard(self, request: Any, handler: Handler) -> Any:
         """Reject requests without the token, or through a foreign host name."""
@@ -164,27 +228,19 @@ class PreviewServer:
             raise web.HTTPForbidden(text="This preview is available on localhost only.\n")
         return await handler(request)
 
-    def _headers(self, content_type: str) -> dict[str, str]:
-        """Return response headers that keep browsers from storing, embedding or passing on the page."""
-        return {
-            "Content-Type": content_type,
-            "Cache-Control": "no-store",
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-            "X-Frame-Options": "DENY",
-            "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
-            f"script-src 'nonce-{self._nonce}'; style-src 'nonce-{self._nonce}'",
-        }
-
     async def _page(self, request: Any) -> Any:
         text = PAGE.read_text(encoding="utf-8").replace("NONCE", self._nonce)
-        response = self._web.Response(body=text.encode(), headers=self._headers("text/html; charset=utf-8"))
+        policy = (
+            "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
+            f"script-src 'nonce-{self._nonce}'; style-src 'nonce-{self._nonce}'"
+        )
+        response = self._web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
         if self._token:
-            response.set_cookie(COOKIE, self._token, httponly=True, samesite="Strict")
+            response.set_cookie(COOKIE, self._token, httponly=True, samesite="Strict", secure=request.secure)
         return response
 
     async def _state(self, request: Any) -> Any:
-        return self._web.Response(text=json.dumps(self._state_data()), headers=self._headers("application/json"))
+        return self._web.json_response(self._state_data())
 
     async def _events(self, request: Any) -> Any:
         async def send(response: Any) -> None:
@@ -208,13 +264,14 @@ class PreviewServer:
         self, request: Any, content_type: str, send: Callable[[Any], Awaitable[None]], max_sends: float = float("inf")
     ) -> Any:
         """Send new frames to one client as fast as it reads. Without a new frame, send the newest up to max_sends times."""
-        if self._connections >= MAX_CONNECTIONS:
-            raise self._web.HTTPServiceUnavailable(text=f"All {MAX_CONNECTIONS} connections are in use (two per page).\n")
-        self._connections += 1
+        if self._streams >= self._max_streams:
+            raise self._web.HTTPServiceUnavailable(text=f"All {self._max_streams} streams are in use (two per page).\n")
+        self._streams += 1
+        self._listener.keep(request.transport)
         sent: LabeledFrame | None = None
         sent_s, sends = time.monotonic(), 0
         try:
-            response = self._web.StreamResponse(headers=self._headers(content_type))
+            response = self._web.StreamResponse(headers={"Content-Type": content_type})
             await response.prepare(request)
             while request.transport is not None and not request.transport.is_closing():
                 new = self._newest is not sent
@@ -227,7 +284,7 @@ class PreviewServer:
         except asyncio.TimeoutError:
             request.transport.abort()
         finally:
-            self._connections -= 1
+            self._streams -= 1
         return response
 
     async def _jpeg(self) -> bytes:
@@ -244,11 +301,21 @@ class PreviewServer:
         latency = stats.latency_ms
         return {
             **(as_data(newest) if newest else {"source": None, "frame": None, "faces": []}),
+            **self._shown,
             "frames_per_second": round(stats.frames_per_second, 1),
             "latency_ms": None if latency is None else round(latency, 1),
             "dropped": stats.dropped,
             "age_s": round(time.monotonic() - self._newest_s, 1),
         }
+
+
+def _checked(token: str | None) -> str | None:
+    if token is not None and len(token) < MIN_TOKEN_CHARACTERS:
+        raise ValueError(
+            f"the token of the preview page needs at least {MIN_TOKEN_CHARACTERS} characters. Received: {len(token)}. "
+            "Without a token, fer-edge makes one where it is needed"
+        )
+    return token
 
 
 def _encode(labeled: LabeledFrame) -> bytes:
