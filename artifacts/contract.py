@@ -65,6 +65,17 @@ class CropConvention:
 
 
 @dataclass(frozen=True)
+class OutputQuantization:
+    """How a uint8 output becomes a probability: ``scale * (value - zero_point)``.
+
+    LiteRT.js does not report these numbers, and they differ between files.
+    """
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
 class Contract:
     """What every stage after conversion needs to know about a model file.
 
@@ -86,6 +97,11 @@ class Contract:
         temperature: Temperature that training divided the logits by, so that a probability matches the accuracy. The weights
             contain it already. None where the probabilities are not calibrated.
         command: The command that made the file; empty where a program made it.
+        label_map: Renamed classes of the training data, CLASS=LABEL each.
+        unsure_threshold: Below this probability the label is "unsure", 0..1. Chosen on the validation split; None where it
+            was not chosen.
+        output: How the output becomes a probability; None for a float output, and in a file of an earlier version.
+        flatbuffer_sha256: sha256 of the flatbuffer, which is everything before the zip archive; None likewise.
 
     Raises:
         ValueError: If a name cannot be part of a file name.
@@ -107,6 +123,10 @@ class Contract:
     source_digest: str
     temperature: float | None = None
     command: tuple[str, ...] = ()
+    label_map: tuple[str, ...] = ()
+    unsure_threshold: float | None = None
+    output: OutputQuantization | None = None
+    flatbuffer_sha256: str | None = None
     contract_version: int = CONTRACT_VERSION
 
     def __post_init__(self) -> None:

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from fer_edge.compare_models import bench
     from fer_edge.conversion import convert
     from fer_edge.convert.convert_run import ConvertOptions
-    from fer_edge.edge_runtime import NO_SMOOTHING, Classifier, LabeledFrame, Prediction, Smoothing, stream
+    from fer_edge.edge_runtime import (
+        NO_SMOOTHING,
+        Classifier,
+        LabeledFace,
+        LabeledFrame,
+        Prediction,
+        Smoothing,
+        analyze,
+        stream,
+    )
     from fer_edge.train.evaluate_model import evaluate
     from fer_edge.train.series import TrainOptions, train
 
@@ -20,10 +29,12 @@ __all__ = [
     "NO_SMOOTHING",
     "Classifier",
     "ConvertOptions",
+    "LabeledFace",
     "LabeledFrame",
     "Prediction",
     "Smoothing",
     "TrainOptions",
+    "analyze",
     "bench",
     "convert",
     "evaluate",

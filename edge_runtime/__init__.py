@@ -9,6 +9,7 @@ if __name__ != "fer_edge.edge_runtime":
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS, Contract, CropConvention, read_contract
 from fer_edge.edge_runtime.classify import Classifier, Prediction
+from fer_edge.edge_runtime.live.analyze import analyze
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame, Pipeline
 from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, Smoothing
 from fer_edge.edge_runtime.live.stream import stream
@@ -24,6 +25,7 @@ __all__ = [
     "Pipeline",
     "Prediction",
     "Smoothing",
+    "analyze",
     "read_contract",
     "stream",
 ]

@@ -1,6 +1,7 @@
 """Classify face crops with a converted model."""
 
 from collections.abc import Sequence
+from heapq import nlargest
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,24 @@ class Prediction(NamedTuple):
     probability: float
     probabilities: tuple[float, ...]
     labels: tuple[str, ...]
+
+    @property
+    def top_labels(self) -> tuple[str, str]:
+        """Return the two most probable labels, the most probable first.
+
+        After smoothing they can differ from ``label``, which is then "unsure", or the label of the frames before.
+        """
+        (_, first), (_, second) = self._top_two()
+        return first, second
+
+    @property
+    def margin(self) -> float:
+        """Return by how much the most probable label leads the one after it, 0..1."""
+        (highest, _), (second, _) = self._top_two()
+        return highest - second
+
+    def _top_two(self) -> list[tuple[float, str]]:
+        return nlargest(2, zip(self.probabilities, self.labels, strict=True), key=itemgetter(0))
 
     def as_dict(self) -> dict[str, float]:
         """Return the probability of each label, 0..1, by label name."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
-from fer_edge.edge_runtime.images import Image, import_cv2
+from fer_edge.edge_runtime.images import Image, check_image, import_cv2
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the image
 Eyes = tuple[tuple[float, float], tuple[float, float]]  # (x, y) of both eyes in pixels, the eye further left first
@@ -134,12 +134,7 @@ def check_face(face: Image) -> None:
     Raises:
         ValueError: If it is empty, or not uint8 of shape (height, width) or (height, width, 3).
     """
-    if not isinstance(face, np.ndarray) or face.dtype != np.uint8:
-        kind = getattr(face, "dtype", type(face).__name__)
-        hint = "; cv2.imread returns None for a file that it cannot read" if face is None else ""
-        raise ValueError(f"a face must be a uint8 array of pixels 0..255. Received: {kind}{hint}")
-    if face.ndim not in (2, 3) or (face.ndim == 3 and face.shape[2] != 3) or 0 in face.shape:
-        raise ValueError(f"a face must have shape (height, width) or (height, width, 3). Received: {face.shape}")
+    check_image(face, "a face")
 
 
 def _clamped_range(start: int, length: int, limit: int) -> npt.NDArray[np.intp]:

@@ -81,6 +81,59 @@ def write_image(path: str | Path, image: Image) -> None:
     atomic_write(path, data.tobytes())
 
 
+def check_image(image: Any, name: str) -> None:
+    """Check that an array is an image.
+
+    Args:
+        image: Any value.
+        name: What the value is, for the error.
+
+    Raises:
+        ValueError: If it is not a uint8 array of shape (height, width) or (height, width, 3), or is empty.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise ValueError(f"{name} must be a uint8 array of pixels 0..255. Received: {_describe_values(image)}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+        raise ValueError(
+            f"{name} must have shape (height, width) or (height, width, 3). Received: {image.shape}{_shape_remedy(image.shape)}"
+        )
+
+
+def _describe_values(image: Any) -> str:
+    """Return the type and the range of values, and how to convert them."""
+    if image is None:
+        return "NoneType; cv2.imread returns None for a file that it cannot read"
+    if not isinstance(image, np.ndarray):
+        return type(image).__name__
+    if image.dtype.kind not in "fiub" or not image.size:
+        return str(image.dtype)
+    low, high = float(image.min()), float(image.max())
+    received = f"{image.dtype} with values {low:.5g} to {high:.5g}"
+    if image.dtype.kind == "b":
+        return f"{received}. Convert them: image.astype(numpy.uint8) * 255"
+    if image.dtype.kind == "f" and low >= 0 and high <= 1:
+        return f"{received}. Scale them to 0..255: (image * 255).astype(numpy.uint8)"
+    if image.dtype.kind == "f" and low >= -1 and high <= 1:
+        return f"{received}. Scale them to 0..255: ((image + 1) * 127.5).astype(numpy.uint8)"
+    if low >= 0 and high <= 255:
+        return f"{received}. Convert them: image.astype(numpy.uint8)"
+    return f"{received}. Scale them to 0..255 and convert them to uint8"
+
+
+def _shape_remedy(shape: tuple[int, ...]) -> str:
+    if 0 in shape:
+        return ", an empty array"
+    if len(shape) == 4:
+        return ", a batch. Pass a list of images: list(images)"
+    if len(shape) == 3 and shape[2] == 4:
+        return ". Leave out the transparency: image[:, :, :3]"
+    if len(shape) == 3 and shape[2] == 1:
+        return ". Leave out the last axis: image[:, :, 0]"
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return ". Move the channels to the end: image.transpose(1, 2, 0)"
+    return ""
+
+
 def import_cv2() -> ModuleType:
     """Import OpenCV where it is used.
 

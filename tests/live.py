@@ -161,7 +161,7 @@ class FakeClassifier:
     model = Path("fake.tflite")
     labels = LABELS
     num_threads = 1
-    contract = SimpleNamespace(crop=CropConvention())
+    contract = SimpleNamespace(crop=CropConvention(), unsure_threshold=None)
 
     def __init__(self, wait=None):
         self.wait = wait

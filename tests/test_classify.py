@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_edge.artifacts.contract import ModelError
-from fer_edge.edge_runtime import Classifier
+from fer_edge.edge_runtime import Classifier, Prediction
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
 
@@ -18,6 +18,14 @@ def test_a_prediction_names_the_most_probable_label(int8_model, faces):
     assert prediction.probability == max(prediction.probabilities)
     assert sum(prediction.as_dict().values()) == pytest.approx(1, abs=0.02)
     assert tuple(prediction.as_dict()) == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+
+
+def test_a_prediction_names_the_two_most_probable_labels_and_their_margin():
+    labels = ("angry", "fear", "happy", "sad")
+    prediction = Prediction("sad", 0.2, (0.2, 0.3, 0.3, 0.2), labels)  # smoothed: the label of the frames before
+    assert (prediction.top_labels, prediction.margin) == (("fear", "happy"), 0.0)
+    prediction = Prediction("unsure", 0.375, (0.125, 0.25, 0.25, 0.375), labels)
+    assert (prediction.top_labels, prediction.margin) == (("sad", "fear"), 0.125)
 
 
 def test_gray_and_rgb_faces_alone_and_in_a_batch_give_the_same_probabilities(int8_model, faces):

@@ -6,19 +6,20 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import json_lines
-from live import LABELS, FakeClassifier, FakeDetector, FakeSource, flat_image, frame, labeled
+from live import LABELS, FakeClassifier, FakeDetector, FakeSource, flat_image, frame, labeled, prediction
 
 from fer_edge.edge_runtime.cameras.source import read_frames
-from fer_edge.edge_runtime.live.pipeline import Pipeline
+from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import video
 from fer_edge.edge_runtime.outputs.open import OutputSettings, open_outputs, write_outputs
-from fer_edge.edge_runtime.outputs.output import as_json_line
+from fer_edge.edge_runtime.outputs.output import as_json_line, label_with_percent
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
 
@@ -33,6 +34,19 @@ def test_the_json_of_a_live_frame_has_the_time_and_the_face_number():
     assert (line["frame"], line["time"]) == (7, 12.346)
     assert line["faces"][0]["face"] == 1
     assert line["faces"][0]["label"] == "happy"
+
+
+def test_the_json_of_a_face_has_the_two_most_probable_labels_and_their_margin():
+    (line,) = json_lines(as_json_line(labeled(happy=0.9)))
+    (face,) = line["faces"]
+    assert list(face) == ["face", "box_px", "label", "probability", "unsure", "top_labels", "margin", "probabilities"]
+    assert (face["top_labels"], face["margin"], face["unsure"]) == (["happy", "angry"], pytest.approx(0.84), False)
+
+
+def test_an_image_shows_that_its_label_is_unsure_and_a_video_shows_only_the_label():
+    image = LabeledFace((0, 0, 9, 9), prediction(0.34), unsure=True)
+    assert label_with_percent(image) == "angry 40% (unsure)"
+    assert label_with_percent(replace(image, prediction=image.prediction._replace(label="unsure"))) == "unsure 40%"
 
 
 def test_csv_has_one_header_and_one_row_per_face():

@@ -70,6 +70,7 @@ def test_a_broker_receives_labels_and_home_assistant_s_discovery(port):
         wait_for(lambda: "fer_edge/Living_Room/state" in listener.messages)
         state = json.loads(listener.messages["fer_edge/Living_Room/state"])
         assert (state["label"], state["faces"], state["probability"]) == ("happy", 1, 0.9)
+        assert (state["top_labels"], round(state["margin"], 3)) == (["happy", "angry"], 0.84)
         topic = "homeassistant/sensor/fer_edge_Living_Room/expression/config"
         wait_for(lambda: topic in listener.messages)
         config = json.loads(listener.messages[topic])

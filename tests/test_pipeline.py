@@ -1,15 +1,17 @@
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from live import FakeCamera, FakeClassifier, FakeDetector, FakeSource, flat_image, frame, textured
 
+from fer_edge.artifacts.contract import CropConvention
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.source import LiveSource
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
-from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING
+from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, Smoothing
 
 
 def run(frames, live=False, detector=None, classifier=None, **settings):
@@ -114,6 +116,18 @@ def test_single_images_are_independent():
     labeled, _ = run([Frame(f"{k}.png", None, flat_image(value)) for k, value in enumerate((255, 0))])
     assert [result.faces[0].label for result in labeled] == ["happy", "angry"]  # not smoothed
     assert [result.faces[0].number for result in labeled] == [None, None]
+
+
+@pytest.mark.parametrize(("threshold", "given", "unsure"), [(None, None, True), (0.3, None, False), (0.3, 0.5, True)])
+def test_an_image_keeps_its_label_and_a_video_does_not_if_it_is_below_the_threshold(threshold, given, unsure):
+    classifier = FakeClassifier()
+    classifier.contract = SimpleNamespace(crop=CropConvention(), unsure_threshold=threshold)
+    settings = {"classifier": classifier, "smoothing": Smoothing(min_confidence=given)}
+    gray = 89  # happy 0.349, angry 0.391
+    ((image,), _), ((video,), _) = run([Frame("a.png", None, flat_image(gray))], **settings), run([frame(0, gray)], **settings)
+    assert (image.faces[0].label, image.faces[0].unsure) == ("angry", unsure)
+    assert (video.faces[0].label, video.faces[0].unsure) == ("unsure" if unsure else "angry", unsure)
+    assert video.faces[0].top_labels == image.faces[0].top_labels == ("angry", "happy")
 
 
 def test_smoothing_averages_labels_that_alternate():

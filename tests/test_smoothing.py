@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from live import prediction
 
-from fer_edge.edge_runtime.live.smoothing import UNSURE, Smoother, Smoothing
+from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, UNSURE, Smoother, Smoothing
 
 
 def labels(smoothing, happy):
@@ -33,6 +33,12 @@ def test_a_label_below_the_min_confidence_is_unsure_and_does_not_flicker():
     happy = (0.6, 0.49, 0.52, 0.49, 0.52, 0.56)
     assert labels(smoothing, happy) == ["happy", UNSURE, UNSURE, UNSURE, UNSURE, "happy"]
     assert Smoother(smoothing).update(1, prediction(0.49), 0.0).probability == 0.49
+
+
+def test_the_min_confidence_is_that_of_the_user_else_of_the_model_else_the_default():
+    assert [Smoother(Smoothing(), threshold).min_confidence for threshold in (None, 0.3, 0.0)] == [0.4, 0.3, 0.0]
+    assert [Smoother(Smoothing(min_confidence=value), 0.3).min_confidence for value in (0.7, 0.0)] == [0.7, 0.0]
+    assert Smoother(NO_SMOOTHING, 0.3).min_confidence == 0.0
 
 
 def test_a_time_before_the_last_frame_does_not_change_the_average():

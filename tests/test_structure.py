@@ -123,7 +123,8 @@ def definitions(folder) -> Iterator[Definition]:
 
 
 def is_public(definition):
-    return not any(part.startswith("_") for part in definition.name.split("."))
+    hidden = any(part.startswith("_") for part in definition.name.split("."))
+    return not hidden and "overload" not in decorator_names(definition.node)  # the implementation has the docstring
 
 
 def decorator_names(node):

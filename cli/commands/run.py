@@ -82,9 +82,8 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
 @smoothing_option(
     "--min-confidence",
     type=FiniteRange(0, 1),
-    default=0.4,
-    show_default=True,
-    help="Below this probability the label is 'unsure'.",
+    help="Below this probability the label is 'unsure'. An image keeps its label, marked as unsure.  "
+    "[default: the model's threshold, else 0.4]",
 )
 @output_option("--json", "text_format", flag_value="json", help="Print one line of JSON per image or frame.")
 @output_option("--csv", "text_format", flag_value="csv", help="Print one CSV row per face.")
@@ -116,7 +115,7 @@ def command(
     source: str,
     model: str | None,
     no_smoothing: bool,
-    min_confidence: float,
+    min_confidence: float | None,
     max_frames: int | None,
     text_format: Literal["json", "csv"] | None,
     log: Path | None,

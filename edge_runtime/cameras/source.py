@@ -1,6 +1,7 @@
 """The Source protocol, and open_source(): one name or path for every camera, stream and file."""
 
 import math
+import os
 import re
 import threading
 from collections.abc import Callable, Generator
@@ -120,11 +121,17 @@ def open_source(
     Raises:
         CameraError: If ``auto`` finds no camera.
         FileNotFoundError: If a path does not exist.
+        TypeError: If ``name`` is an image in memory.
         ValueError: If a path contains no readable file, the frame size is not valid for the pixel format, or the rate is not
             above 0.
     """
     if not 0 < fps < math.inf:
         raise ValueError(f"fps must be above 0. Received: {fps}")
+    if not isinstance(name, (str, os.PathLike, int)):
+        raise TypeError(
+            f"a source is the name of a camera, a URL or a path. Received: {type(name).__name__}. "
+            "To label an image in memory, use fer_edge.analyze(image)"
+        )
     text = str(name)
     if text == "auto":
         return LiveSource(_first_camera(frame_size, fps))

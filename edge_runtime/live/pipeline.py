@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.frame import Frame
@@ -15,7 +16,7 @@ from fer_edge.edge_runtime.detectors.detector import Detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
 from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
-from fer_edge.edge_runtime.live.smoothing import Smoother, Smoothing
+from fer_edge.edge_runtime.live.smoothing import UNSURE, Smoother, Smoothing
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.live.tracker import TrackedFace
 
@@ -32,16 +33,19 @@ class LabeledFace:
         prediction: Prediction for the face, smoothed over time unless the source is a single image.
         number: Number of the face, from 1, the same in every frame that shows it. None in single images.
         eyes_px: Eye centers (x, y), pixels of the frame. None if the detector returns no eyes.
+        unsure: Whether the probability is below the threshold of the smoothing or the model. The label of a face in a video
+            or live source is then "unsure". A single image keeps its most probable label.
     """
 
     box_px: Box
     prediction: Prediction
     number: int | None = None
     eyes_px: Eyes | None = None
+    unsure: bool = False
 
     @property
     def label(self) -> str:
-        """Return the label, "unsure" if no label is probable enough."""
+        """Return the label. In a video or live source it is "unsure" if no label is probable enough."""
         return self.prediction.label
 
     @property
@@ -53,6 +57,34 @@ class LabeledFace:
     def probabilities(self) -> dict[str, float]:
         """Return the probability of each label, 0..1, by label name."""
         return self.prediction.as_dict()
+
+    @property
+    def top_labels(self) -> tuple[str, str]:
+        """Return the two most probable labels, the most probable first."""
+        return self.prediction.top_labels
+
+    @property
+    def margin(self) -> float:
+        """Return by how much the most probable label leads the one after it, 0..1."""
+        return self.prediction.margin
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the face as JSON-compatible data, as in the lines of ``fer-edge run --json``.
+
+        Returns:
+            box_px, label, probability, unsure, top_labels, margin and probabilities; before them ``face``, its number, unless
+            the source is a single image.
+        """
+        data: dict[str, Any] = {
+            "box_px": list(self.box_px),
+            "label": self.label,
+            "probability": self.probability,
+            "unsure": self.unsure,
+            "top_labels": list(self.top_labels),
+            "margin": self.margin,
+            "probabilities": self.probabilities,
+        }
+        return data if self.number is None else {"face": self.number, **data}
 
 
 @dataclass(frozen=True)
@@ -155,7 +187,7 @@ class Pipeline:
         self._detect_and_track = DetectAndTrack(
             detector, interval, self._settings.min_face_px, self._settings.max_faces, self.stats
         )
-        self._smoother = Smoother(self._settings.smoothing)
+        self._smoother = Smoother(self._settings.smoothing, classifier.contract.unsure_threshold)
         self._threads = [
             threading.Thread(target=target, name=f"fer-edge {target.__name__.strip('_')}", daemon=True)
             for target in (self._capture, self._detect)
@@ -252,9 +284,12 @@ class Pipeline:
                     pixels = crop_face(pixels, face.box_px, self._detector.name, crop, face.eyes_px)
             with self.stats.timed("classify"):
                 (prediction,) = self._classifier.predict(pixels)
-            if not single:
+            if single:
+                unsure = prediction.probability < self._smoother.min_confidence
+                labeled.append(LabeledFace(face.box_px, prediction, None, face.eyes_px, unsure))
+            else:
                 prediction = self._smoother.update(face.number, prediction, _time_s(frame))
-            labeled.append(LabeledFace(face.box_px, prediction, None if single else face.number, face.eyes_px))
+                labeled.append(LabeledFace(face.box_px, prediction, face.number, face.eyes_px, prediction.label == UNSURE))
         return LabeledFrame(frame, tuple(labeled))
 
 

@@ -48,7 +48,7 @@ def stream(
         min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
         max_faces: Maximum number of faces per frame; the largest are kept.
         smoothing: How labels are smoothed over time. NO_SMOOTHING returns the model's prediction for each frame.
-        min_confidence: Replaces ``smoothing.min_confidence``: below this probability, 0..1, the label is "unsure".
+        min_confidence: Replaces ``smoothing.min_confidence``: below this probability, 0..1, a face is unsure.
         threads: Number of interpreter threads. None measures 1, 2 and 4 and takes the fastest.
         frame_size: (width, height), pixels: requested from a camera, or the size of raw frames on standard input.
         fps: Frame rate requested from a camera, frames per second.

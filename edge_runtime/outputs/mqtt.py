@@ -109,6 +109,8 @@ class Mqtt:
             "label": largest.label if largest else "none",
             "probability": largest.probability if largest else 0,
             "probabilities": largest.probabilities if largest else {},
+            "top_labels": list(largest.top_labels) if largest else [],
+            "margin": largest.margin if largest else 0,
             "faces": len(labeled.faces),
             "time": labeled.frame.time,
         }

@@ -4,6 +4,7 @@ import json
 from typing import Any, Protocol
 
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
+from fer_edge.edge_runtime.live.smoothing import UNSURE
 
 
 class Output(Protocol):
@@ -24,23 +25,13 @@ def as_data(labeled: LabeledFrame) -> dict[str, Any]:
     """Return a labeled frame as plain data.
 
     Returns:
-        source, frame (number; None for an image), time (seconds since 1970; only for live frames), and faces. Each face has
-        face (its number; not for images), box_px, label, probability and probabilities.
+        source, frame (number; None for an image), time (seconds since 1970; only for live frames), and faces: the data of
+        LabeledFace.as_dict() for each.
     """
     data: dict[str, Any] = {"source": str(labeled.frame.source), "frame": labeled.frame.number}
     if labeled.frame.time is not None:
         data["time"] = round(labeled.frame.time, 3)
-    return {**data, "faces": [_face_data(face) for face in labeled.faces]}
-
-
-def _face_data(face: LabeledFace) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "box_px": list(face.box_px),
-        "label": face.label,
-        "probability": face.probability,
-        "probabilities": face.probabilities,
-    }
-    return data if face.number is None else {"face": face.number, **data}
+    return {**data, "faces": [face.as_dict() for face in labeled.faces]}
 
 
 def as_json_line(labeled: LabeledFrame) -> str:
@@ -57,5 +48,5 @@ def as_text_line(labeled: LabeledFrame) -> str:
 
 
 def label_with_percent(face: LabeledFace) -> str:
-    """Return a face's label and probability, such as ``happy 92%``."""
-    return f"{face.label} {face.probability:.0%}"
+    """Return a face's label and probability, such as ``happy 92%`` or ``sad 31% (unsure)``."""
+    return f"{face.label} {face.probability:.0%}{' (unsure)' if face.unsure and face.label != UNSURE else ''}"
