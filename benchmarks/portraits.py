@@ -24,7 +24,8 @@ from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
-from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, decode_image
+from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
+from fer_edge.edge_runtime.images import Image, decode_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline
 
 MIN_FACE_FRACTION = 0.3  # of the portrait's side: a smaller box is not the face of the head that fills the portrait

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from fer_edge.artifacts.reporter import Progress, Reporter
+from fer_edge.edge_runtime.native_stderr import DEBUG_VARIABLE, suppress_stderr
 from fer_edge.option_groups import option_group
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-DEBUG_VARIABLE = "FER_EDGE_DEBUG"
 EXTRA_BY_MODULE = {"sklearn": "bench", "matplotlib": "bench"}  # the smallest extra that installs a module
 ALL_EXTRAS = "train,convert,bench"  # of any other module
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -90,8 +90,6 @@ def start_keras() -> None:
         ImportError: If keras or its backend is not installed.
         ValueError: If KERAS_BACKEND names a backend that fer-edge does not support.
     """
-    from fer_edge.edge_runtime.interpreter import suppress_stderr
-
     backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if backend not in BACKENDS:
         raise ValueError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: '{backend}'")

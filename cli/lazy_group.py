@@ -104,8 +104,7 @@ class LazyGroup(click.Group):
 
 def _is_source(name: str) -> bool:
     """Return whether a word looks like an image, a video, a stream, or a file that exists."""
-    from fer_edge.edge_runtime.cameras.source import VIDEO_SUFFIXES
-    from fer_edge.edge_runtime.images import IMAGE_SUFFIXES
+    from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     path = Path(name)
     return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES or "://" in name or path.exists()

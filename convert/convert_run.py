@@ -151,8 +151,7 @@ def convert(
     _introduce(opened, reporter)
     calibration = None
     if options.calibrate_from is not None:
-        with reporter.progress("finding faces") as progress:
-            calibration = collect_calibration_faces(options.calibrate_from, opened, progress=progress)
+        calibration = collect_calibration_faces(options.calibrate_from, opened, reporter=reporter)
     calibrated_from = Path(options.calibrate_from).name if options.calibrate_from else ""
     out = None if options.out is None else Path(options.out)
     prepared = prepare_run(opened, out, calibration, calibrated_from, tuple(command))

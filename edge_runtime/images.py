@@ -1,5 +1,8 @@
 """Read and write image files as RGB arrays."""
 
+import os
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -8,45 +11,91 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.edge_runtime.file_types import file_type
+from fer_edge.edge_runtime.jpeg import END_OF_JPEG, describe_damage
+from fer_edge.edge_runtime.native_stderr import DEBUG_VARIABLE, capture_stderr
+from fer_edge.edge_runtime.orientation import exif_orientation
+from fer_edge.edge_runtime.pixels import WHITE, to_rgb
 
 Image = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
-MAX_FRAMES_PER_SECOND = 240.0
+FORMATS = "JPEG, PNG, BMP, TIFF, WebP, PNM"
+WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+# 400 MB as RGB. OpenCV's limit is eight times as high: a file of 700 bytes could occupy 1.5 GB.
+MAX_PIXELS_VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"
+MAX_PIXELS = 1 << 27
 
 
 def decode_image(data: bytes, name: str) -> Image:
-    """Decode an image file from memory.
+    """Decode an image file from memory, upright, on white where it is transparent.
+
+    Only the formats below reach a decoder: the first bytes decide, not the name.
 
     Args:
-        data: Content of a PNG, JPEG, BMP, TIFF, WebP or PGM file.
+        data: Content of a JPEG, PNG, BMP, TIFF, WebP or PNM (PGM, PPM, PBM) file, of any number of bits per sample.
         name: Name of the image for error messages.
 
     Returns:
         uint8 array (height, width, 3), RGB. A gray image has three equal channels.
 
     Raises:
-        ValueError: If the bytes cannot be decoded.
+        ValueError: If the bytes are another format, are damaged, or have too many pixels.
     """
+    found = file_type(data)
+    if found is None or found.kind != "image":
+        content = f"it contains {found.name}" if found else "it is damaged or in an unknown format" if data else "it is empty"
+        raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): {content}. Supported formats: {FORMATS}")
+    if found.name == "JPEG":
+        pixels = _decode_jpeg(data, name)
+    else:
+        # The decoder of text PNM files needs a character after the last number.
+        pixels, _ = _decode(data + b"\n" if found.name == "PNM" else data, name)
+    if pixels is None:
+        raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): the {found.name} file is damaged or cut off")
+    if found.name == "BMP" and pixels.ndim == 3 and pixels.shape[2] == 4 and not pixels[:, :, 3].any():
+        pixels = pixels[:, :, :3]  # most programs leave the fourth byte 0
+    return exif_orientation(data).apply(to_rgb(pixels, _pnm_max_value(data) if found.name == "PNM" else None))
+
+
+def _decode(data: bytes, name: str) -> tuple[npt.NDArray[Any] | None, str]:
+    """Return the pixels as the file has them, None if it is damaged; and the messages of the decoder."""
     cv2 = import_cv2()
-    image = None
-    if data:
+    pixels, reason = None, ""
+    with capture_stderr() as messages:
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None
-    if image is None:
-        raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): it is damaged or in an unknown format")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error as error:
+            reason = str(error)
+    if "CV_IO_MAX_IMAGE" in reason:
+        limit = os.environ.get(MAX_PIXELS_VARIABLE, "")
+        raise ValueError(
+            f"the image '{name}' ({len(data)} bytes) has more than {limit} pixels. To decode it, set {MAX_PIXELS_VARIABLE}"
+        )
+    return pixels, messages.text
 
 
-def reported_rate(capture: Any) -> float | None:
-    """Return the frames per second that a cv2.VideoCapture reports, None if the value is implausible.
+def _decode_jpeg(data: bytes, name: str) -> npt.NDArray[Any] | None:
+    """Decode a JPEG.
 
-    Streams often report their clock rate (90000) or NaN.
+    Raises:
+        ValueError: If only a part of it can be decoded. libjpeg fills the rest with gray and reports success.
     """
-    rate = float(capture.get(import_cv2().CAP_PROP_FPS))
-    return rate if 1 <= rate <= MAX_FRAMES_PER_SECOND else None
+    pixels, messages = _decode(data, name)
+    cut_off = pixels is None or "Premature end of JPEG" in messages
+    if cut_off:
+        pixels, messages = _decode(data + END_OF_JPEG, name)
+    damage = pixels is not None and describe_damage(data, pixels, messages, cut_off)
+    if damage:
+        raise ValueError(f"the JPEG '{name}' ({len(data)} bytes) is damaged: {damage}. Copy it again")
+    return pixels
+
+
+def _pnm_max_value(data: bytes) -> int | None:
+    """Return the value of white that a PGM or PPM file states; None for a bitmap, and where OpenCV scales by it."""
+    header = re.match(rb"P([2356])" + rb"(?:\s|#[^\n]*\n)+(\d+)" * 3, data)
+    if header is None or (header[1] in b"23" and int(header[4]) <= WHITE):
+        return None
+    return int(header[4])
 
 
 def read_image(path: str | Path) -> Image:
@@ -63,7 +112,7 @@ def write_image(path: str | Path, image: Image) -> None:
     """Write an image file. The suffix of ``path`` selects the format.
 
     Args:
-        path: File to write; its suffix is one of IMAGE_SUFFIXES.
+        path: File to write; its suffix is one of WRITABLE_SUFFIXES.
         image: uint8 array (height, width, 3), RGB, or (height, width), gray.
 
     Raises:
@@ -72,8 +121,8 @@ def write_image(path: str | Path, image: Image) -> None:
     """
     cv2 = import_cv2()
     suffix = Path(path).suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise ValueError(f"cannot write an image as '{suffix}'; choose one of: {', '.join(IMAGE_SUFFIXES)}")
+    if suffix not in WRITABLE_SUFFIXES:
+        raise ValueError(f"cannot write an image as '{suffix}'; choose one of: {', '.join(WRITABLE_SUFFIXES)}")
     pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(suffix, pixels)
     if not done:
@@ -135,11 +184,18 @@ def _shape_remedy(shape: tuple[int, ...]) -> str:
 
 
 def import_cv2() -> ModuleType:
-    """Import OpenCV where it is used.
+    """Import OpenCV where it is used, with a limit of the size of images, and without the log lines of it and of FFmpeg.
+
+    FER_EDGE_DEBUG keeps the log lines. If other code has imported OpenCV before, these settings have no effect.
 
     Raises:
         ImportError: If OpenCV is not installed. The message contains the install command.
     """
+    if "cv2" not in sys.modules:
+        os.environ.setdefault(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if "cv2" not in sys.modules and not os.environ.get(DEBUG_VARIABLE):
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2
     except ImportError as error:

@@ -1,12 +1,8 @@
 """Create a TFLite interpreter from the light package that is installed, never from TensorFlow."""
 
-import contextlib
 import ctypes
 import importlib
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import ModelError
+from fer_edge.edge_runtime.native_stderr import suppress_stderr
 
 PACKAGES = ("ai_edge_litert", "tflite_runtime")
-STDERR_LOCK = threading.Lock()
 PROBE_MODEL = Path(__file__).with_name("probe.tflite")
 
 
@@ -77,26 +73,6 @@ def make_interpreter(**arguments: Any) -> Any:
         interpreter = interpreter_class(**arguments)
         interpreter.allocate_tensors()
     return interpreter
-
-
-@contextlib.contextmanager
-def suppress_stderr() -> Iterator[None]:
-    """Discard everything that the process writes to standard error in the block, including C++ code. Exceptions pass."""
-    with STDERR_LOCK:
-        try:
-            saved = os.dup(2)
-        except OSError:  # a service without standard error
-            yield
-            return
-        try:
-            sys.stderr.flush()
-            with Path(os.devnull).open("wb") as null:
-                os.dup2(null.fileno(), 2)
-                yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def tensor_view(interpreter: Any, index: int) -> npt.NDArray[Any]:

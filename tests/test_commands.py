@@ -7,7 +7,7 @@ from conftest import json_lines, write_class_folders
 from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.artifacts.typed_json import to_data
 from fer_edge.edge_runtime import Classifier
-from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.images import import_cv2, read_image, write_image
 from fer_edge.train.synthetic import synthetic_image
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.images import read_image, write_image
 
 

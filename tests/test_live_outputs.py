@@ -14,7 +14,7 @@ import pytest
 from conftest import json_lines
 from live import LABELS, FakeClassifier, FakeDetector, FakeSource, flat_image, frame, labeled, prediction
 
-from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import video

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import json_lines
 
-from fer_edge.edge_runtime.cameras.source import read_frames
+from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.train.synthetic import synthetic_image
 

@@ -8,10 +8,11 @@ from live import FakeCapture, InstantStop, flat_image, picamera2_module, rpicam
 
 from fer_edge.edge_runtime.cameras import raspberry_pi, source, usb
 from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.capture import reported_rate
+from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.cameras.network import NetworkStream
 from fer_edge.edge_runtime.cameras.raw_input import RawInput
-from fer_edge.edge_runtime.cameras.source import open_source, read_frames
-from fer_edge.edge_runtime.images import reported_rate
+from fer_edge.edge_runtime.cameras.source import open_source
 
 
 def test_auto_prefers_picamera2_then_rpicam_vid_then_usb(monkeypatch, tmp_path):

@@ -17,7 +17,8 @@ import numpy as np
 from fer_edge.artifacts.contract import CANONICAL_LABELS
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
-from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, decode_image, import_cv2
+from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
+from fer_edge.edge_runtime.images import Image, decode_image, import_cv2
 from fer_edge.train.dataset import DataError, FaceDataset
 from fer_edge.train.synthetic import synthetic_faces
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.contract import ModelError, read_contract
 from fer_edge.artifacts.run_folder import GRAY_LAYER
-from fer_edge.edge_runtime.interpreter import find_interpreter, suppress_stderr
+from fer_edge.edge_runtime.interpreter import find_interpreter
+from fer_edge.edge_runtime.native_stderr import suppress_stderr
 from fer_edge.train.batch_norm import unfold_batch_norm
 from fer_edge.train.networks import OUTPUT_LAYER, copy_head
 

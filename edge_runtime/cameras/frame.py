@@ -26,6 +26,7 @@ class Frame:
         frames_per_second: Frame rate of the source; None if unknown.
         capture_time_s: Capture time, seconds of the monotonic clock; None for files.
         time: Capture time, seconds since 1970; None for files.
+        frame_count: Number of frames of the video; None if unknown.
     """
 
     source: Path | str
@@ -35,6 +36,7 @@ class Frame:
     frames_per_second: float | None = None
     capture_time_s: float | None = None
     time: float | None = None
+    frame_count: int | None = None
 
     @property
     def width(self) -> int:

@@ -1,12 +1,10 @@
 """Frames of a network stream: RTSP, HTTP (MJPEG, HLS), RTMP, UDP."""
 
 import re
-from typing import Any
-
-import numpy as np
 
 from fer_edge.edge_runtime.cameras.camera import CameraError
-from fer_edge.edge_runtime.images import Image, import_cv2, reported_rate
+from fer_edge.edge_runtime.cameras.capture import UprightCapture
+from fer_edge.edge_runtime.images import Image, import_cv2
 
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
 TIMEOUT_MS = 5000
@@ -27,7 +25,7 @@ class NetworkStream:
         self.name = re.sub(r"^(\w+://)[^/?#]*@", r"\1", url).partition("?")[0]
         self.frames_per_second: float | None = None
         self.reconnects = True
-        self._capture: Any = None
+        self._capture: UprightCapture | None = None
 
     def open(self) -> None:
         """Connect.
@@ -37,21 +35,20 @@ class NetworkStream:
         """
         cv2 = import_cv2()
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
-        self._capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, limits)
-        if not self._capture.isOpened():
+        self._capture = UprightCapture(self._url, limits)
+        if not self._capture.is_open:
             self.close()
             raise CameraError(
                 "missing",
                 f"no video from {self.name}: the server does not answer, the password is wrong, or the URL is not a video",
             )
-        self.frames_per_second = reported_rate(self._capture)
+        self.frames_per_second = self._capture.frames_per_second
         # A file has an end. If it were opened again, it would start over.
-        self.reconnects = not 0 < self._capture.get(cv2.CAP_PROP_FRAME_COUNT) < MAX_FILE_FRAMES
+        self.reconnects = not 0 < self._capture.frame_count < MAX_FILE_FRAMES
 
     def read(self) -> Image | None:
         """Wait for the next frame (height, width, 3), BGR; None if the stream stops."""
-        success, pixels = self._capture.read() if self._capture is not None else (False, None)
-        return np.asarray(pixels, np.uint8) if success else None
+        return self._capture.read() if self._capture is not None else None
 
     def close(self) -> None:
         """Disconnect."""

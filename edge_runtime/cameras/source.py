@@ -2,15 +2,14 @@
 
 import math
 import os
-import re
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, OnMessage, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.files import FileSource
+from fer_edge.edge_runtime.cameras.find_files import find_files
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.network import SCHEMES, NetworkStream
 from fer_edge.edge_runtime.cameras.raspberry_pi import (
@@ -23,10 +22,6 @@ from fer_edge.edge_runtime.cameras.raspberry_pi import (
 )
 from fer_edge.edge_runtime.cameras.raw_input import RawInput
 from fer_edge.edge_runtime.cameras.usb import UsbCamera, video_devices
-from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, import_cv2, read_image, reported_rate
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpg", ".mjpeg")
-DEFAULT_FRAMES_PER_SECOND = 25.0  # of a video that does not report a plausible rate
 
 
 class Source(Protocol):
@@ -77,32 +72,6 @@ class LiveSource:
         return frames_with_reconnect(self.camera, stop, on_message)
 
 
-class FileSource:
-    """An image, a video, or a folder of both.
-
-    Args:
-        path: The file or folder.
-    """
-
-    live = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = str(path)
-
-    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
-        """Yield the frames in order of the file names.
-
-        Args:
-            stop: As in Source.frames.
-            on_message: As in Source.frames.
-        """
-        for frame in read_frames(self.path, on_skip=on_message and (lambda reason: on_message(f"skipped: {reason}"))):
-            if stop.is_set():
-                return
-            yield frame
-
-
 def open_source(
     name: str | Path = "auto",
     frame_size: tuple[int, int] = (640, 480),
@@ -143,12 +112,13 @@ def open_source(
         return LiveSource(RawInput(frame_size, pixel_format, fps))
     if text.lower().startswith(SCHEMES):
         return LiveSource(NetworkStream(text))
-    if text.isdecimal():
-        text = f"/dev/video{text}"
-    if re.fullmatch(r"/dev/video\d+", text) or Path(text).is_char_device():  # a device such as /dev/v4l/by-id/...
-        return LiveSource(UsbCamera(text, frame_size, fps))
-    list_files(text)  # reports a wrong path now
-    return FileSource(Path(text))
+    path = Path(text)
+    if text.isdecimal() and not path.exists():
+        path = Path(f"/dev/video{text}")
+    if path.is_char_device() or (path.is_relative_to("/dev") and not path.exists()):  # also /dev/v4l/by-id/...
+        return LiveSource(UsbCamera(path, frame_size, fps))
+    find_files(path)  # reports a wrong path now
+    return FileSource(path)
 
 
 def _first_camera(frame_size: tuple[int, int], fps: float) -> Camera:
@@ -177,69 +147,3 @@ def _first_camera(frame_size: tuple[int, int], fps: float) -> Camera:
         "missing",
         f"no camera found ({'; '.join(reasons)}). Connect one, or name a source: a file, a folder, /dev/videoN, rtsp://..., -",
     )
-
-
-def list_files(source: str | Path) -> list[Path]:
-    """Return the images and videos of a source: the file itself, or those in a folder and its sub-folders.
-
-    Raises:
-        FileNotFoundError: If ``source`` does not exist.
-        ValueError: If it is another kind of file, or a folder without images and videos.
-    """
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"no image, folder or video at '{source}'")
-    suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-    if path.is_file():
-        if path.suffix.lower() not in suffixes:
-            raise ValueError(f"'{path}' is neither an image nor a video. Supported suffixes: {', '.join(suffixes)}")
-        return [path]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in suffixes]
-    if not files:
-        raise ValueError(f"the folder '{path}' contains no images or videos. Supported suffixes: {', '.join(suffixes)}")
-    return files
-
-
-def read_frames(source: str | Path, on_skip: Callable[[str], None] | None = None) -> Generator[Frame, None, None]:
-    """Yield the frames of an image, a video or a folder, in order of the file names.
-
-    Args:
-        source: File or folder.
-        on_skip: Called with the reason for each file of a folder that cannot be read. If no file can be read, the last
-            error is raised instead.
-
-    Raises:
-        FileNotFoundError: If ``source`` does not exist.
-        ValueError: If it contains no images or videos, or none of its files can be read.
-    """
-    files = list_files(source)
-    unreadable = 0
-    for file in files:
-        try:
-            if file.suffix.lower() in VIDEO_SUFFIXES:
-                yield from _video_frames(file)
-            else:
-                yield Frame(file, None, read_image(file))
-        except (ValueError, OSError) as error:
-            unreadable += 1
-            if unreadable == len(files):
-                raise
-            if on_skip:
-                on_skip(str(error))
-
-
-def _video_frames(path: Path) -> Generator[Frame, None, None]:
-    capture = import_cv2().VideoCapture(str(path))
-    number = 0
-    try:
-        rate = reported_rate(capture) or DEFAULT_FRAMES_PER_SECOND
-        while True:
-            success, pixels = capture.read()
-            if not success:
-                break
-            yield Frame(path, number, np.asarray(pixels, np.uint8), "bgr", rate)
-            number += 1
-    finally:
-        capture.release()
-    if not number:
-        raise ValueError(f"cannot read any frame of the video '{path}': it is damaged or has an unknown codec")

@@ -7,7 +7,7 @@ from typing import Any
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.edge_runtime.cameras.camera import OnMessage
-from fer_edge.edge_runtime.images import IMAGE_SUFFIXES, Image, import_cv2, write_image
+from fer_edge.edge_runtime.images import WRITABLE_SUFFIXES, Image, import_cv2, write_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.outputs.annotate import annotate
 
@@ -211,7 +211,7 @@ class AnnotatedFileWriter:
         is_image = labeled.frame.number is None
         if self._target_is_file:
             path = self._target
-            suffixes = IMAGE_SUFFIXES if is_image else (VIDEO_SUFFIX,)
+            suffixes = WRITABLE_SUFFIXES if is_image else (VIDEO_SUFFIX,)
             if path.suffix.lower() not in suffixes:
                 kind = "an image" if is_image else "a video"
                 raise ValueError(f"cannot save {kind} as '{path.name}'; choose one of: {', '.join(suffixes)}, or name a folder")

@@ -1,0 +1,133 @@
+"""Frames of image and video files."""
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.cameras.capture import UprightCapture
+from fer_edge.edge_runtime.cameras.find_files import MediaFile, find_files
+from fer_edge.edge_runtime.cameras.frame import Frame
+from fer_edge.edge_runtime.images import MAX_PIXELS, read_image
+
+DEFAULT_FRAMES_PER_SECOND = 25.0  # of a video that does not report a plausible rate
+MIN_FRAME_BYTES = 8
+MISSING_FRAMES = 2  # a count of frames may be off by these without any damage
+EXACT_COUNT = (".mp4", ".m4v", ".mov", ".avi")  # other containers estimate the count from the duration
+
+
+class FileSource:
+    """An image, a video, or a folder of both.
+
+    Args:
+        path: The file or folder.
+    """
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+
+    def frames(self, stop: threading.Event, on_message: OnMessage | None = None) -> Generator[Frame, None, None]:
+        """Yield the frames in order of the file names.
+
+        Args:
+            stop: As in Source.frames.
+            on_message: As in Source.frames.
+        """
+        for frame in read_frames(self.path, on_message):
+            if stop.is_set():
+                return
+            yield frame
+
+
+def read_frames(source: str | Path, on_message: Callable[[str], None] | None = None) -> Generator[Frame, None, None]:
+    """Yield the frames of an image, a video or a folder, in order of the file names.
+
+    Args:
+        source: File or folder.
+        on_message: Called with the reason for each file of a folder that cannot be read, with the number of frames of a video
+            that only partly can, and at the end with the files of a folder that were left out. If no file can be read, the
+            last error is raised instead.
+
+    Raises:
+        FileNotFoundError: If ``source`` does not exist.
+        ValueError: If it contains no images or videos, or none of its files can be read.
+    """
+    report = on_message or (lambda text: None)
+    files, left_out = find_files(source)
+    unreadable = 0
+    for file in files:
+        try:
+            if file.is_video:
+                yield from _video_frames(file, report)
+            else:
+                yield Frame(file.path, None, read_image(file.path))
+        except (ValueError, OSError) as error:
+            unreadable += 1
+            if unreadable == len(files):
+                raise
+            left_out.add("damaged", file.path)
+            report(f"skipped: {error}")
+    if left_out.names:
+        total = sum(map(len, left_out.names.values()))
+        report(f"left out {total} of {len(files) - unreadable + total} in '{source}': {left_out}")
+
+
+def _video_frames(file: MediaFile, report: Callable[[str], None]) -> Generator[Frame, None, None]:
+    """Yield the frames of a video. After a gap in a damaged file, the numbers continue as if the lost frames were there."""
+    path = file.path
+    with path_for_ffmpeg(path) as name:
+        capture = UprightCapture(name)
+        count = _plausible_count(capture.frame_count, path.stat().st_size)
+        rate = capture.frames_per_second or DEFAULT_FRAMES_PER_SECOND
+        read = lost = failed = 0
+        try:
+            while capture.is_open:
+                pixels = capture.read()
+                if pixels is None:
+                    failed += 1  # each attempt drops one packet, so that reading can go on after damaged ones
+                    if read + lost + failed > count:
+                        break
+                    continue
+                lost, failed = (lost + failed if read else 0), 0
+                yield Frame(path, read + lost, pixels, "bgr", rate, frame_count=count or None)
+                read += 1
+        finally:
+            capture.release()
+    if not read:
+        raise ValueError(
+            f"cannot read any frame of the video '{path}': it is damaged, was cut off while it was recorded, has an unknown "
+            f"codec, or more than {MAX_PIXELS} pixels per frame"
+        )
+    if lost or count - read > MISSING_FRAMES + (0 if path.suffix.lower() in EXACT_COUNT else count // 10):
+        report(f"the video '{path}' is damaged: {read} of {count} frames can be read")
+
+
+def _plausible_count(reported: float, file_bytes: int) -> int:
+    """Return the reported number of frames; 0 if a damaged index reports a negative number or more than the file can hold."""
+    return int(reported) if 0 < reported * MIN_FRAME_BYTES <= file_bytes else 0
+
+
+@contextmanager
+def path_for_ffmpeg(path: Path) -> Iterator[str]:
+    """Yield a name of a file that OpenCV can pass to FFmpeg, and FFmpeg takes for nothing else.
+
+    In ``14:33.mp4`` or ``concat:a.mp4`` FFmpeg would see a protocol, and in ``%d.jpg`` a series of files. OpenCV rejects names
+    that are not UTF-8.
+
+    Args:
+        path: A regular file.
+    """
+    try:
+        str(path).encode()
+        special = "%" in path.name
+    except UnicodeEncodeError:
+        special = True
+    if not special:
+        yield f"file:{path.absolute()}"
+        return
+    with path.open("rb") as file:
+        yield f"file:/proc/self/fd/{file.fileno()}"

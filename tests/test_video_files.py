@@ -1,0 +1,91 @@
+"""Video files: rotation, aspect ratio, damage and names."""
+
+import os
+
+import numpy as np
+import pytest
+from media import corner_image, corners, damage, encode, rotate_mp4, set_pixel_aspect, textured_image, write_video
+
+from fer_edge.edge_runtime.cameras.files import read_frames
+
+BRIGHT_CORNER = {0: 0, 90: 1, 180: 3, 270: 2}
+
+
+def video(path, count=12, codec="mp4v"):
+    write_video(path, [textured_image(64, seed) for seed in range(count)], codec)
+    return path
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_the_rotation_tag_of_a_video_is_applied(tmp_path, degrees):
+    write_video(tmp_path / "v.mp4", [corner_image(48, 64)])
+    rotate_mp4(tmp_path / "v.mp4", degrees)
+    (frame,) = read_frames(tmp_path / "v.mp4")
+    assert frame.pixels.shape == ((64, 48, 3) if degrees in (90, 270) else (48, 64, 3))
+    assert corners(frame.image) == tuple(number == BRIGHT_CORNER[degrees] for number in range(4))
+    assert frame.pixels.flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "degrees", "shape"),
+    [((1, 2), 0, (96, 64)), ((2, 1), 0, (48, 128)), ((4, 3), 90, (85, 48)), ((1000, 1), 0, (48, 64)), ((0, 0), 0, (48, 64))],
+)
+def test_pixels_become_square_before_the_rotation(tmp_path, aspect, degrees, shape):
+    write_video(tmp_path / "v.mp4", [corner_image(48, 64)])
+    rotate_mp4(tmp_path / "v.mp4", degrees)
+    set_pixel_aspect(tmp_path / "v.mp4", *aspect)
+    (frame,) = read_frames(tmp_path / "v.mp4")
+    assert frame.pixels.shape[:2] == shape
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "mp4v"), (".avi", "MJPG"), (".mkv", "mp4v")])
+def test_a_video_goes_on_after_a_damaged_part_and_reports_the_lost_frames(tmp_path, suffix, codec):
+    path = video(tmp_path / f"v{suffix}", 60, codec)
+    messages = []
+    assert [frame.number for frame in read_frames(path, messages.append)] == list(range(60))
+    assert messages == []
+    damage(path, 0.4, 0.6)
+    numbers = [frame.number for frame in read_frames(path, messages.append)]
+    assert numbers[0] == 0
+    assert 40 <= len(numbers) <= 52
+    assert sorted(set(numbers)) == numbers
+    assert messages == [f"the video '{path}' is damaged: {len(numbers)} of 60 frames can be read"]
+
+
+def test_a_video_without_its_index_is_reported(tmp_path):
+    path = video(tmp_path / "v.mp4")
+    path.write_bytes(path.read_bytes()[:-800])
+    with pytest.raises(ValueError, match=r"cannot read any frame of the video .* was cut off while it was recorded"):
+        list(read_frames(path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("14:33:05.mp4", "concat:a.mp4", "pipe:0.mp4", "data:x,y.mp4", "subfile,,start,9:a.mp4", "a%03d.mp4", "-i.mp4"),
+        *("e\u0301.mp4", "~x.mp4", "a b'c\".mp4", "?#&.mp4"),
+    ],
+)
+def test_videos_of_any_name_are_read_from_their_own_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    video(tmp_path / "v.mp4", 3).rename(tmp_path / name)
+    assert len(list(read_frames(name))) == 3
+
+
+def test_a_name_that_is_not_utf_8_is_read(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    video(tmp_path / "v.mp4", 3).rename(path)
+    assert [frame.source for frame in read_frames(path)] == [path] * 3
+
+
+def test_frames_carry_the_number_of_frames_of_their_video(tmp_path):
+    assert {frame.frame_count for frame in read_frames(video(tmp_path / "v.mp4"))} == {12}
+
+
+def test_a_file_of_jpeg_images_is_a_video_by_its_suffix(tmp_path):
+    data = b"".join(encode(".jpg", textured_image(64, seed)) for seed in range(5))
+    (tmp_path / "v.mjpg").write_bytes(data)
+    (tmp_path / "v.jpg").write_bytes(data)
+    assert [frame.number for frame in read_frames(tmp_path / "v.mjpg")] == [0, 1, 2, 3, 4]
+    assert [frame.number for frame in read_frames(tmp_path / "v.jpg")] == [None]
+    assert np.ptp(next(read_frames(tmp_path / "v.jpg")).image) > 200
