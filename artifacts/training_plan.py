@@ -1,7 +1,7 @@
 """How a network is trained, as data: augmentation, recipe and plan of one training run."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
@@ -18,9 +18,21 @@ class Augmentation:
         shear: Horizontal shear, pixels per pixel of height.
         zoom: Width and height are scaled independently by 1-z..1+z.
         flip: Whether half of the faces are mirrored.
+        crop_scale: Standard deviation of the logarithm of the crop's side, as the boxes of a detector scatter.
+        crop_shift: Standard deviation of the crop's center in each direction, fraction of the side.
         contrast: Contrast is multiplied by 1-c..1+c around the mean of the face.
         brightness: Brightness is shifted by -b..b, fraction of the full range.
+        side_light: Light from one side multiplies the gray levels by up to 1+s there and 1-s on the other side.
+        exposure: The gray levels are multiplied by 1/(1+e)..1+e and clipped at white.
+        gamma: The gray levels (0..1) are raised to a power of 1/(1+g)..1+g.
         erase: Largest side of an erased rectangle, fraction of the side; half of the faces get one.
+        occlusion: Fraction of the faces that are partly covered, as by glasses, a mask or a hand.
+        defocus: Largest standard deviation of a Gaussian blur, fraction of the side.
+        motion_blur: Largest length of a horizontal or vertical motion, fraction of the side.
+        resolution_loss: Largest fraction of the rows and columns that is lost: with 0.75, a face of 48 pixels is reduced to
+            12 to 48 pixels.
+        noise: Largest standard deviation of Gaussian noise, fraction of the full range.
+        compression: Largest loss of JPEG quality: with 0.8, the quality is 20 to 100.
         mixup: Fraction of the faces that are blended with another face, including the labels.
         cutmix: Fraction of the faces that get a rectangle of another face, and of its label by area.
 
@@ -33,18 +45,32 @@ class Augmentation:
     shear: float = 0.0
     zoom: float = 0.0
     flip: bool = False
+    crop_scale: float = 0.0
+    crop_shift: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
+    side_light: float = 0.0
+    exposure: float = 0.0
+    gamma: float = 0.0
     erase: float = 0.0
+    occlusion: float = 0.0
+    defocus: float = 0.0
+    motion_blur: float = 0.0
+    resolution_loss: float = 0.0
+    noise: float = 0.0
+    compression: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_fractions(self, "shift", "zoom", "contrast", "brightness", "erase", "mixup", "cutmix")
+        at_least_zero = ("shear", "exposure", "gamma")
+        others = ("rotation_degrees", "flip", *at_least_zero)
+        _check_fractions(self, *(field.name for field in fields(self) if field.name not in others))
         if not 0 <= self.rotation_degrees <= 180:
             raise ValueError(f"rotation_degrees must be between 0 and 180. Received: {self.rotation_degrees}")
-        if not 0 <= self.shear < math.inf:
-            raise ValueError(f"shear must not be negative. Received: {self.shear}")
+        for name in at_least_zero:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative. Received: {getattr(self, name)}")
         if self.mixup + self.cutmix > 1:
             raise ValueError(
                 "a face is mixed in one way only, so mixup and cutmix must not exceed 1 together. "

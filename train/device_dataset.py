@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def on_device_dataset(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.float32], ranges: Augmentation, seed: int
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.float32], ranges: Augmentation, seed: int, resolution_px: int
 ) -> "keras.Layer":
     """Return a layer from indices of faces to the faces and their labels.
 
@@ -26,6 +26,7 @@ def on_device_dataset(
         labels: float32 array (n, classes), one distribution per face.
         ranges: Random changes, in training only.
         seed: Seed of the random numbers.
+        resolution_px: Side of the faces before they were enlarged to ``size``, pixels.
 
     Returns:
         A layer named ``faces``: int32 (batch,) -> float32 (batch, size, size, 1), 0..255, and float32 (batch, classes). Its
@@ -51,7 +52,7 @@ def on_device_dataset(
             chosen = ops.take(self.labels, inputs, axis=0)
             if not training:
                 return faces, chosen
-            return mix(augment(faces, ranges, self.seed_generator), chosen, ranges, self.seed_generator)
+            return mix(augment(faces, ranges, self.seed_generator, resolution_px), chosen, ranges, self.seed_generator)
 
     return OnDeviceDataset()
 

@@ -193,7 +193,7 @@ def _build(
         network = insert_batch_norm(network, plan.recipe.bn_momentum, statistics_from)
     all_labels = np.concatenate([labels, _one_hot(faces, split.validation)])
     index = keras.Input((), dtype="int32", name="index")
-    gray, y_true = on_device_dataset(images, all_labels, plan.recipe.augmentation, plan.seed)(index)
+    gray, y_true = on_device_dataset(images, all_labels, plan.recipe.augmentation, plan.seed, faces.resolution_px)(index)
     y_pred = network(keras.layers.Concatenate(name="as_rgb")([gray] * 3))
     outputs = keras.layers.Concatenate(name="predicted_and_true", dtype="float32")([y_pred, y_true])
     trainer = keras.Model(index, outputs, name="trainer")

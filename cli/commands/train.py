@@ -18,7 +18,7 @@ from fer_edge.option_groups import examples
 )
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...|all")
 @click.option("--data", required=True, help="Labeled faces: a folder, zip or csv file, or synthetic.")
-@click.option("--recipe", default="edge", show_default=True, help="paper (as published) or edge (ours).")
+@click.option("--recipe", default="edge", show_default=True, help="paper (as published), edge (ours) or camera.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting of the recipe. Repeatable.")
 @click.option("--protocol", default="auto", show_default=True, help="paper, subject, official or auto.")
 @click.option("--folds", type=int, help="Number of folds of the protocol subject. All of them are trained.")
