@@ -70,6 +70,7 @@ class TrainingResults:
         train_seconds: Wall time of training, seconds.
         weights_rounded_to: Type that the weights were stored in for transport; None where they were not.
         trained_with: Versions on the machine that trained it, where that was another one; None otherwise.
+        unsure_threshold: Below this probability a label is "unsure", 0..1; chosen on validation. None where it was not chosen.
     """
 
     model_digest: str
@@ -85,6 +86,7 @@ class TrainingResults:
     train_seconds: float
     weights_rounded_to: str | None = None
     trained_with: dict[str, str] | None = None
+    unsure_threshold: float | None = None
 
 
 @dataclass(frozen=True)

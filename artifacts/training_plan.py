@@ -162,7 +162,7 @@ class Plan:
         weights: Source of the initial weights: ``auto``, ``imagenet``, ``none``, a file, a run folder or a bundled model.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         teachers: Run folders, .tflite files or bundled models whose mean probabilities are learned together with the labels.
-        ferplus: FER+ table whose votes replace FER2013's labels in training, or None.
+        ferplus: FER+ table whose classes and votes replaced the labels of FER2013, or None.
         parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where unknown.
     """
 

@@ -8,12 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.artifacts.contract import TFLITE_IDENTIFIER
+from fer_edge.artifacts.contract import TFLITE_IDENTIFIER, OutputQuantization
 
 SIGNATURE = "serving_default"
 BUFFER_ALIGNMENT = 16  # bytes
 INPUT_NAME, OUTPUT_NAME = "face", "probability"
 MAX_DEPRECATED_CODE = 127  # the deprecated field is one signed byte
+# Version of each operator that first takes int8; version 1 of the others does. ai-edge-quantizer leaves 1 everywhere.
+# Source: tensorflow/lite/tools/versioning/op_version.cc.
+INT8_VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONCATENATION": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "DEQUANTIZE": 2,
+    "FULLY_CONNECTED": 4,
+    "LOGISTIC": 2,
+    "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "MUL": 2,
+    "PAD": 2,
+    "SOFTMAX": 2,
+    "SUB": 2,
+}
 
 
 def read_flatbuffer(content: bytes) -> Any:
@@ -29,7 +47,7 @@ def read_flatbuffer(content: bytes) -> Any:
 
 
 def write_flatbuffer(model: Any) -> bytes:
-    """Return an object tree (ModelT) as a flatbuffer. Changes the deprecated operator codes of ``model``."""
+    """Return an object tree (ModelT) as a flatbuffer. Changes the operator codes and versions of ``model``."""
     import flatbuffers
 
     written: dict[tuple[str, bytes], int] = {}
@@ -47,12 +65,40 @@ def write_flatbuffer(model: Any) -> bytes:
                 written[key] = super().CreateNumpyVector(x)
             return written[key]
 
-    for code in model.operatorCodes:
-        # ai-edge-quantizer leaves 0 for QUANTIZE and DEQUANTIZE, which readers of the deprecated field take for ADD.
-        code.deprecatedBuiltinCode = min(MAX_DEPRECATED_CODE, _builtin_code(code))
+    _correct_operator_codes(model)
     builder = SharingBuilder(1024)
     builder.Finish(model.Pack(builder), file_identifier=TFLITE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _correct_operator_codes(model: Any) -> None:
+    """Set the deprecated code of each operator, and the version that its int8 tensors need."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    for code in model.operatorCodes:
+        # ai-edge-quantizer leaves 0 for QUANTIZE and DEQUANTIZE, which readers of the deprecated field take for ADD.
+        code.deprecatedBuiltinCode = min(MAX_DEPRECATED_CODE, _builtin_code(code))
+    names = _operator_names()
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            if graph.tensors[operator.inputs[0]].type == schema.TensorType.INT8:
+                code.version = max(code.version, INT8_VERSIONS.get(names[_builtin_code(code)], 1))
+
+
+def _operator_names() -> dict[int, str]:
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+
+def output_quantization(model: Any) -> OutputQuantization | None:
+    """Return scale and zero point of the output of a model (ModelT); None for a float output."""
+    graph = model.subgraphs[0]
+    quantization = graph.tensors[graph.outputs[0]].quantization
+    if quantization is None or quantization.scale is None or not len(quantization.scale):
+        return None
+    return OutputQuantization(float(quantization.scale[0]), int(quantization.zeroPoint[0]))
 
 
 def add_signature(model: Any) -> None:
@@ -118,8 +164,7 @@ def _operator_code(model: Any, builtin: int) -> int:
         if _builtin_code(code) == builtin:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = 2  # the first version that converts between uint8 and int8
+    code.builtinCode, code.version = builtin, 1
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
@@ -139,7 +184,7 @@ def operators(model: Any) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    names = _operator_names()
     all_operators: Counter[str] = Counter()
     float_operators: Counter[str] = Counter()
     custom_operators: Counter[str] = Counter()

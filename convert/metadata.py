@@ -4,13 +4,14 @@ No light package contains generated code for the metadata schema (tflite-support
 are used are declared here. Source: the TFLite metadata schema 1.5 (file identifier M001).
 """
 
+import hashlib
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fer_edge.artifacts.contract import CONTRACT_FILE, LABELS_FILE, Contract
-from fer_edge.convert.flatbuffer import add_signature, read_flatbuffer, write_flatbuffer
+from fer_edge.convert.flatbuffer import add_signature, output_quantization, read_flatbuffer, write_flatbuffer
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
@@ -64,25 +65,28 @@ def attach(flatbuffer: bytes, contract: Contract) -> bytes:
 
     Args:
         flatbuffer: The converted model.
-        contract: The contract.
+        contract: The contract. Its output and digest are those of the flatbuffer in the result.
 
     Returns:
         The content of the file. TFLite interpreters read it, and so do zip readers.
     """
-    files = {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()}
-    return _with_metadata(flatbuffer, pack(model_metadata(contract))) + _archive(files)
+    model = _with_metadata(flatbuffer, pack(model_metadata(contract)))
+    content = write_flatbuffer(model)
+    contract = replace(contract, output=output_quantization(model), flatbuffer_sha256=hashlib.sha256(content).hexdigest())
+    return _with_archive(content, {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()})
 
 
-def _archive(files: dict[str, str]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+def _with_archive(flatbuffer: bytes, files: dict[str, str]) -> bytes:
+    """Append a zip archive. Its offsets count from the start of the file: zip readers in JavaScript need that."""
+    content = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(content, "a") as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name, ARCHIVE_DATE), text)
     return content.getvalue()
 
 
-def _with_metadata(flatbuffer: bytes, metadata: bytes) -> bytes:
-    """Add the metadata buffer to a TFLite flatbuffer, and the signature if it has none."""
+def _with_metadata(flatbuffer: bytes, metadata: bytes) -> Any:
+    """Return a TFLite flatbuffer as an object tree (ModelT), with the metadata buffer, and a signature if it had none."""
     import numpy as np
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -95,7 +99,7 @@ def _with_metadata(flatbuffer: bytes, metadata: bytes) -> bytes:
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-    return write_flatbuffer(model)
+    return model
 
 
 def model_metadata(contract: Contract) -> Table:

@@ -178,4 +178,6 @@ def make_contract(prepared: PreparedRun, summary: QuantizationSummary) -> Contra
         source_digest=results.model_digest,
         temperature=results.temperature,
         command=command_without_folders(prepared.command),
+        label_map=record.data.label_map,
+        unsure_threshold=results.unsure_threshold,
     )

@@ -119,4 +119,4 @@ def write_and_check(
     grid = disagreement_grid_path(path)
     grid.unlink(missing_ok=True)
     write_disagreement_grid(grid, run.held_out.images, run.held_out.targets, prepared.keras_probs, tflite_probs, run.labels)
-    return ConversionResult(path, contract, inspection, tuple(issues), () if issues else tuple(found))
+    return ConversionResult(path, read_contract(path), inspection, tuple(issues), () if issues else tuple(found))

@@ -20,7 +20,7 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
     """Resize a face crop to the network's input size, in the same way for training, calibration and inference.
 
     A crop larger than the training faces is first reduced to their resolution by area averaging, so that it is as soft as
-    they are. It is then resized bilinearly to the input size.
+    they are. It is then resized bilinearly to the input size, exactly: OpenCV's INTER_LINEAR gives other bytes on ARM.
 
     Args:
         face: uint8 array (height, width), gray, or (height, width, 3), RGB.
@@ -40,7 +40,7 @@ def preprocess_face(face: Image, image_size: int, training_resolution_px: int) -
     face = _downscale_to_training_resolution(face, training_resolution_px)
     if face.shape[:2] != (image_size, image_size):
         shrinks = image_size < min(face.shape[:2])
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR_EXACT
         face = cv2.resize(face, (image_size, image_size), interpolation=method)
     return np.asarray(face, np.uint8)
 

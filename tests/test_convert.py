@@ -1,4 +1,6 @@
+import hashlib
 import shutil
+import struct
 import zipfile
 
 import numpy as np
@@ -108,6 +110,37 @@ def test_deprecated_operator_codes_repeat_the_operator_codes(models):
     codes = read_flatbuffer(models["int8"].read_bytes()).operatorCodes
     assert {BuiltinOperator.QUANTIZE, BuiltinOperator.DEQUANTIZE} <= {code.builtinCode for code in codes}
     assert [code.deprecatedBuiltinCode for code in codes] == [min(127, code.builtinCode) for code in codes]
+
+
+def test_operators_have_the_version_that_takes_int8(models):
+    model = read_flatbuffer(models["int8"].read_bytes())
+    versions = {code.builtinCode: code.version for code in model.operatorCodes}
+    assert versions[BuiltinOperator.CONV_2D] == 3
+    assert versions[BuiltinOperator.MAX_POOL_2D] == 2
+    assert versions[BuiltinOperator.QUANTIZE] == 1
+
+
+def test_the_contract_has_the_digest_of_the_flatbuffer_and_the_scale_of_the_output(models):
+    for precision, path in models.items():
+        content, contract = path.read_bytes(), read_contract(path)
+        with zipfile.ZipFile(path) as archive:
+            assert archive.start_dir < len(content)
+            start = min(entry.header_offset for entry in archive.infolist())
+        assert contract.flatbuffer_sha256 == hashlib.sha256(content[:start]).hexdigest()
+        (output,) = open_interpreter(path).get_output_details()
+        if precision == "int8":
+            assert (contract.output.scale, contract.output.zero_point) == output["quantization"]
+        else:
+            assert contract.output is None
+
+
+def test_zip_offsets_count_from_the_start_of_the_file(models):
+    content = models["int8"].read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    (directory,) = struct.unpack_from("<I", content, end + 16)
+    assert content[directory : directory + 4] == b"PK\x01\x02"
+    (local,) = struct.unpack_from("<I", content, directory + 42)
+    assert content[local : local + 4] == b"PK\x03\x04"
 
 
 def test_float32_agrees_with_keras_and_its_metrics_are_those_of_the_held_out_faces(models, run_folder):

@@ -3,43 +3,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_faces
 
 from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.train.distill import check_teachers, teacher_labels
 from fer_edge.train.fit import train_run
 from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import RECIPES
-from fer_edge.train.soft_labels import ferplus_labels, training_labels
+from fer_edge.train.soft_labels import training_labels
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
 from fer_edge.train.weights import check_no_leakage
 from fer_edge.train.write_run import check_resumable, start_run
-
-HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
-
-
-def test_ferplus_votes_become_fractions_and_a_row_without_votes_keeps_its_label(tmp_path):
-    table = tmp_path / "fer2013new.csv"
-    table.write_text(
-        HEADER
-        + "Training,fer0000000.png,4,0,0,1,0,0,0,5,0,0\n"
-        + "Training,,0,0,0,0,0,0,0,0,0,10\n"
-        + "Training,fer0000002.png,0,8,0,0,2,0,0,0,0,0\n"
-    )
-    faces = make_faces(["angry", "happy", "neutral", "sad"], [0, 3, 1])
-    faces = replace(faces, ids=("row_00000", "row_00001", "row_00002"))
-    expected = [[0, 0, 0.8, 0.2], [0, 0, 0, 1], [0.2, 0.8, 0, 0]]
-    assert ferplus_labels(table, faces) == pytest.approx(np.array(expected))
-    with pytest.raises(ValueError, match=r"is ordered like the rows of fer2013\.csv"):
-        ferplus_labels(table, replace(faces, ids=("Training_1.jpg", "a", "b")))
-    with pytest.raises(ValueError, match="has 3 rows, the faces need 10"):
-        ferplus_labels(table, replace(faces, ids=("row_00000", "row_00001", "row_00009")))
-    table.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="no votes for angry, happy"):
-        ferplus_labels(table, faces)
-    with pytest.raises(FileNotFoundError, match="no FER\\+ table"):
-        ferplus_labels(tmp_path / "none.csv", faces)
 
 
 def test_teachers_are_cached_and_their_mean_is_mixed_into_the_labels(run_folder, faces, tmp_path):

@@ -33,6 +33,8 @@ class FaceDataset:
             assigns none.
         skipped: Images that were left out, one line each with the reason.
         label_map: Renamed classes, CLASS=LABEL each.
+        votes: float32 array (n, classes + 1): number of annotators per class, then of those who chose no class; None where
+            each image has one label only.
     """
 
     name: str
@@ -44,6 +46,7 @@ class FaceDataset:
     official_split: tuple[str | None, ...]
     skipped: tuple[str, ...] = ()
     label_map: tuple[str, ...] = ()
+    votes: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,6 +82,7 @@ class FaceDataset:
             targets=self.targets[indices],
             subjects=tuple(self.subjects[i] for i in indices),
             official_split=tuple(self.official_split[i] for i in indices),
+            votes=None if self.votes is None else self.votes[indices],
         )
 
     def with_labels(self, labels: tuple[str, ...]) -> "FaceDataset":
@@ -94,7 +98,12 @@ class FaceDataset:
             raise DataError(f"{self.name} has none of the labels {', '.join(labels)}; it has: {', '.join(self.labels)}")
         kept = self.subset(keep)
         targets = np.array([labels.index(self.labels[target]) for target in kept.targets], np.int64)
-        return replace(kept, labels=labels, targets=targets)
+        votes = kept.votes
+        if votes is not None:
+            columns = [self.labels.index(label) for label in labels]
+            other = votes.sum(axis=1) - votes[:, columns].sum(axis=1)
+            votes = np.column_stack([votes[:, columns], other])
+        return replace(kept, labels=labels, targets=targets, votes=votes)
 
 
 def to_gray_batch(faces: FaceDataset, image_size: int, training_resolution_px: int) -> npt.NDArray[np.uint8]:

@@ -28,9 +28,10 @@ from fer_edge.train.networks import build_network, count_parameters
 from fer_edge.train.optimizer import average_momentum, build_optimizer
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.predict import keras_probabilities
-from fer_edge.train.soft_labels import training_labels
+from fer_edge.train.soft_labels import training_labels, vote_distributions
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature
+from fer_edge.train.unsure_threshold import unsure_threshold
 from fer_edge.train.weight_averaging import average_snapshots
 from fer_edge.train.weights import check_no_leakage, load_weights
 from fer_edge.train.write_run import check_resumable, finish_run, start_run
@@ -123,6 +124,8 @@ def _finish(
     import keras
 
     model, averaged, temperature = _final_model(plan, faces, split, checkpoint.final_weights())
+    validation = faces.subset(split.validation)
+    probabilities = keras_probabilities(model, validation, faces.resolution_px)
     with atomic_path(folder / MODEL_FILE) as temporary:
         model.save(temporary)
     return TrainingResults(
@@ -137,6 +140,7 @@ def _finish(
         backend=keras.backend.backend(),
         parameters=count_parameters(model),
         train_seconds=round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
+        unsure_threshold=unsure_threshold(probabilities, validation.targets),
     )
 
 
@@ -157,7 +161,8 @@ def _calibrate(model: "keras.Model", recipe: Recipe, faces: FaceDataset, split: 
     if not recipe.calibrate:
         return None
     validation = faces.subset(split.validation)
-    temperature = fit_temperature(keras_probabilities(model, validation, faces.resolution_px), validation.targets)
+    probabilities = keras_probabilities(model, validation, faces.resolution_px)
+    temperature = fit_temperature(probabilities, vote_distributions(validation))
     apply_temperature(model, temperature)
     return temperature
 

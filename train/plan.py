@@ -29,7 +29,7 @@ def make_plan(
         weights: Source of the initial weights, see weights.load_weights.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         teachers: Run folders, .tflite files or names of bundled models.
-        ferplus: FER+ table (fer2013new.csv), or None.
+        ferplus: FER+ table, or None.
 
     Raises:
         ModelError: If a source is a .tflite file that was not made by fer-edge.

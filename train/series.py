@@ -12,6 +12,7 @@ from fer_edge.artifacts.run_folder import RunRecord, TrainingResults, run_name
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.distill import check_teachers, resolve_teacher
+from fer_edge.train.ferplus import with_votes
 from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, find_network
 from fer_edge.train.plan import make_plan
@@ -51,7 +52,7 @@ class TrainOptions:
         weights: ``[NETWORK=]SOURCE`` of the initial weights: ``auto``, ``imagenet``, ``none``, a file, a run folder or a
             bundled model.
         teachers: Run folders, .tflite files or names of bundled models whose mean probabilities are learned too.
-        ferplus: FER+ table (fer2013new.csv) whose votes replace FER2013's labels in training.
+        ferplus: FER+ table, see ferplus.with_votes. Its eight classes and its votes replace the labels of FER2013.
         image_size: Side of the input, pixels; None for that of the network.
         epochs: Number of epochs; None for that of the recipe.
         seeds: Seeds of split, weights, order and augmentation; one run for each.
@@ -124,6 +125,10 @@ def train(
     plans = make_plans(networks, options)
     _check_plans(plans)
     faces = read_faces(data, options.label_map, reporter)
+    if options.ferplus:
+        faces = with_votes(faces, options.ferplus)
+        for line in faces.skipped[-1:]:
+            reporter.note(f"left out {line}")
     splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
     _report_splits(faces, [split for _, split in splits], reporter)
     series = _plan_series(faces, plans, splits, Path(options.out), options.resume)

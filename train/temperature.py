@@ -34,20 +34,29 @@ def with_temperature(probabilities: Floats, temperature: float) -> Floats:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def fit_temperature(probabilities: Floats, targets: npt.NDArray[np.int64]) -> float:
+def fit_temperature(probabilities: Floats, distributions: Floats) -> float:
     """Return the temperature, within BOUNDS, that gives the lowest cross-entropy.
 
     Args:
         probabilities: float32 array (n, classes), of faces outside the training split.
-        targets: int64 array (n,), class indices.
+        distributions: float32 array (n, classes): their labels, 1 for the class; or the shares of the votes.
     """
     from scipy.optimize import minimize_scalar
 
     def loss(temperature: float) -> float:
-        of_targets = with_temperature(probabilities, temperature)[np.arange(len(targets)), targets]
-        return float(-np.log(np.maximum(of_targets, MIN_PROBABILITY)).mean())
+        return cross_entropy(with_temperature(probabilities, temperature), distributions)
 
     return float(minimize_scalar(loss, bounds=BOUNDS, method="bounded").x)
+
+
+def cross_entropy(probabilities: Floats, distributions: Floats) -> float:
+    """Return the mean cross-entropy, nats.
+
+    Args:
+        probabilities: float32 array (n, classes), 0..1.
+        distributions: float32 array (n, classes): the labels, 1 for the class; or the shares of the votes.
+    """
+    return float(-(distributions * np.log(np.maximum(probabilities, MIN_PROBABILITY))).sum(axis=1).mean())
 
 
 def apply_temperature(model: "keras.Model", temperature: float) -> None:

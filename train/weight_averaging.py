@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.artifacts.metrics import classification_metrics
 from fer_edge.train.dataset import FaceDataset, to_gray_batch
 from fer_edge.train.predict import keras_probabilities
+from fer_edge.train.soft_labels import vote_distributions
 from fer_edge.train.splits import Split
-from fer_edge.train.temperature import fit_temperature, with_temperature
+from fer_edge.train.temperature import cross_entropy, fit_temperature, with_temperature
 
 if TYPE_CHECKING:
     import keras
@@ -42,6 +42,7 @@ def average_snapshots(model: "keras.Model", snapshots: Sequence[Weights], faces:
         model.set_weights(snapshots[0])
         return 1
     validation = faces.subset(split.validation)
+    labels = vote_distributions(validation)
     spread = np.linspace(0, len(split.train) - 1, min(NORM_FACES, len(split.train))).astype(int)
     images = to_gray_batch(faces.subset(split.train[spread]), model.input_shape[1], faces.resolution_px)
     lowest, best, weights = math.inf, 1, snapshots[-1]
@@ -50,8 +51,7 @@ def average_snapshots(model: "keras.Model", snapshots: Sequence[Weights], faces:
         if count > 1:
             update_bn(model, images)
         probabilities = keras_probabilities(model, validation, faces.resolution_px)
-        calibrated = with_temperature(probabilities, fit_temperature(probabilities, validation.targets))
-        loss = classification_metrics(calibrated, validation.targets, faces.labels).loss
+        loss = cross_entropy(with_temperature(probabilities, fit_temperature(probabilities, labels)), labels)
         if loss < lowest:
             lowest, best, weights = loss, count, model.get_weights()
     model.set_weights(weights)

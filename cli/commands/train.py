@@ -36,7 +36,7 @@ from fer_edge.option_groups import examples
     metavar="RUN|MODEL",
     help="Learn the probabilities of a run, a .tflite file or a bundled model too. Of several teachers, their mean.",
 )
-@click.option("--ferplus", metavar="FILE", help="FER+ table (fer2013new.csv): its votes replace FER2013's labels in training.")
+@click.option("--ferplus", metavar="FILE", help="FER+ table: its eight classes and its votes replace the labels of FER2013.")
 @click.option("--image-size", type=int, help="Side of the input, pixels  [default: the network's]")
 @click.option("--epochs", type=int, help="Number of epochs  [default: the recipe's]")
 @click.option(
