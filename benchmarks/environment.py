@@ -6,12 +6,10 @@ import platform
 from pathlib import Path
 
 from fer_edge.artifacts.latency_records import Environment, MachineState
+from fer_edge.edge_runtime.board import BOARD, cpu_info, read_text, temperature_c
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
 THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")  # firmware of the Raspberry Pi
-BOARD = Path("/proc/device-tree/model")
-CPU = Path("/proc/cpuinfo")
 # Instructions that multiply and add four int8 values at once, as cpuinfo names them; best first. They make int8 fast.
 INTEGER_DOT_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
@@ -26,8 +24,8 @@ def describe_environment() -> Environment:
         except importlib.metadata.PackageNotFoundError:
             continue
     return Environment(
-        board=_text(BOARD),
-        cpu=_cpu_info("model name", "Model"),
+        board=read_text(BOARD),
+        cpu=cpu_info("model name", "Model"),
         integer_dot_product=_integer_dot_product(),
         machine=platform.machine(),
         cores=os.cpu_count(),
@@ -35,38 +33,21 @@ def describe_environment() -> Environment:
         kernel=platform.release(),
         python=platform.python_version(),
         runtimes=runtimes,
-        governor=_text(GOVERNOR),
+        governor=read_text(GOVERNOR),
     )
 
 
 def read_state() -> MachineState:
     """Return what can change during a measurement. Values that cannot be read are None."""
-    temperature = _text(TEMPERATURE)
     return MachineState(
-        temperature_c=int(temperature) / 1000 if temperature and temperature.isdigit() else None,
-        throttle_bits=_text(THROTTLED),
+        temperature_c=temperature_c(),
+        throttle_bits=read_text(THROTTLED),
         load_1min=round(os.getloadavg()[0], 2),
     )
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip("\0\n ") or None
-    except OSError:
-        return None
-
-
-def _cpu_info(*names: str) -> str | None:
-    """Return the value of the first line of cpuinfo with one of these names."""
-    for line in (_text(CPU) or "").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in names:
-            return value.strip()
-    return None
-
-
 def _integer_dot_product() -> str | None:
-    available = (_cpu_info("flags", "Features") or "").split()
+    available = (cpu_info("flags", "Features") or "").split()
     return next((instruction for instruction in INTEGER_DOT_PRODUCTS if instruction in available), None)
 
 

@@ -20,6 +20,7 @@ from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
 from fer_edge.benchmarks.tables import markdown_table, text_table
 from fer_edge.benchmarks.timing import time_runs
+from fer_edge.edge_runtime import board as board_module
 
 
 class FakeBoard:
@@ -65,7 +66,7 @@ def test_percentiles_are_derived_from_the_raw_samples():
 def test_a_table_names_the_integer_dot_product_of_the_cpu(tmp_path, monkeypatch, cpuinfo, board):
     file = tmp_path / "cpuinfo"
     file.write_text(cpuinfo)
-    monkeypatch.setattr(environment, "CPU", file)
+    monkeypatch.setattr(board_module, "CPU", file)
     monkeypatch.setattr(environment, "BOARD", tmp_path / "none")
     assert derive_row(latency(environment=environment.describe_environment())).board == board
 

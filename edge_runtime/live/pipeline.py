@@ -155,6 +155,7 @@ class Pipeline:
         stats: Counters and times, always current.
         live: Whether the source is live, such as a camera.
         model: Path of the classifier's file.
+        detector: Name of the detector.
         labels: Label names of the classifier.
     """
 
@@ -170,6 +171,7 @@ class Pipeline:
         self.stats.threads = classifier.num_threads
         self.live = source.live
         self.model = classifier.model
+        self.detector = detector.name
         self.labels = classifier.labels
         self._settings = settings or PipelineSettings()
         self._source = source

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fer_edge.edge_runtime.board import board_name
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import Pipeline
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
@@ -157,7 +158,8 @@ def _open_each(
         yield VideoRecorder(settings.record, on_warning)
     if settings.serve:
         tls = server_tls(settings.tls_cert, settings.tls_key)
-        preview = PreviewServer(settings.serve, pipeline.stats, settings.token, tls=tls, on_problem=on_warning)
+        shown = {"model": pipeline.model.name, "detector": pipeline.detector, "board": board_name()}
+        preview = PreviewServer(settings.serve, pipeline.stats, settings.token, tls=tls, shown=shown, on_problem=on_warning)
         yield preview
         if on_message:
             on_message(f"preview: {preview.url}")

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from fer_edge.edge_runtime.board import temperature_c
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.images import import_cv2
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
@@ -32,6 +33,7 @@ DEFAULT_PORT = 8080
 ADDRESS_FORMAT = "an address is HOST:PORT, for example 127.0.0.1:8080"
 MAX_FRAMES_PER_SECOND = 15.0  # of the preview; the pipeline may run faster
 RESEND_S = 1.0  # interval at which viewers get the age of the newest frame while no frame arrives
+TEMPERATURE_INTERVAL_S = 5.0
 MAX_SIDE_PX = 960
 JPEG_QUALITY = 80
 MAX_STREAMS = 64  # a page uses two: images and events
@@ -121,6 +123,7 @@ class PreviewServer:
         self._allowed_hosts = (*LOCAL_NAMES, host)
         self._stats = stats
         self._shown = shown or {}
+        self._temperature_c = _Thermometer()
         self._nonce = secrets.token_urlsafe(16)
         self._newest: LabeledFrame | None = None
         self._newest_s = time.monotonic()
@@ -301,12 +304,27 @@ class PreviewServer:
         latency = stats.latency_ms
         return {
             **(as_data(newest) if newest else {"source": None, "frame": None, "faces": []}),
+            "frame_px": [newest.frame.width, newest.frame.height] if newest else None,
             **self._shown,
+            "temperature_c": self._temperature_c(),
             "frames_per_second": round(stats.frames_per_second, 1),
             "latency_ms": None if latency is None else round(latency, 1),
             "dropped": stats.dropped,
             "age_s": round(time.monotonic() - self._newest_s, 1),
         }
+
+
+class _Thermometer:
+    """Reads the temperature of the board at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._read_s = float("-inf")
+        self._temperature_c: float | None = None
+
+    def __call__(self) -> float | None:
+        if time.monotonic() - self._read_s >= TEMPERATURE_INTERVAL_S:
+            self._read_s, self._temperature_c = time.monotonic(), temperature_c()
+        return self._temperature_c
 
 
 def _checked(token: str | None) -> str | None:
