@@ -37,7 +37,8 @@ def chromium():
 def open_page(chromium, url, width=1280, height=800, **options):
     """Open the page; its errors are collected in ``page.problems``."""
     page = chromium.new_page(viewport={"width": width, "height": height}, **options)
-    page.problems = []
+    page.problems, page.urls = [], []
+    page.on("request", lambda request: page.urls.append(request.url))
     page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.goto(url, wait_until="commit")
@@ -92,9 +93,10 @@ def read_face_of(folder):
     return read_face(folder / "face.png")
 
 
-def face_at(number, x, label="happy", happy=0.9):
+def face_at(number, x, happy=0.9, unsure=False):
     """A face of 20 pixels at (x, 20)."""
-    return LabeledFace((x, 20, 20, 20), predict(happy)._replace(label=label), number)
+    prediction = predict(happy)._replace(label="unsure") if unsure else predict(happy)
+    return LabeledFace((x, 20, 20, 20), prediction, number, unsure=unsure)
 
 
 def show(preview, *faces, number=1):
@@ -172,6 +174,14 @@ def test_cards_keep_their_places_when_faces_come_and_go(chromium, preview, width
     page.close()
 
 
+def test_each_face_of_a_single_image_has_a_card(chromium, preview):
+    faces = replace(face_at(1, 0), number=None), replace(face_at(1, 30, happy=0.1), number=None)
+    show(preview, *faces)
+    page = open_page(chromium, preview.url)
+    wait_for(page, lambda: card_names(page) == [("1", "happy"), ("2", "angry")])
+    page.close()
+
+
 def pixel(page, canvas, x, y):
     """The color of a canvas at a fraction of its width and height."""
     code = "(c, [x, y]) => [...c.getContext('2d').getImageData(c.width * x, c.height * y, 1, 1).data]"
@@ -191,8 +201,8 @@ def test_a_thumbnail_shows_the_face_in_the_displayed_image(chromium, preview):
 
 
 def test_the_history_is_as_high_as_the_probability_and_has_the_color_of_the_label(chromium, preview):
-    page = open_page(chromium, preview.url)
     show(preview, face_at(1, 5, happy=0.75))
+    page = open_page(chromium, preview.url)
     wait_for(page, lambda: pixel(page, ".history", 0.998, 0.9)[3] == 255)
     assert pixel(page, ".history", 0.998, 0.9)[:3] == [0xD9, 0xA4, 0x00]  # happy
     assert pixel(page, ".history", 0.998, 0.1)[3] == 0  # above 75 %
@@ -203,7 +213,7 @@ def test_the_history_is_as_high_as_the_probability_and_has_the_color_of_the_labe
 
 def test_an_unsure_face_names_its_two_likely_labels(chromium, preview):
     page = open_page(chromium, preview.url)
-    show(preview, face_at(1, 5, label="unsure", happy=0.38))
+    show(preview, face_at(1, 5, happy=0.38, unsure=True))
     wait_for(page, lambda: card_names(page) == [("1", "unsure")])
     assert page.inner_text(".summary") == "between happy 38 % and angry 37 %"
     show(preview, face_at(1, 5, happy=0.9), number=2)
@@ -252,12 +262,10 @@ def test_a_screen_reader_finds_names_for_cards_meters_and_plots(chromium, previe
 def test_the_page_follows_the_color_scheme_and_loads_nothing_from_elsewhere(chromium, preview, scheme, color):
     show(preview, face_at(1, 5))
     page = open_page(chromium, preview.url, color_scheme=scheme)
-    urls = []
-    page.on("request", lambda request: urls.append(request.url))
-    page.reload(wait_until="commit")
     wait_for(page, lambda: page.locator("section[data-label=happy]").count())
     assert page.evaluate("getComputedStyle(document.querySelector('#facts p')).color") == color
-    assert all(url.startswith((preview.url, "data:")) for url in urls)
+    assert all(url.startswith((preview.url, "data:")) for url in page.urls)
+    assert len(page.urls) >= 3
     assert page.problems == []
     page.close()
 
