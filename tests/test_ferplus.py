@@ -51,6 +51,13 @@ def test_a_face_without_a_row_is_not_a_face(tmp_path):
     assert voted.skipped == ("2 of 4 faces: annotators mark them as unknown or as not a face",)
 
 
+def test_copies_of_an_image_in_two_classes_have_a_row_each(tmp_path):
+    names = (NAMES[0], NAMES[1], "train/happy/Training_1.jpg", NAMES[3])
+    faces = replace(faces_by_name(), ids=tuple(f"fer2013/{name}" for name in names))
+    voted = with_votes(faces, table(tmp_path / "by_name.csv", BY_NAME, names, (*ROWS[:2], ROWS[1], ROWS[3])))
+    assert [voted.labels[target] for target in voted.targets] == ["angry", "happy", "happy", "sad"]
+
+
 def test_a_subset_and_another_label_order_keep_the_votes_of_each_face(tmp_path):
     voted = with_votes(faces_by_name(), table(tmp_path / "by_name.csv", BY_NAME, NAMES))
     two = voted.with_labels(("happy", "angry"))

@@ -136,12 +136,17 @@ def _votes_by_name(rows: list[dict[str, str]], faces: FaceDataset, path: str | P
     """Match rows to image files. A face without a row is not a face: it gets no votes."""
     names: dict[str, list[float]] = {}
     for number, row in enumerate(rows, start=1):
-        name = PurePosixPath(row[NAME_COLUMN]).name
+        name = _path_in_split(row[NAME_COLUMN])
         if name in names:
             raise DataError(f"{path} has two rows for '{name}'. Get the table again")
         names[name] = _parse_votes(row, number, path)
     nobody = [0.0] * (len(CANONICAL_LABELS) + 1)
-    return np.array([names.get(PurePosixPath(face).name, nobody) for face in faces.ids], np.float32)
+    return np.array([names.get(_path_in_split(face), nobody) for face in faces.ids], np.float32)
+
+
+def _path_in_split(name: str) -> str:
+    """Return class folder and file name: copies of an image in two classes have the same file name."""
+    return "/".join(PurePosixPath(name).parts[-2:])
 
 
 def _votes_by_row(rows: list[dict[str, str]], faces: FaceDataset, path: str | Path) -> Floats:
