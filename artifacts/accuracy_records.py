@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fer_edge.artifacts.metrics import ClassificationMetrics
+from fer_edge.artifacts.metrics import ClassificationMetrics, VoteMetrics
 from fer_edge.artifacts.run_folder import TrainingResults
 from fer_edge.artifacts.training_data import SplitSummary
 from fer_edge.artifacts.training_plan import Plan
@@ -88,6 +88,7 @@ class EvaluationRecord:
         metrics: The metrics.
         duplicates_in_training: Faces with a pixel-identical copy in training; None where that does not apply.
         accuracy_without_duplicates: Accuracy without these faces; None likewise.
+        votes: Agreement with the annotators; None where the faces have no votes.
     """
 
     kind: Literal["evaluation"]
@@ -105,6 +106,7 @@ class EvaluationRecord:
     metrics: ClassificationMetrics
     duplicates_in_training: int | None
     accuracy_without_duplicates: float | None
+    votes: VoteMetrics | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

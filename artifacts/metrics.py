@@ -1,11 +1,13 @@
 """Classification metrics, computed once for training, conversion and reports."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 ECE_BINS = 15
+CONFIDENT_SHARE = 0.8
 MIN_PROBABILITY = 1e-7  # a quantized probability can be exactly 0, whose logarithm is not finite
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,6 +46,8 @@ class ClassificationMetrics:
         weighted: Averages weighted by the faces of each class.
         per_class: Metrics per label, in output order.
         confusion: Counts; rows are true classes, columns are predictions.
+        top2_accuracy: Fraction of faces whose label is one of the two most probable, 0..1; None in an earlier record.
+        confident_accuracy: Accuracy on the 80 % of the faces with the highest probabilities, 0..1; None likewise.
     """
 
     count: int
@@ -54,6 +58,23 @@ class ClassificationMetrics:
     weighted: Averages
     per_class: dict[str, ClassMetrics]
     confusion: tuple[tuple[int, ...], ...]
+    top2_accuracy: float | None = None
+    confident_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class VoteMetrics:
+    """How a model agrees with the annotators of the faces.
+
+    Attributes:
+        count: Number of faces that annotators gave an expression; ClassificationMetrics covers those with a majority.
+        agreement: Mean fraction of the annotators who chose the predicted label, 0..1.
+        ece: Expected calibration error against that fraction, 0..1.
+    """
+
+    count: int
+    agreement: float
+    ece: float
 
 
 def classification_metrics(probabilities: FloatArray, targets: Targets, labels: tuple[str, ...]) -> ClassificationMetrics:
@@ -88,7 +109,25 @@ def classification_metrics(probabilities: FloatArray, targets: Targets, labels: 
             for index, label in enumerate(labels)
         },
         confusion=tuple(tuple(map(int, row)) for row in confusion),
+        top2_accuracy=float((np.argsort(probabilities, axis=1)[:, -2:] == targets[:, None]).any(axis=1).mean()),
+        confident_accuracy=_confident_accuracy(probabilities, predicted == targets),
     )
+
+
+def vote_metrics(probabilities: FloatArray, vote_shares: FloatArray) -> VoteMetrics:
+    """Compute the agreement with annotators.
+
+    Args:
+        probabilities: float32 array (n, classes), 0..1.
+        vote_shares: float32 array (n, classes): fraction of the annotators who chose each class, 0..1.
+    """
+    chosen = vote_shares[np.arange(len(vote_shares)), probabilities.argmax(axis=1)]
+    return VoteMetrics(len(chosen), float(chosen.mean()), _calibration_error(probabilities, chosen, ECE_BINS))
+
+
+def _confident_accuracy(probabilities: FloatArray, correct: npt.NDArray[np.bool_]) -> float:
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    return float(correct[order[: math.ceil(CONFIDENT_SHARE * len(order))]].mean())
 
 
 def _ratio(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -109,8 +148,11 @@ def expected_calibration_error(probabilities: FloatArray, targets: Targets, bins
 
     Source: Guo et al., 2017, https://arxiv.org/abs/1706.04599.
     """
+    return _calibration_error(probabilities, probabilities.argmax(axis=1) == targets, bins)
+
+
+def _calibration_error(probabilities: FloatArray, correct: npt.NDArray[np.float32 | np.bool_], bins: int) -> float:
     confidence = np.nan_to_num(probabilities.max(axis=1).astype(np.float64), nan=0.0)
-    correct = probabilities.argmax(axis=1) == targets
     bin_index = np.minimum((confidence * bins).astype(int), bins - 1)
     counts = np.bincount(bin_index, minlength=bins)
     gaps = np.bincount(bin_index, weights=confidence - correct, minlength=bins)

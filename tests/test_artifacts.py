@@ -8,7 +8,7 @@ from fer_edge.artifacts.accuracy_records import read_accuracy_records
 from fer_edge.artifacts.contract import CONTRACT_VERSION, Contract, ModelError, read_contract
 from fer_edge.artifacts.latency_records import LatencyProtocol, read_latency_records
 from fer_edge.artifacts.mean_ci import mean_ci
-from fer_edge.artifacts.metrics import classification_metrics
+from fer_edge.artifacts.metrics import classification_metrics, vote_metrics
 from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.training_data import DataSummary, Leakage
 from fer_edge.artifacts.training_plan import Augmentation
@@ -114,6 +114,16 @@ def test_metrics_equal_those_of_scikit_learn():
         got = getattr(metrics, average)
         assert (got.precision, got.recall, got.f1) == pytest.approx(expected[:3])
     assert metrics.confusion == tuple(map(tuple, sklearn_metrics.confusion_matrix(targets, predicted, labels=range(5))))
+
+
+def test_top_2_and_the_surest_faces_are_those_counted_by_hand():
+    probabilities = np.array([[0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.6, 0.1, 0.3], [0.2, 0.35, 0.45], [0.7, 0.2, 0.1]], np.float32)
+    metrics = classification_metrics(probabilities, np.array([0, 1, 1, 2, 0]), ("a", "b", "c"))
+    assert metrics.top2_accuracy == pytest.approx(4 / 5)  # the third face is second to c
+    assert metrics.confident_accuracy == pytest.approx(2 / 4)  # all but the fourth face
+    votes = vote_metrics(probabilities[:2], np.array([[0.5, 0.4, 0.1], [0.2, 0.8, 0]], np.float32))
+    assert (votes.count, votes.agreement) == (2, pytest.approx(0.35))
+    assert votes.ece == pytest.approx((0.4 + 0.3) / 2)
 
 
 def test_no_faces_have_no_metrics():

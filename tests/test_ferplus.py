@@ -28,7 +28,7 @@ def test_votes_by_image_name_become_eight_classes_and_faces_without_an_expressio
     assert voted.labels == ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     assert voted.ids == (NAMES[0], NAMES[1], NAMES[3])  # most annotators marked the third as unknown
     assert [voted.labels[target] for target in voted.targets] == ["angry", "happy", "sad"]
-    assert voted.skipped == ("1 of 4 faces: annotators mark them as unknown or as not a face",)
+    assert voted.skipped == ("left out 1 of 4 faces: annotators mark them as unknown or as not a face",)
     assert voted.votes.sum(axis=1).tolist() == [10, 10, 10]
 
 
@@ -48,7 +48,7 @@ def test_single_votes_are_outliers_in_training_and_count_for_agreement_and_calib
 def test_a_face_without_a_row_is_not_a_face(tmp_path):
     voted = with_votes(faces_by_name(), table(tmp_path / "by_name.csv", BY_NAME, NAMES[:2], ROWS[:2]))
     assert voted.ids == NAMES[:2]
-    assert voted.skipped == ("2 of 4 faces: annotators mark them as unknown or as not a face",)
+    assert voted.skipped == ("left out 2 of 4 faces: annotators mark them as unknown or as not a face",)
 
 
 def test_copies_of_an_image_in_two_classes_have_a_row_each(tmp_path):

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.artifacts.accuracy_records import EvaluationRecord
-from fer_edge.artifacts.metrics import MIN_PROBABILITY, classification_metrics
+from fer_edge.artifacts.metrics import MIN_PROBABILITY, classification_metrics, vote_metrics
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import MODEL_FILE, read_finished_run
 from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, select_faces
+from fer_edge.train.ferplus import majority, vote_shares, with_votes
 from fer_edge.train.predict import keras_probabilities
 
 
@@ -64,6 +65,7 @@ def evaluate(
     split: str = "test",
     seed: int | None = None,
     label_map: Sequence[str] = (),
+    ferplus: str | Path | None = None,
     shared_classes: bool = False,
     ensemble: bool = False,
     reporter: Reporter = SILENT,
@@ -82,6 +84,8 @@ def evaluate(
         split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
         seed: Seed of the division. Default: that of each model's training.
         label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
+        ferplus: FER+ table, see ferplus.with_votes. The accuracy is then that on the faces on which more than half of the
+            annotators agree, over the eight classes of FER+.
         shared_classes: Ignore the classes that the data does not have, as if the models did not know them.
         ensemble: Measure the mean of all models' probabilities as well.
         reporter: Receives progress, notes and warnings.
@@ -96,6 +100,8 @@ def evaluate(
     from fer_edge.train.read_dataset import read_faces
 
     faces = read_faces(data, label_map, reporter)
+    if ferplus:
+        faces = with_votes(faces, ferplus, reporter)
     evaluations = []
     for model in [models] if isinstance(models, (str, Path)) else models:
         with reporter.progress(f"evaluating {Path(model).name}") as progress:
@@ -183,7 +189,9 @@ def evaluate_model(
     model = load_model(path)
     selection = select_faces(faces, model.trained, protocol, split, seed)
     probabilities = model.probabilities(selection.faces, progress)
-    if shared_classes:
+    if selection.faces.votes is not None:
+        probabilities = _in_label_order(probabilities, model.trained.labels, faces.labels)
+    elif shared_classes:
         labels = tuple(label for label in model.trained.labels if label in faces.labels)
         probabilities = probabilities[:, [model.trained.labels.index(label) for label in labels]]
         probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), MIN_PROBABILITY)
@@ -235,12 +243,26 @@ def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
     )
 
 
+def _in_label_order(probabilities: Probabilities, labels: tuple[str, ...], order: tuple[str, ...]) -> Probabilities:
+    """Return the probabilities with one column per label of ``order``: 0 for a label that the model does not know."""
+    unknown = set(labels) - set(order)
+    if unknown:
+        raise ValueError(f"the model has labels that FER+ lacks: {', '.join(sorted(unknown))}. Evaluate without --ferplus")
+    result = np.zeros((len(probabilities), len(order)), np.float32)
+    result[:, [order.index(label) for label in labels]] = probabilities
+    return result
+
+
 def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model: str) -> Evaluation:
     """Compute the metrics; ``model`` has the fields of the record that describe the model."""
-    faces, distinct = selection.faces, selection.not_in_training
+    faces, distinct, votes = selection.faces, selection.not_in_training, None
+    counted = np.ones(len(faces), bool)
+    if faces.votes is not None:
+        votes, counted = vote_metrics(probabilities, vote_shares(faces.votes)), majority(faces.votes)
+    correct = probabilities.argmax(axis=1) == faces.targets
     accuracy_without_duplicates = None
-    if distinct is not None and distinct.any():
-        accuracy_without_duplicates = float((probabilities[distinct].argmax(axis=1) == faces.targets[distinct]).mean())
+    if distinct is not None and (distinct & counted).any():
+        accuracy_without_duplicates = float(correct[distinct & counted].mean())
     record = EvaluationRecord(
         kind="evaluation",
         data=faces.name,
@@ -248,9 +270,10 @@ def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model:
         split=selection.split,
         warning=selection.warning,
         dropped=selection.dropped,
-        metrics=classification_metrics(probabilities, faces.targets, faces.labels),
-        duplicates_in_training=None if distinct is None else int((~distinct).sum()),
+        metrics=classification_metrics(probabilities[counted], faces.targets[counted], faces.labels),
+        duplicates_in_training=None if distinct is None else int((~distinct & counted).sum()),
         accuracy_without_duplicates=accuracy_without_duplicates,
+        votes=votes,
         **model,
     )
     return Evaluation(selection, probabilities, record)

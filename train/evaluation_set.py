@@ -36,7 +36,7 @@ class EvaluationSet:
     """Faces to measure a model on.
 
     Attributes:
-        faces: The faces; targets in the label order of the model.
+        faces: The faces; targets in the label order of the model. Faces with votes keep the classes of the votes.
         protocol: Title of the protocol, such as ``subject 3/10``, for tables.
         split: Name of the split.
         not_in_training: Boolean array (n,): whether a face has no pixel-identical copy in training. None where the model
@@ -81,7 +81,7 @@ def select_faces(
     division = None if protocol == ALL else _divide(faces, trained, protocol, seed)
     split = split if division else ALL
     subset = faces.subset(_indices(faces, division, split))
-    kept = subset.with_labels(trained.labels)
+    kept = subset if subset.votes is not None else subset.with_labels(trained.labels)
     not_in_training = None
     if division and same_data and split in ("test", "private_test"):
         seen = {faces.digests[i] for i in _training_indices(faces, division)}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS
+from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.train.dataset import DataError, FaceDataset
 from fer_edge.train.read_dataset import SPLIT_NAMES, SYNONYMS
 
@@ -28,13 +29,14 @@ MIN_AGREEMENT = 0.5
 Floats = npt.NDArray[np.float32]
 
 
-def with_votes(faces: FaceDataset, path: str | Path) -> FaceDataset:
+def with_votes(faces: FaceDataset, path: str | Path, reporter: Reporter = SILENT) -> FaceDataset:
     """Return the faces of FER2013 that have votes, labeled by their annotators.
 
     Args:
         faces: FER2013, read from image files or from its csv.
         path: A FER+ table. For image files it has the column ``name``, an image file per row; for the csv it is
             fer2013new.csv, whose rows are those of the csv.
+        reporter: Receives a note with the number of faces that are left out.
 
     Returns:
         A dataset named ``ferplus`` with the eight classes of FER+. A target is the class with most votes. Faces that most
@@ -59,7 +61,9 @@ def with_votes(faces: FaceDataset, path: str | Path) -> FaceDataset:
             f"the votes in {path} agree with the labels of only {agreement:.0%} of the faces of {faces.name}, so its rows are "
             "those of other faces. Give the table of this data, in its original order"
         )
-    left_out = f"{len(faces) - len(kept)} of {len(faces)} faces: annotators mark them as unknown or as not a face"
+    left_out = f"left out {len(faces) - len(kept)} of {len(faces)} faces: annotators mark them as unknown or as not a face"
+    if len(kept) < len(faces):
+        reporter.note(left_out)
     return replace(
         subset,
         name=DATA_NAME,

@@ -126,9 +126,7 @@ def train(
     _check_plans(plans)
     faces = read_faces(data, options.label_map, reporter)
     if options.ferplus:
-        faces = with_votes(faces, options.ferplus)
-        for line in faces.skipped[-1:]:
-            reporter.note(f"left out {line}")
+        faces = with_votes(faces, options.ferplus, reporter)
     splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
     _report_splits(faces, [split for _, split in splits], reporter)
     series = _plan_series(faces, plans, splits, Path(options.out), options.resume)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from fer_edge.train.evaluate_model import Evaluation
 
 HEADER = (
-    *("model", "data", "split", "faces", "accuracy", "no duplicates", "loss", "ECE"),
+    *("model", "data", "split", "faces", "accuracy", "no duplicates", "top 2", "surest 80 %", "loss", "ECE"),
     *("precision", "recall", "F1", "weighted F1"),
 )
+VOTES_HEADER = ("model", "voted faces", "agreeing annotators", "ECE against votes")
 
 
 @click.command(
@@ -35,6 +36,7 @@ HEADER = (
 @click.option(
     "--map", "label_map", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out."
 )
+@click.option("--ferplus", metavar="FILE", help="FER+ table: measure on the votes of its annotators, over eight classes.")
 @click.option("--shared-classes", is_flag=True, help="Leave out classes that the data does not have.")
 @click.option("--ensemble", is_flag=True, help="Measure the mean of all models' probabilities as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with one record per model.")
@@ -77,6 +79,9 @@ def _tables(records: Sequence["EvaluationRecord"]) -> str:
     from fer_edge.benchmarks.tables import text_table
 
     tables = [text_table(HEADER, [_row(record) for record in records])]
+    voted = [(r.title, str(r.votes.count), f"{r.votes.agreement:.4f}", f"{r.votes.ece:.4f}") for r in records if r.votes]
+    if voted:
+        tables.append(text_table(VOTES_HEADER, voted))
     if len(records) == 1:
         metrics = records[0].metrics
         confusion = [(label, *map(str, counts)) for label, counts in zip(metrics.per_class, metrics.confusion, strict=True)]
@@ -94,6 +99,8 @@ def _row(record: "EvaluationRecord") -> tuple[str, ...]:
         str(metrics.count),
         f"{metrics.accuracy:.4f}",
         f"{distinct:.4f}" if record.duplicates_in_training and distinct is not None else "-",
+        _decimals(metrics.top2_accuracy),
+        _decimals(metrics.confident_accuracy),
         f"{metrics.loss:.4f}",
         f"{metrics.ece:.4f}",
         f"{metrics.macro.precision:.4f}",
@@ -101,6 +108,10 @@ def _row(record: "EvaluationRecord") -> tuple[str, ...]:
         f"{metrics.macro.f1:.4f}",
         f"{metrics.weighted.f1:.4f}",
     )
+
+
+def _decimals(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _class_rows(metrics: "ClassificationMetrics") -> Iterator[tuple[str, ...]]:
