@@ -22,6 +22,9 @@ research. The expression of a face does not say what a person feels.
 LIMITS = {
     "fer2013": "FER2013 was collected from the web by search words. Its labels are noisy: people agree with about two thirds "
     "of them. Of its 35,887 images 1,853 are copies of others, and 57 groups of identical images have different labels.",
+    "ferplus": "The faces are those of FER2013, collected from the web by search words; 1,853 of its 35,887 images are copies. FER+ has "
+    "ten annotators for each face. They are not unanimous: an accuracy counts only the faces on which more than half of them "
+    "agree. Contempt, disgust and fear are rare, so their metrics rest on few faces.",
     "": "The model has seen only the faces of its training data.",
 }
 BIAS = (
@@ -153,8 +156,26 @@ def _accuracy(evaluations: Sequence[EvaluationRecord]) -> str:
         "data", "protocol and split", "classes", "faces", "accuracy", "without images that are also in training", "macro F1",
         "loss", "ECE",
     )  # fmt: skip
+    table = markdown_table(header, rows)
+    voted = [record for record in evaluations if record.votes]
+    if voted:
+        table += "\n\n" + _votes(voted)
     warnings = sorted({record.warning for record in evaluations if record.warning})
-    return markdown_table(header, rows) + "".join(f"\n\nWarning: {warning}." for warning in warnings)
+    return table + "".join(f"\n\nWarning: {warning}." for warning in warnings)
+
+
+def _votes(evaluations: Sequence[EvaluationRecord]) -> str:
+    """Return the agreement with the annotators of FER+."""
+    rows = [
+        (record.data, record.split_title, str(record.votes.count), f"{record.votes.agreement:.4f}", f"{record.votes.ece:.4f}")
+        for record in evaluations
+        if record.votes
+    ]
+    header = ("data", "protocol and split", "faces", "annotators who chose the predicted label", "ECE against votes")
+    return (
+        "On the data `ferplus` the accuracy above is the agreement with the majority of ten annotators, over the faces that have "
+        "one. Over all faces with an expression:\n\n" + markdown_table(header, rows)
+    )
 
 
 def _per_class(evaluations: Sequence[EvaluationRecord], contract: Contract) -> str:

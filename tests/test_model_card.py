@@ -7,6 +7,7 @@ from records import evaluation, training
 
 from fer_edge.artifacts.accuracy_records import read_accuracy_records
 from fer_edge.artifacts.contract import read_contract
+from fer_edge.artifacts.metrics import VoteMetrics
 from fer_edge.benchmarks.experiment_log import latest_evaluations
 from fer_edge.benchmarks.model_card import ancestors, model_card
 from fer_edge.commands import convert, train
@@ -75,6 +76,15 @@ def test_the_recall_in_keras_is_shown_only_for_the_faces_of_the_contract():
     both = model_card(MODEL, [own_training()], [elsewhere, own_evaluation()])
     assert "Per class, fer2013 official test; the last column" in both
     assert f"{CONTRACT.metrics.before.recall['happy']:.4f} |" in both
+
+
+def test_a_card_shows_how_often_annotators_chose_the_predicted_label():
+    votes = VoteMetrics(count=3553, agreement=0.7123, ece=0.0211)
+    card = model_card(MODEL, [own_training()], [replace(own_evaluation(), data="ferplus", votes=votes)])
+    assert "agreement with the majority of ten annotators" in card
+    (row,) = [line for line in card.splitlines() if "0.7123" in line]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["ferplus", "official test", "3553", "0.7123", "0.0211"]
+    assert "annotators" not in model_card(MODEL, [own_training()], [own_evaluation()])
 
 
 @pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.md")), ids=lambda card: card.stem)
