@@ -23,8 +23,8 @@ LIMITS = {
     "fer2013": "FER2013 was collected from the web by search words. Its labels are noisy: people agree with about two thirds "
     "of them. Of its 35,887 images 1,853 are copies of others, and 57 groups of identical images have different labels.",
     "ferplus": "The faces are those of FER2013, collected from the web by search words; 1,853 of its 35,887 images are copies. "
-    "FER+ has ten annotators for each face. They are not unanimous: an accuracy counts only the faces on which more than half of them "
-    "agree. Contempt, disgust and fear are rare, so their metrics rest on few faces.",
+    "FER+ has ten annotators for each face. They are not unanimous: an accuracy counts only the faces on which more than half "
+    "of them agree. Contempt, disgust and fear are rare, so their metrics rest on few faces.",
     "": "The model has seen only the faces of its training data.",
 }
 BIAS = (
