@@ -12,11 +12,12 @@ from live import prediction as predict
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime import stream
 from fer_edge.edge_runtime.classify import Prediction
-from fer_edge.edge_runtime.images import write_image
+from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import preview as preview_module
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
+from fer_edge.preview_screenshots import take_screenshots
 from fer_edge.train.synthetic import synthetic_image
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
@@ -287,3 +288,10 @@ def test_a_page_with_an_outdated_token_says_so(chromium, guarded):
     guarded._token = "another-token-of-this-test"
     wait_for(page, lambda: "the token is no longer valid" in page.inner_text("#status"))
     page.close()
+
+
+def test_the_screenshots_of_the_documentation_are_small_and_have_their_sizes(chromium, tmp_path):
+    files = take_screenshots(chromium, tmp_path, seconds=1.5)
+    assert [file.name for file in files] == ["preview_desktop.png", "preview_phone.png"]
+    assert [read_image(file).shape[:2] for file in files] == [(700, 1040), (844, 390)]
+    assert all(5_000 < file.stat().st_size < 60_000 for file in files)

@@ -15,6 +15,7 @@ COMMANDS = {
     "pipeline-benchmark": "Measure the speed and memory of fer-edge run.",
     "overhead": "Measure the time that Classifier.predict adds to the interpreter.",
     "draw-face": "Draw an image with one synthetic face.",
+    "screenshots": "Take the screenshots of the preview page for the documentation.",
 }
 
 
