@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer_edge.artifacts.conversion import ConversionMetrics, QuantizationSummary
-from fer_edge.artifacts.training_data import SplitSummary, check_name
+from fer_edge.artifacts.training_data import SplitSummary, check_labels, check_name
 from fer_edge.artifacts.typed_json import from_data, to_data
 
 CANONICAL_LABELS = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -104,7 +104,7 @@ class Contract:
         flatbuffer_sha256: sha256 of the flatbuffer, which is everything before the zip archive; None likewise.
 
     Raises:
-        ValueError: If a name cannot be part of a file name.
+        ValueError: If a name cannot be part of a file name, or a label cannot be used.
     """
 
     architecture: str
@@ -132,6 +132,7 @@ class Contract:
     def __post_init__(self) -> None:
         check_name("the network of a contract", self.architecture)
         check_name("the data of a contract", self.data)
+        check_labels(self.labels)
 
     def to_json(self) -> str:
         """Return the contract as indented JSON text."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
 from fer_edge.artifacts.metrics import ClassificationMetrics
-from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_name
+from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_labels, check_name
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.artifacts.typed_json import from_data, to_data
 
@@ -107,7 +107,7 @@ class RunRecord:
         results: None until training has finished.
 
     Raises:
-        ValueError: If the name of the network or of the recipe cannot be part of a file name.
+        ValueError: If the name of the network or of the recipe cannot be part of a file name, or a label cannot be used.
     """
 
     run_version: int
@@ -125,6 +125,7 @@ class RunRecord:
     def __post_init__(self) -> None:
         check_name("the network of a run", self.plan.network)
         check_name("the recipe of a run", self.plan.recipe.name)
+        check_labels(self.labels)
 
 
 @dataclass(frozen=True)

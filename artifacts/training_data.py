@@ -1,9 +1,12 @@
 """What a model's training data was, and how its faces were divided."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NAME = re.compile(r"[a-z0-9_-]+")
+MAX_LABEL_CHARACTERS = 64
+JOINERS = "\u200c\u200d"  # not printable themselves, but part of words in Persian and in Indian scripts
 
 
 def check_name(kind: str, name: str) -> str:
@@ -19,6 +22,24 @@ def check_name(kind: str, name: str) -> str:
     if not NAME.fullmatch(name):
         raise ValueError(f"{kind} may contain only a-z, 0-9, _ and -. Received: {name!r}")
     return name
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Check the labels of a dataset or a model.
+
+    Raises:
+        ValueError: If a label is not 1 to 64 printable characters, starts or ends with a space, or occurs twice.
+    """
+    for label in labels:
+        if not label or len(label) > MAX_LABEL_CHARACTERS:
+            raise ValueError(f"a label has 1 to {MAX_LABEL_CHARACTERS} characters. Received: {len(label)} ({label[:80]!a})")
+        if not all(character.isprintable() or character in JOINERS for character in label):
+            raise ValueError(f"a label has no control characters and is valid Unicode. Received: {label!a}")
+        if label != label.strip():
+            raise ValueError(f"a label does not start or end with a space. Received: {label!a}")
+    twice = sorted({label for label in labels if list(labels).count(label) > 1})
+    if twice:
+        raise ValueError(f"labels must be distinct. Received twice: {', '.join(twice)}")
 
 
 @dataclass(frozen=True)

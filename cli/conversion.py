@@ -42,10 +42,10 @@ def convert(
         ImportError: If a package of the extra ``convert`` is missing.
     """
     from fer_edge.convert import convert_run
-    from fer_edge.train.read_dataset import read_faces
+    from fer_edge.train.read_dataset import read_training_faces
 
     chosen = options or convert_run.ConvertOptions()
-    return convert_run.convert(run, chosen, read_dataset=read_faces, command=command, reporter=reporter)
+    return convert_run.convert(run, chosen, read_dataset=read_training_faces, command=command, reporter=reporter)
 
 
 def read_test_faces(
@@ -57,7 +57,7 @@ def read_test_faces(
         run: The run that the file was converted from.
         data: Dataset.
         protocol: How the dataset is divided; None for the protocol of the run.
-        label_map: Renamed classes, CLASS=LABEL each; the run's own where it is empty.
+        label_map: Renamed classes, CLASS=LABEL each, in addition to those of the run.
         reporter: Receives progress and warnings.
 
     Returns:
@@ -69,10 +69,10 @@ def read_test_faces(
     """
     from fer_edge.artifacts.run_folder import StoredFaces
     from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
-    from fer_edge.train.read_dataset import read_faces
+    from fer_edge.train.read_dataset import read_training_faces
 
     record = run.record
-    faces = read_faces(data, label_map or record.data.label_map, reporter)
+    faces = read_training_faces(data, record, reporter, label_map)
     trained = TrainingProvenance(record.labels, record.data.name, record.data.fingerprint, record.split, record.ids)
     selection = select_faces(faces, trained, protocol)
     if selection.warning:

@@ -9,7 +9,7 @@ from typing import Protocol
 from fer_edge.artifacts.conversion import FineTuning, QuantizationRecipe
 from fer_edge.artifacts.gate import Thresholds
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
-from fer_edge.artifacts.run_folder import Run, newest_run, read_run
+from fer_edge.artifacts.run_folder import Run, RunRecord, newest_run, read_run
 from fer_edge.convert.camera_faces import collect_calibration_faces
 from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
 from fer_edge.convert.prepare_run import PreparedRun, prepare_run, preprocess
@@ -40,14 +40,14 @@ class Dataset(Protocol):
 
 
 class DatasetReader(Protocol):
-    """A function that reads a dataset, such as train.read_dataset.read_faces."""
+    """A function that reads the training data of a run, such as train.read_dataset.read_training_faces."""
 
-    def __call__(self, data: str, label_map: Sequence[str], reporter: Reporter, /) -> Dataset:
-        """Read a dataset.
+    def __call__(self, data: str, record: RunRecord, reporter: Reporter, /) -> Dataset:
+        """Read a dataset as a run did.
 
         Args:
             data: Path of the dataset, or its name.
-            label_map: CLASS=LABEL for each renamed class.
+            record: The run.json of the run.
             reporter: Receives progress and warnings.
         """
 
@@ -134,7 +134,7 @@ def convert(
     Args:
         run: The run folder; None for the newest run in ``options.runs``.
         options: What to convert to.
-        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.read_dataset.read_faces``.
+        read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.read_dataset.read_training_faces``.
         command: The command line, for the contract.
         reporter: Receives messages and progress.
 
@@ -179,7 +179,7 @@ def _fine_tuned(
 ) -> PreparedRun:
     plan = options.fine_tuning
     if plan is None or options.data is None or read_dataset is None:
-        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.read_dataset.read_faces")
+        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.read_dataset.read_training_faces")
     images = _training_images(prepared.run, read_dataset, options.data, reporter)
     with reporter.progress(f"fine-tuning {prepared.run.record.plan.network} ({plan.kind})") as progress:
         return replace(prepared, folded=fine_tune(prepared.folded, preprocess(prepared.run, images), plan, progress))
@@ -188,7 +188,7 @@ def _fine_tuned(
 def _training_images(run: Run, read_dataset: DatasetReader, data: str, reporter: Reporter) -> list[Image]:
     """Return the images that the run was trained on. Other data may contain its test images."""
     record = run.record
-    dataset = read_dataset(data, record.data.label_map, reporter)
+    dataset = read_dataset(data, record, reporter)
     if dataset.fingerprint != record.data.fingerprint:
         raise ValueError(
             f"'{data}' is not the data that {run.folder} was trained on ({record.data.name}). Pass that data with --data"

@@ -7,7 +7,7 @@ import pytest
 
 from fer_edge.artifacts.run_folder import read_run, read_run_record, write_run_record
 from fer_edge.train import pack
-from fer_edge.train.evaluate_model import evaluate_model
+from fer_edge.train.evaluate_model import evaluate_model, load_model
 from fer_edge.train.pack import pack_runs, unpack_runs
 from fer_edge.train.synthetic import synthetic_faces
 
@@ -23,7 +23,7 @@ def test_a_packed_run_is_restored_with_rounded_weights(run_folder, faces, tmp_pa
     assert (after.record.split, after.record.ids) == (before.record.split, before.record.ids)
     assert after.results.weights_rounded_to == "float16"
     assert np.array_equal(after.calibration.targets, before.calibration.targets)
-    mine, theirs = (evaluate_model(path, faces).probabilities for path in (folder, run_folder))
+    mine, theirs = (evaluate_model(load_model(path), faces).probabilities for path in (folder, run_folder))
     assert 0 < np.abs(mine - theirs).max() < 0.01
     with pytest.raises(FileExistsError, match="exists already"):
         unpack_runs(tmp_path / "parts", faces, tmp_path / "home")

@@ -9,13 +9,16 @@ import numpy as np
 from fer_edge.artifacts.accuracy_records import EvaluationRecord
 from fer_edge.artifacts.metrics import MIN_PROBABILITY, classification_metrics, vote_metrics
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
-from fer_edge.artifacts.run_folder import MODEL_FILE, read_finished_run
+from fer_edge.artifacts.run_folder import MODEL_FILE, RunRecord, read_finished_run
 from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, select_faces
 from fer_edge.train.ferplus import majority, vote_shares, with_votes
 from fer_edge.train.predict import keras_probabilities
+from fer_edge.train.read_dataset import read_faces
+from fer_edge.train.read_options import ReadOptions
+from fer_edge.train.start_keras import start_keras
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,21 @@ class LoadedModel:
     """A model that can be measured.
 
     Attributes:
+        path: What was loaded: run folder, .keras or .tflite file, or name of a bundled model.
         network: Name of the network.
         precision: ``keras``, or the precision of the .tflite file.
         digest: sha256 of the Keras model that it is or was made from.
         trained: What it was trained on.
-        probabilities: From faces to float32 (n, classes).
+        label_map: Renamed classes of its training data, CLASS=LABEL each.
+        probabilities: From faces to float32 (n, classes). The first call of a Keras model imports Keras.
     """
 
+    path: str
     network: str
     precision: str
     digest: str
     trained: TrainingProvenance
+    label_map: tuple[str, ...]
     probabilities: Callable[[FaceDataset, Progress | None], Probabilities]
 
     @property
@@ -83,7 +90,8 @@ def evaluate(
         protocol: ``paper``, ``subject``, ``official`` or ``all``. Default: the protocol of each model's training.
         split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
         seed: Seed of the division. Default: that of each model's training.
-        label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
+        label_map: CLASS=LABEL per renamed class of the data, in addition to those of each model's training; ``CLASS=-``
+            leaves it out.
         ferplus: FER+ table, see ferplus.with_votes. The accuracy is then that on the faces on which more than half of the
             annotators agree, over the eight classes of FER+.
         shared_classes: Ignore the classes that the data does not have, as if the models did not know them.
@@ -97,17 +105,22 @@ def evaluate(
         FileNotFoundError: If a model or the data does not exist, or a run has not finished.
         ValueError: If a model, the data, the protocol or the split cannot be used.
     """
-    from fer_edge.train.read_dataset import read_faces
-
-    faces = read_faces(data, label_map, reporter)
-    if ferplus:
-        faces = with_votes(faces, ferplus, reporter)
+    loaded = [load_model(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
+    read: dict[tuple[str, ...], FaceDataset] = {}
     evaluations = []
-    for model in [models] if isinstance(models, (str, Path)) else models:
-        with reporter.progress(f"evaluating {Path(model).name}") as progress:
+    for model in loaded:
+        if model.label_map not in read:
+            read[model.label_map] = _read(data, ReadOptions(label_map, model.label_map), ferplus, reporter)
+        faces = read[model.label_map]
+        with reporter.progress(f"evaluating {Path(model.path).name}") as progress:
             evaluations.append(evaluate_model(model, faces, protocol, split, seed, progress, shared_classes))
         _report_limits(evaluations[-1].record, reporter)
     return [*evaluations, evaluate_ensemble(evaluations)] if ensemble else evaluations
+
+
+def _read(data: str | Path, options: ReadOptions, ferplus: str | Path | None, reporter: Reporter) -> FaceDataset:
+    faces = read_faces(data, options, reporter)
+    return with_votes(faces, ferplus, reporter) if ferplus else faces
 
 
 def _report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
@@ -124,11 +137,6 @@ def _report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
         reporter.warn(f"{record.model}: {record.warning}")
 
 
-def needs_keras(path: str | Path) -> bool:
-    """Return whether loading ``path`` needs keras: a run folder or a .keras file."""
-    return Path(path).is_dir() or Path(path).suffix == ".keras"
-
-
 def load_model(path: str | Path) -> LoadedModel:
     """Load a run folder, the model.keras in it, a .tflite file or a bundled model.
 
@@ -136,34 +144,43 @@ def load_model(path: str | Path) -> LoadedModel:
         FileNotFoundError: If it does not exist, or the run has not finished.
         ValueError: If the file cannot be used.
     """
-    if not needs_keras(path):
+    if not Path(path).is_dir() and Path(path).suffix != ".keras":
         classifier = Classifier(path)
         contract = classifier.contract
         return LoadedModel(
+            str(path),
             contract.architecture,
             contract.precision,
             contract.source_digest,
             TrainingProvenance(contract.labels, contract.data, contract.data_fingerprint, contract.split),
+            contract.label_map,
             lambda faces, progress: classify_faces(classifier, faces.images, progress),
         )
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     if Path(path) not in (folder, folder / MODEL_FILE):
         raise ValueError(f"'{path}' is not the {MODEL_FILE} of a run folder. Give the run folder itself")
     run, results = read_finished_run(folder)
-    import keras
-
-    model = keras.models.load_model(folder / MODEL_FILE, compile=False)
     return LoadedModel(
+        str(path),
         run.plan.network,
         "keras",
         results.model_digest,
         TrainingProvenance(run.labels, run.data.name, run.data.fingerprint, run.split, run.ids),
-        lambda faces, progress: keras_probabilities(model, faces, run.data.resolution_px, progress),
+        run.data.label_map,
+        lambda faces, progress: _run_probabilities(folder, run, faces, progress),
     )
 
 
+def _run_probabilities(folder: Path, run: RunRecord, faces: FaceDataset, progress: Progress | None) -> Probabilities:
+    start_keras()
+    import keras
+
+    model = keras.models.load_model(folder / MODEL_FILE, compile=False)
+    return keras_probabilities(model, faces, run.data.resolution_px, progress)
+
+
 def evaluate_model(
-    path: str | Path,
+    model: LoadedModel,
     faces: FaceDataset,
     protocol: str | None = None,
     split: str = "test",
@@ -174,7 +191,7 @@ def evaluate_model(
     """Measure one model on faces that are in memory.
 
     Args:
-        path: Run folder, .tflite file or name of a bundled model.
+        model: From load_model.
         faces: The whole dataset.
         protocol: See select_faces.
         split: See select_faces.
@@ -183,10 +200,8 @@ def evaluate_model(
         shared_classes: Ignore the classes that the data does not have, as if the model did not know them.
 
     Raises:
-        FileNotFoundError: If the model does not exist or its run has not finished.
         ValueError: If the model or the selection cannot be used.
     """
-    model = load_model(path)
     selection = select_faces(faces, model.trained, protocol, split, seed)
     probabilities = model.probabilities(selection.faces, progress)
     if selection.faces.votes is not None:
@@ -199,7 +214,7 @@ def evaluate_model(
     return _evaluation(
         selection,
         probabilities,
-        model=str(path),
+        model=model.path,
         title=model.display_name,
         network=model.network,
         precision=model.precision,

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.training_data import SplitIds, SplitSummary
+from fer_edge.train.class_names import with_model_labels
 from fer_edge.train.dataset import OFFICIAL_SPLITS, DataError, FaceDataset
 from fer_edge.train.splits import AUTO, PROTOCOLS, Split, ids_digest, leakage, make_split
 
@@ -81,7 +82,7 @@ def select_faces(
     division = None if protocol == ALL else _divide(faces, trained, protocol, seed)
     split = split if division else ALL
     subset = faces.subset(_indices(faces, division, split))
-    kept = subset if subset.votes is not None else subset.with_labels(trained.labels)
+    kept = subset if subset.votes is not None else with_model_labels(subset, trained.labels)
     not_in_training = None
     if division and same_data and split in ("test", "private_test"):
         seen = {faces.digests[i] for i in _training_indices(faces, division)}

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS
 from fer_edge.artifacts.reporter import SILENT, Reporter
+from fer_edge.train.class_names import SYNONYMS
 from fer_edge.train.dataset import DataError, FaceDataset
-from fer_edge.train.read_dataset import SPLIT_NAMES, SYNONYMS
+from fer_edge.train.official_splits import SPLIT_NAMES
 
 DATA_NAME = "ferplus"
 NAME_COLUMN, USAGE_COLUMN = "name", "Usage"

@@ -8,6 +8,19 @@ FASTER_ON_CPU = ("vgg16", "cnn", "cnn_nano")
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
+
+
+def check_precision(precision: str) -> None:
+    """Check the name of a precision.
+
+    Raises:
+        ValueError: If it is not one of PRECISIONS.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision '{precision}'; choose one of: {', '.join(PRECISIONS)}")
+
+
 def choose_precision(network: str, precision: str) -> str:
     """Return the Keras dtype policy for training.
 
@@ -18,10 +31,9 @@ def choose_precision(network: str, precision: str) -> str:
     Raises:
         ValueError: If ``precision`` is another word.
     """
-    if precision in ("float32", "mixed_bfloat16"):
-        return precision
+    check_precision(precision)
     if precision != "auto":
-        raise ValueError(f"unknown precision '{precision}'; choose one of: auto, float32, mixed_bfloat16")
+        return precision
     if _has_gpu() or (network in FASTER_ON_CPU and _cpu_has_bfloat16()):
         return "mixed_bfloat16"
     return "float32"

@@ -10,16 +10,19 @@ from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import RunRecord, TrainingResults, run_name
 from fer_edge.artifacts.training_plan import Plan
+from fer_edge.train.class_report import check_trainable, report_classes
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.distill import check_teachers, resolve_teacher
 from fer_edge.train.ferplus import with_votes
 from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, find_network
 from fer_edge.train.plan import make_plan
-from fer_edge.train.precision import choose_precision
+from fer_edge.train.precision import check_precision
 from fer_edge.train.read_dataset import read_faces
+from fer_edge.train.read_options import ReadOptions
 from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, check_split_options, make_splits
+from fer_edge.train.start_keras import start_keras
 from fer_edge.train.weights import check_no_leakage, check_source, parse_weights
 from fer_edge.train.write_run import check_resumable
 
@@ -96,7 +99,7 @@ def train(
     command: Sequence[str] = (),
     reporter: Reporter = SILENT,
 ) -> list[TrainedRun]:
-    """Train networks, exactly as ``fer-edge train`` does. Everything that can be checked is checked before training starts.
+    """Train networks, exactly as ``fer-edge train`` does. Everything that can be checked is checked before Keras is imported.
 
     Example:
         import fer_edge
@@ -124,12 +127,14 @@ def train(
     stop_at = None if options.stop_after is None else time.monotonic() + options.stop_after
     plans = make_plans(networks, options)
     _check_plans(plans)
-    faces = read_faces(data, options.label_map, reporter)
+    faces = read_faces(data, ReadOptions(options.label_map, check_counts=check_trainable), reporter)
     if options.ferplus:
         faces = with_votes(faces, options.ferplus, reporter)
+    report_classes(faces, reporter)
     splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
     _report_splits(faces, [split for _, split in splits], reporter)
     series = _plan_series(faces, plans, splits, Path(options.out), options.resume)
+    start_keras()
     runs = []
     for name in dict.fromkeys(plan.network for plan in plans):
         planned = [run for run in series if run.plan.network == name]
@@ -184,7 +189,7 @@ def _check_plans(plans: Sequence[Plan]) -> None:
     """Check weights, precision and teachers before the faces are read."""
     for plan in plans:
         check_source(plan.network, plan.weights)
-        choose_precision(plan.network, plan.precision)
+        check_precision(plan.precision)
         for teacher in plan.teachers:
             resolve_teacher(teacher)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, start_keras, warn
+from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, warn
 from fer_edge.option_groups import GroupedCommand, examples, option_group
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def command(
     from fer_edge.conversion import convert
     from fer_edge.convert.convert_run import ConvertOptions
     from fer_edge.convert.quantization_recipes import ALL_PRECISIONS
+    from fer_edge.train.start_keras import start_keras
 
     if not experimental:
         _check_no_experiment({**options, "weight_only": "weight_only" in precisions})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.console import ConsoleReporter, friendly_errors, start_keras
+from fer_edge.console import ConsoleReporter, friendly_errors
 from fer_edge.option_groups import examples
 
 if TYPE_CHECKING:
@@ -55,10 +55,8 @@ def command(
     from fer_edge.artifacts.atomic_write import atomic_write
     from fer_edge.artifacts.typed_json import to_data
     from fer_edge.benchmarks.experiment_log import append_evaluations
-    from fer_edge.train.evaluate_model import evaluate, needs_keras
+    from fer_edge.train.evaluate_model import evaluate
 
-    if any(map(needs_keras, models)):
-        start_keras()
     evaluations = evaluate(models, data, reporter=ConsoleReporter(), **options)
     records = [evaluation.record for evaluation in evaluations]
     if predictions:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors, start_keras
+from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -57,11 +57,9 @@ def command(networks: tuple[str, ...], data: str, seeds: str, **options: Any) ->
 
     NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five networks of the comparison).
     """
-    from fer_edge.train.series import TrainOptions, make_plans, train
+    from fer_edge.train.series import TrainOptions, train
 
     chosen = TrainOptions(seeds=_seeds(seeds), **options)
-    make_plans(networks, chosen)  # rejects bad options before Keras is imported, which takes seconds
-    start_keras()
     train(networks, data, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
 
 

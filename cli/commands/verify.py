@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fer_edge.benchmarks.tables import text_table
-from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, start_keras
+from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note
 from fer_edge.option_groups import GroupedCommand, examples
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def command(
     from fer_edge.conversion import read_test_faces
     from fer_edge.convert.verify import verify
     from fer_edge.edge_runtime.find_model import find_model
+    from fer_edge.train.start_keras import start_keras
 
     thresholds = Thresholds(max_accuracy_drop, max_recall_drop, min_agreement)
     if data is None and (maps or protocol):

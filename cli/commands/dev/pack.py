@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors, start_keras
+from fer_edge.console import friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -14,8 +14,9 @@ from fer_edge.option_groups import examples
 @friendly_errors
 def command(out: Path, runs: tuple[Path, ...]) -> None:
     """Pack the finished RUNs into parts of at most 15 MB in the folder OUT, with float16 weights."""
-    start_keras()
     from fer_edge.train.pack import pack_runs
+    from fer_edge.train.start_keras import start_keras
 
+    start_keras()
     for part in pack_runs(runs, out):
         click.echo(part)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors, progress_bar, start_keras
+from fer_edge.console import ConsoleReporter, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -27,10 +27,10 @@ def command(network: str, data: str, out: Path, trials: int, epochs: int | None)
     """
     import json
 
-    start_keras()
-    from fer_edge.train.read_dataset import load_faces
+    from fer_edge.train.read_dataset import read_faces
     from fer_edge.train.search import search
+    from fer_edge.train.start_keras import start_keras
 
-    with progress_bar("reading faces") as progress:
-        faces = load_faces(data, progress=progress)
+    faces = read_faces(data, reporter=ConsoleReporter())
+    start_keras()
     click.echo(json.dumps(search(network, faces, out, trials, epochs), indent=1))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors, progress_bar, start_keras
+from fer_edge.console import ConsoleReporter, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -21,11 +21,12 @@ from fer_edge.option_groups import examples
 @friendly_errors
 def command(packed: Path, data: str, out: Path, maps: tuple[str, ...]) -> None:
     """Restore the runs in the folder PACKED and measure them on DATA, the dataset that they were trained on."""
-    start_keras()
     from fer_edge.train.pack import unpack_runs
-    from fer_edge.train.read_dataset import load_faces, parse_label_map
+    from fer_edge.train.read_dataset import read_faces
+    from fer_edge.train.read_options import ReadOptions
+    from fer_edge.train.start_keras import start_keras
 
-    with progress_bar("reading faces") as progress:
-        faces = load_faces(data, parse_label_map(maps), progress)
+    faces = read_faces(data, ReadOptions(maps), ConsoleReporter())
+    start_keras()
     for folder in unpack_runs(packed, faces, out):
         click.echo(folder)
