@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fer_edge.convert.compare import kl_divergence
 from fer_edge.edge_runtime.images import Image, import_cv2, write_image
+from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
 
 GRID_SUFFIX = "_disagreements.png"
 MAX_FACES = 24
@@ -71,7 +72,7 @@ def write_disagreement_grid(
         face = np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
         grid[top : top + TILE_PX, left : left + TILE_PX] = cv2.resize(face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST)
         caption = (
-            f"true: {labels[targets[index]]}",
+            f"true: {drawn_label(labels[targets[index]], labels)}",
             _prediction("Keras", keras_probs[index], labels),
             _prediction("file", tflite_probs[index], labels),
         )
@@ -84,4 +85,4 @@ def write_disagreement_grid(
 
 def _prediction(model: str, probabilities: FloatArray, labels: Sequence[str]) -> str:
     best = int(probabilities.argmax())
-    return f"{model}: {labels[best]} {probabilities[best]:.2f}"
+    return f"{model}: {drawn_label(labels[best], labels)} {probabilities[best]:.2f}"

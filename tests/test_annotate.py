@@ -8,6 +8,7 @@ from live import flat_image, prediction
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 from fer_edge.edge_runtime.outputs.annotate import GREEN, annotate
+from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
 
 GRAY = 128
 TEXT = "happy 90%"
@@ -119,3 +120,19 @@ def test_every_face_gets_a_box_and_the_frame_stays_as_it_was():
     assert (image[70, 10:41] == GREEN).all()
     assert (image[140, 120:161] == GREEN).all()
     assert (frame.image == GRAY).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "drawn"),
+    [
+        ("happy", "happy"),
+        ("unsure", "unsure"),
+        ("über müde", "uber mude"),
+        ("groß", "gross"),
+        ("たのしい", "#4"),
+        ("été", "#5"),  # another label is "ete"
+        ("ete", "#6"),
+    ],
+)
+def test_a_label_is_drawn_in_ascii_letters_or_as_its_number(label, drawn):
+    assert drawn_label(label, ("happy", "über müde", "groß", "たのしい", "été", "ete")) == drawn

@@ -121,6 +121,21 @@ def assign_labels(names: Iterable[str], label_map: LabelMap, source: str) -> dic
     return labels
 
 
+def count_labels(counts: Mapping[str, int], labels: Mapping[str, str | None]) -> dict[str, int]:
+    """Return the number of images per label, without the classes that are left out.
+
+    Args:
+        counts: Number of images per class name.
+        labels: Label per class name, from assign_labels.
+    """
+    result: dict[str, int] = {}
+    for name, count in counts.items():
+        label = labels[name]
+        if label is not None:
+            result[label] = result.get(label, 0) + count
+    return result
+
+
 def _check_labels(labels: set[str], source: str) -> None:
     ordered = sorted(labels)
     if len(ordered) > MAX_CLASSES:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS
 from fer_edge.artifacts.reporter import Progress
-from fer_edge.train.class_names import assign_labels, canonical_name, list_names
+from fer_edge.train.class_names import assign_labels, canonical_name, count_labels, list_names
 from fer_edge.train.dataset import DataError
 from fer_edge.train.dataset_files import DatasetFiles, gray_if_equal
 from fer_edge.train.dataset_rows import Rows
@@ -32,7 +32,7 @@ def read_class_folders(files: DatasetFiles, options: ReadOptions, progress: Prog
     shared = _check_folders(files, images)
     label_of_class = assign_labels({path.parent.name for path in images}, options.parsed_label_map(), str(files.path))
     kept = [path for path in images if label_of_class[path.parent.name]]
-    options.report_counts(Counter(str(label_of_class[path.parent.name]) for path in kept))
+    options.report_counts(count_labels(Counter(path.parent.name for path in images), label_of_class))
     rows = Rows()
     for name, image in files.decoded([str(path) for path in kept], rows.skipped, progress):
         # A zip with one outer folder and the unpacked folder are the same data: ids do not include the folders that all share.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fer_edge.artifacts.reporter import Progress
-from fer_edge.train.class_names import assign_labels
+from fer_edge.edge_runtime.images import Image
+from fer_edge.train.class_names import assign_labels, count_labels
 from fer_edge.train.dataset import DataError
 from fer_edge.train.dataset_rows import Rows
 from fer_edge.train.official_splits import SPLIT_NAMES
@@ -32,31 +33,33 @@ def read_fer2013_csv(data: bytes, source: str, options: ReadOptions, progress: P
         progress: Called with (rows read, number of rows).
 
     Raises:
-        DataError: If it is not such a table.
+        DataError: If it is not such a table, or a class cannot be used.
     """
     table = _read_table(data)
-    names = [_class_of(row) for row in table]
-    label_of_class = assign_labels([name for name in names if name], options.parsed_label_map(), source) if any(names) else {}
-    options.report_counts(Counter(str(label_of_class[name]) for name in names if name and label_of_class[name]))
+    counts = Counter(name for row in table if (name := _known_class(row)))
+    label_of_class = assign_labels(counts, options.parsed_label_map(), source)
+    options.report_counts(count_labels(counts, label_of_class))
     rows = Rows()
-    for number, (row, name) in enumerate(zip(table, names, strict=True)):
+    for number, row in enumerate(table):
         try:
-            if name is None:
-                raise ValueError(f"no emotion code 0..6: {str(row['emotion'])[:20]!r}")
-            pixels = np.array(row["pixels"].split(), np.int64)
-            if len(pixels) != FER2013_SIDE**2 or pixels.min() < 0 or pixels.max() > 255:
-                raise ValueError(f"{len(pixels)} numbers, not {FER2013_SIDE**2} in 0..255")
+            label = label_of_class[_class_of(row)]
+            image = _pixels_of(row)
         except (ValueError, AttributeError) as error:
             rows.skipped.append(f"cannot read csv row {number} ({error})")
         else:
-            label = label_of_class[name]
             if label:
-                image = pixels.reshape(FER2013_SIDE, FER2013_SIDE).astype(np.uint8)
                 split = SPLIT_NAMES.get(str(row.get("Usage") or "").strip().lower())
                 rows.add(f"row_{number:05d}", image, label, None, split)
         if progress:
             progress(number + 1, len(table))
     return rows
+
+
+def _pixels_of(row: Mapping[str, Any]) -> Image:
+    pixels = np.array(row["pixels"].split(), np.int64)
+    if len(pixels) != FER2013_SIDE**2 or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"{len(pixels)} numbers, not {FER2013_SIDE**2} in 0..255")
+    return pixels.reshape(FER2013_SIDE, FER2013_SIDE).astype(np.uint8)
 
 
 def _read_table(data: bytes) -> list[dict[str, Any]]:
@@ -75,9 +78,20 @@ def _read_table(data: bytes) -> list[dict[str, Any]]:
     return table
 
 
-def _class_of(row: Mapping[str, Any]) -> str | None:
-    """Return the class name of a row; None if its code is not one of FER2013's."""
+def _class_of(row: Mapping[str, Any]) -> str:
+    """Return the class name of a row.
+
+    Raises:
+        ValueError: If its code is not one of FER2013's.
+    """
+    code = str(row["emotion"])
+    if not code.strip().isdigit() or int(code) not in FER2013_CODES:
+        raise ValueError(f"no emotion code 0..6: {code[:20]!r}")
+    return FER2013_CODES[int(code)]
+
+
+def _known_class(row: Mapping[str, Any]) -> str | None:
     try:
-        return FER2013_CODES.get(int(row["emotion"]))
-    except (ValueError, TypeError):
+        return _class_of(row)
+    except ValueError:
         return None

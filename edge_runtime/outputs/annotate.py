@@ -4,7 +4,7 @@ import numpy as np
 
 from fer_edge.edge_runtime.images import Image, import_cv2
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
-from fer_edge.edge_runtime.outputs.output import label_with_percent
+from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
 
 GREEN = (60, 220, 60)
 BLACK = (0, 0, 0)
@@ -28,7 +28,7 @@ def annotate(labeled: LabeledFrame) -> Image:
     for face in labeled.faces:
         x, y, width, height = face.box_px
         cv2.rectangle(image, (x, y), (x + width, y + height), GREEN, thickness)
-        text = label_with_percent(face)
+        text = f"{drawn_label(face.label, face.prediction.labels)} {face.probability:.0%}"
         (text_width, text_height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
         left = max(0, min(x, image.shape[1] - text_width))
         if y - descent - text_height > 0:

@@ -11,6 +11,7 @@ from typing import Literal
 from fer_edge.edge_runtime.board import board_name
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import Pipeline
+from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs.output import Output, as_json_line, as_text_line
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
@@ -68,7 +69,8 @@ def write_outputs(
         settings: Which outputs.
         max_frames: Stop after this many frames.
         interrupted: Set if the user stops the run early. A video file that is half annotated is then discarded.
-        on_message: Called with the address of the preview page, and when the MQTT broker connects or disconnects.
+        on_message: Called with the address of the preview page, with labels that images show in another way, and when the MQTT
+            broker connects or disconnects.
         on_warning: Called when the log or the recording ends early, or the preview refuses requests.
 
     Returns:
@@ -149,6 +151,10 @@ def _open_each(
     ):
         if value is not None and getattr(settings, needed) is None:
             raise ValueError(f"{option} needs --{needed}")
+    if on_message and (settings.save or settings.record or settings.serve):
+        drawn = [f"'{label}' as {text}" for label in pipeline.labels if (text := drawn_label(label, pipeline.labels)) != label]
+        if drawn:
+            on_message(f"images show only ASCII letters: {', '.join(drawn)}")
     yield _standard_output(pipeline, settings.text_format)
     if settings.log:
         yield LogFile(settings.log, pipeline.labels, on_warning)
