@@ -53,6 +53,14 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     show_default=True,
     help="Pixel format of standard input: rgb, bgr, gray, i420, i420-full or yuyv.",
 )
+@source_option(
+    "--rotate",
+    type=click.Choice([str(degrees) for degrees in (90, 180, 270)]),
+    callback=lambda context, parameter, value: int(value or 0),
+    help="Rotate the frames clockwise by these degrees before detection.",
+)
+@source_option("--flip", is_flag=True, help="Swap left and right in the frames, after --rotate.")
+@source_option("--wait", is_flag=True, help="Wait for a camera or stream that is not available at the start.")
 @source_option("--every-frame", is_flag=True, help="Label every frame of a live source, even if the delay grows.")
 @source_option("--max-frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @detector_option(

@@ -10,6 +10,8 @@ from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.images import Image
 
 RECONNECT_DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts to reopen; the last one repeats
+WAIT_DELAYS_S = (1.0, 2.0, 5.0)  # a service must start soon after its camera does
+REPEAT_MESSAGE_S = 300.0
 
 OnMessage = Callable[[str], None]
 Reason = Literal["missing", "denied", "busy", "failed"]
@@ -81,6 +83,7 @@ def frames_with_reconnect(
     stop: threading.Event,
     on_message: OnMessage | None = None,
     delays_s: tuple[float, ...] = RECONNECT_DELAYS_S,
+    wait: bool = False,
 ) -> Generator[Frame, None, None]:
     """Yield a camera's frames. Reopen the camera with growing delays when it is lost.
 
@@ -89,23 +92,27 @@ def frames_with_reconnect(
         stop: Ends the loop when another thread sets it.
         on_message: Called with a line of text when the camera is lost and when it is back.
         delays_s: Delays between attempts, seconds; the last one repeats. The first frame after a loss resets them.
+        wait: Whether to wait for a camera that cannot be opened the first time, instead of an error.
 
     Yields:
         Frames with capture_time_s and time read just after the capture.
 
     Raises:
-        CameraError: If the camera cannot be opened the first time.
+        CameraError: If the camera cannot be opened the first time, unless ``wait`` is True.
     """
-    report = on_message or (lambda text: None)
+    report = DistinctMessages(on_message or (lambda text: None))
     numbers = itertools.count()
     attempts = 0
     try:
-        camera.open()
+        if wait:
+            _wait_for(camera, stop, report)
+        else:
+            camera.open()
         while not stop.is_set():
             pixels = camera.read()
             if pixels is not None:
                 if attempts:
-                    report(f"{camera.name} is back")
+                    report(f"{camera.name} is back", "back")
                     attempts = 0
                 yield Frame(
                     camera.name,
@@ -125,12 +132,56 @@ def frames_with_reconnect(
         camera.close()
 
 
-def _reopen(camera: Camera, stop: threading.Event, report: OnMessage, delays_s: tuple[float, ...], attempts: int) -> int:
+class DistinctMessages:
+    """Passes messages on. One with the topic of the message before it is dropped if it follows within 5 minutes.
+
+    Args:
+        on_message: Called with the messages that pass.
+    """
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+        self._topic: str | None = None
+        self._passed_s = 0.0
+
+    def __call__(self, text: str, topic: str) -> None:
+        """Pass a message on, or drop it.
+
+        Args:
+            text: The message.
+            topic: The part of it that matters, such as the cause.
+        """
+        now = time.monotonic()
+        if topic != self._topic or now - self._passed_s >= REPEAT_MESSAGE_S:
+            self._topic, self._passed_s = topic, now
+            self._on_message(text)
+
+
+def _wait_for(camera: Camera, stop: threading.Event, report: DistinctMessages) -> None:
+    """Try until the camera opens or ``stop`` is set."""
+    waited = False
+    for delay in itertools.chain(WAIT_DELAYS_S, itertools.repeat(WAIT_DELAYS_S[-1])):
+        if stop.is_set():
+            return
+        try:
+            camera.open()
+        except CameraError as error:
+            camera.close()
+            report(f"waiting for {camera.name}: {error}", str(error))
+            waited = True
+        else:
+            if waited:
+                report(f"{camera.name} is available", "available")
+            return
+        stop.wait(delay)
+
+
+def _reopen(camera: Camera, stop: threading.Event, report: DistinctMessages, delays_s: tuple[float, ...], attempts: int) -> int:
     """Try until the camera opens or ``stop`` is set; return the number of attempts since the last frame."""
     cause = "it delivers no more frames"
     while True:
         delay = delays_s[min(attempts, len(delays_s) - 1)]
-        report(f"{camera.name} is lost ({cause}); trying again in {delay:g} s")
+        report(f"{camera.name} is lost ({cause}); trying again in {delay:g} s", cause)
         attempts += 1
         if stop.wait(delay):
             return attempts

@@ -10,7 +10,8 @@ import numpy as np
 
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.frame import Frame
-from fer_edge.edge_runtime.cameras.network import SCHEMES, NetworkStream
+from fer_edge.edge_runtime.cameras.http_camera import network_camera
+from fer_edge.edge_runtime.cameras.network import SCHEMES
 from fer_edge.edge_runtime.images import Image, check_image, decode_image, read_image
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _checked_path(text: str | os.PathLike[str], name: str) -> Path:
 
 
 def _first_frame(url: str) -> Frame:
-    stream = NetworkStream(url)
+    stream = network_camera(url)
     try:
         stream.open()
         pixels = stream.read()

@@ -14,6 +14,7 @@ import numpy as np
 from fer_edge.edge_runtime.cameras.camera import CameraError, FirstFrameMixin
 from fer_edge.edge_runtime.cameras.frame import frame_bytes, from_buffer
 from fer_edge.edge_runtime.images import Image
+from fer_edge.edge_runtime.orientation import UPRIGHT, Orientation
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # libcamera-vid: its name before Raspberry Pi OS Bookworm
 LIST_TIMEOUT_S = 10.0  # for rpicam-vid to list the cameras
@@ -77,17 +78,24 @@ class PiCamera:
     Args:
         size: Width and height, pixels, both even.
         frames_per_second: Frame rate to request.
+        orientation: How the camera turns its frames; it can rotate by 180 degrees and flip.
 
     Raises:
-        ValueError: If a side is odd.
+        ValueError: If a side is odd, or the camera cannot turn its frames so.
     """
 
     name = "picamera2"
     pixel_format = "i420-full"  # faces are cropped from the Y plane without any conversion
     reconnects = True
 
-    def __init__(self, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int] = (640, 480),
+        frames_per_second: float = 30.0,
+        orientation: Orientation = UPRIGHT,
+    ) -> None:
         frame_bytes(*size, self.pixel_format)
+        self._mirrors = mirrors(orientation)
         self.frames_per_second: float | None = frames_per_second
         self._size = size
         self._camera: Any = None
@@ -111,6 +119,7 @@ class PiCamera:
                 main={"size": self._size, "format": "YUV420"},
                 controls={"FrameRate": self.frames_per_second},
                 buffer_count=3,
+                **self._transform(),
             )
             self._camera.configure(configuration)
             self._camera.start()
@@ -122,6 +131,11 @@ class PiCamera:
         except (RuntimeError, OSError, IndexError) as error:
             self.close()
             raise _error_from_output(str(error), "picamera2") from error
+
+    def _transform(self) -> dict[str, Any]:
+        if not any(self._mirrors.values()):
+            return {}
+        return {"transform": importlib.import_module("libcamera").Transform(**self._mirrors)}  # part of picamera2
 
     def read(self) -> Image | None:
         """Wait for the next frame (3/2 height, width), I420; None if the camera is lost."""
@@ -139,6 +153,26 @@ class PiCamera:
                 camera.stop()
             with suppress(RuntimeError, OSError):
                 camera.close()
+
+
+def mirrors(orientation: Orientation) -> dict[str, bool]:
+    """Return an orientation as the mirrors that a Raspberry Pi camera applies without cost: hflip and vflip.
+
+    Args:
+        orientation: A rotation by 0 or 180 degrees, with or without a flip.
+
+    Raises:
+        ValueError: If it rotates by 90 or 270 degrees.
+    """
+    if not turns_by_mirrors(orientation):
+        raise ValueError(f"a Raspberry Pi camera cannot rotate by {orientation.rotate} degrees itself")
+    upside_down = orientation.rotate == 180
+    return {"hflip": upside_down != orientation.flip, "vflip": upside_down}
+
+
+def turns_by_mirrors(orientation: Orientation) -> bool:
+    """Return whether a Raspberry Pi camera can apply an orientation itself."""
+    return orientation.rotate in (0, 180)
 
 
 def without_padding(rows: Image, width: int, height: int) -> Image:
@@ -167,15 +201,22 @@ class RpicamVid(FirstFrameMixin):
         size: Width, a multiple of 64, and height, even, pixels.
         frames_per_second: Frame rate to request.
         program: Path of rpicam-vid; None searches PATH.
+        orientation: As for PiCamera.
 
     Raises:
-        ValueError: If the width is not a multiple of 64, or the height is odd.
+        ValueError: If the width is not a multiple of 64, the height is odd, or the camera cannot turn its frames so.
     """
 
     pixel_format = "i420-full"
     reconnects = True
 
-    def __init__(self, size: tuple[int, int] = (640, 480), frames_per_second: float = 30.0, program: str | None = None) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int] = (640, 480),
+        frames_per_second: float = 30.0,
+        program: str | None = None,
+        orientation: Orientation = UPRIGHT,
+    ) -> None:
         if size[0] % STRIDE_PX:
             raise ValueError(f"rpicam-vid needs a width that is a multiple of {STRIDE_PX}. Received: {size[0]}x{size[1]}")
         self.name = "rpicam-vid"
@@ -183,6 +224,7 @@ class RpicamVid(FirstFrameMixin):
         self._size = size
         self._bytes = frame_bytes(*size, self.pixel_format)
         self._program = program
+        self._mirrors = [f"--{name}" for name, wanted in mirrors(orientation).items() if wanted]
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr_tail: deque[str] = deque(maxlen=20)  # rpicam-vid writes one line per frame
         self._stderr_thread: threading.Thread | None = None
@@ -198,7 +240,7 @@ class RpicamVid(FirstFrameMixin):
             raise CameraError("missing", "rpicam-vid is not installed. Install it: sudo apt install rpicam-apps")
         width, height = self._size
         command = [program, "--timeout", "0", "--nopreview", "--codec", "yuv420", "--width", str(width), "--height"]
-        command += [str(height), "--framerate", f"{self.frames_per_second:g}", "--output", "-"]
+        command += [str(height), "--framerate", f"{self.frames_per_second:g}", "--output", "-", *self._mirrors]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stderr_tail.clear()
         self._stderr_thread = threading.Thread(target=self._drain_stderr, args=(self._process,), name="rpicam-vid", daemon=True)

@@ -9,6 +9,7 @@ from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
 from fer_edge.edge_runtime.live.smoothing import Smoothing
 from fer_edge.edge_runtime.live.thread_tuning import load_classifier
+from fer_edge.edge_runtime.orientation import Orientation
 
 DEFAULT_SMOOTHING = Smoothing()
 
@@ -27,6 +28,9 @@ def stream(
     frame_size: tuple[int, int] = (640, 480),
     fps: float = 30.0,
     pixel_format: str = "rgb",
+    rotate: int = 0,
+    flip: bool = False,
+    wait: bool = False,
     every_frame: bool = False,
     on_message: OnMessage | None = None,
 ) -> Pipeline:
@@ -53,6 +57,9 @@ def stream(
         frame_size: (width, height), pixels: requested from a camera, or the size of raw frames on standard input.
         fps: Frame rate requested from a camera, frames per second.
         pixel_format: Format of raw frames on standard input: rgb, bgr, gray, i420, i420-full or yuyv.
+        rotate: Degrees by which to rotate the frames clockwise before detection: 0, 90, 180 or 270.
+        flip: Whether to swap left and right, after the rotation.
+        wait: Whether to wait for a camera or stream that is not available at the start, instead of an error.
         every_frame: If True, no frame of a live source is dropped, and latency can grow.
         on_message: Called with a message when a camera is lost or back, or a file is skipped.
 
@@ -68,6 +75,6 @@ def stream(
     if min_confidence is not None:
         smoothing = replace(smoothing, min_confidence=min_confidence)
     settings = PipelineSettings(detect_every, min_face_px, max_faces, smoothing, every_frame)
-    opened = open_source(source, frame_size, fps, pixel_format)
+    opened = open_source(source, frame_size, fps, pixel_format, Orientation(rotate, flip), wait)
     classifier = load_classifier(model, threads)
     return Pipeline(opened, open_detector(detector), classifier, settings, on_message)
