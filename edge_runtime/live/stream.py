@@ -45,8 +45,7 @@ def stream(
     Args:
         source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a
             URL (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
-        model: A .tflite file; a folder: its newest int8 model; the name of a bundled model, such as ``mobilenet_v2``; or None:
-            the newest int8 model in the folder ``runs``, otherwise the bundled default.
+        model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else the bundled one.
         detector: auto, blazeface, yunet, haar, the path of a YuNet .onnx file, or none: each frame is one face.
         detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
         min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
@@ -67,14 +66,11 @@ def stream(
         An iterable of labeled frames with ``faces``, ``image`` and ``number``. Its ``stats`` contain counters and times.
 
     Raises:
-        FileNotFoundError: If the source or the model does not exist.
         ValueError: If a setting, the source or the model cannot be used.
         ImportError: If the interpreter, OpenCV or the detector's model is not installed.
-        OSError: If no camera is found. While iterating: if the camera is missing, busy or not permitted.
+        OSError: If the source or the model is missing. While iterating: if the camera is missing, busy or not permitted.
     """
-    if min_confidence is not None:
-        smoothing = replace(smoothing, min_confidence=min_confidence)
+    smoothing = smoothing if min_confidence is None else replace(smoothing, min_confidence=min_confidence)
     settings = PipelineSettings(detect_every, min_face_px, max_faces, smoothing, every_frame)
     opened = open_source(source, frame_size, fps, pixel_format, Orientation(rotate, flip), wait)
-    classifier = load_classifier(model, threads)
-    return Pipeline(opened, open_detector(detector), classifier, settings, on_message)
+    return Pipeline(opened, open_detector(detector), load_classifier(model, threads), settings, on_message)
