@@ -11,7 +11,7 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
 TIMEOUT_MS = 5000
 LIMIT_GROWTH = 3.0
-FRAMES_OF_A_FAST_STREAM = 5
+FAST_STREAM_FRAMES = 5
 MAX_FILE_FRAMES = 1e8  # an endless stream reports 0, a negative number or an even larger one
 
 
@@ -78,7 +78,7 @@ class NetworkStream:
     def _may_be_slow(self, waited_s: float) -> bool:
         """Return whether a read ended because the limit is shorter than the time between two frames."""
         timed_out = waited_s >= self._limit_s * 0.9
-        return timed_out and self.reconnects and self._limit_s < MAX_LIMIT_S and self._frames < FRAMES_OF_A_FAST_STREAM
+        return timed_out and self.reconnects and self._limit_s < MAX_LIMIT_S and self._frames < FAST_STREAM_FRAMES
 
 
 def public_name(url: str) -> str:

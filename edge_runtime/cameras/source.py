@@ -62,7 +62,7 @@ class _Request:
     Attributes:
         frame_size: Width and height, pixels.
         fps: Frame rate.
-        orientation: How to turn the frames. A Raspberry Pi camera does what it can itself.
+        orientation: How to turn the frames. A Raspberry Pi camera does a part of this itself.
     """
 
     frame_size: tuple[int, int]

@@ -45,7 +45,7 @@ def stream(
     Args:
         source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a
             URL (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
-        model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else the bundled one.
+        model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else bundled.
         detector: auto, blazeface, yunet, haar, the path of a YuNet .onnx file, or none: each frame is one face.
         detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
         min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
