@@ -13,6 +13,7 @@ import numpy as np
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.latency_records import LatencyRecord
+from fer_edge.artifacts.printable import csv_cell
 from fer_edge.benchmarks.tables import NOT_MEASURED
 
 MARKERS = {"float32": "o", "float16": "s", "dynamic": "D", "int8": "^"}
@@ -163,7 +164,7 @@ def as_csv(rows: Sequence[BenchmarkRow]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(BenchmarkRow)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows({name: csv_cell(value) for name, value in asdict(row).items()} for row in rows)
     return text.getvalue()
 
 

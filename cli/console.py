@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fer_edge.artifacts.printable import printable, printable_lines
 from fer_edge.artifacts.reporter import Progress, Reporter
 from fer_edge.edge_runtime.native_stderr import DEBUG_VARIABLE
 from fer_edge.option_groups import option_group
@@ -34,7 +35,7 @@ def friendly_errors(command: Command) -> Command:
             if isinstance(error, ModuleNotFoundError):
                 extras = EXTRA_BY_MODULE.get((error.name or "").partition(".")[0], ALL_EXTRAS)
                 message += f". Install it: pip install 'fer-edge[{extras}]'. 'fer-edge doctor' lists the parts of each command"
-            raise click.ClickException(message) from error
+            raise click.ClickException(printable_lines(message)) from error
 
     return wrapper  # type: ignore[return-value]
 
@@ -71,14 +72,24 @@ def gate_options(command: Command) -> Command:
     return command
 
 
+def echo(text: object, err: bool = False) -> None:
+    """Print lines of text. Control characters, for example in the name of a file, are escaped.
+
+    Args:
+        text: The text, or an object to print as text.
+        err: Print to standard error, not to standard output.
+    """
+    click.echo(printable_lines(str(text)), err=err)
+
+
 def note(text: str) -> None:
     """Print a note to standard error, separate from the results on standard output."""
-    click.echo(f"note: {text}", err=True)
+    echo(f"note: {text}", err=True)
 
 
 def warn(text: str) -> None:
     """Print a warning to standard error."""
-    click.secho(f"warning: {text}", err=True, fg="yellow")
+    click.secho(f"warning: {printable_lines(text)}", err=True, fg="yellow")
 
 
 @contextmanager
@@ -102,7 +113,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
     console = Console(file=os.fdopen(os.dup(2), "w"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(printable(title), total=None)
 
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
@@ -123,7 +134,7 @@ class ConsoleReporter(Reporter):
 
     def result(self, text: str) -> None:
         """Print a line of results."""
-        click.echo(text)
+        echo(text)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:

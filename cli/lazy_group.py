@@ -2,11 +2,14 @@
 
 import difflib
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+from fer_edge.artifacts.printable import printable_lines
 
 SYNONYMS = {
     "predict": "run",
@@ -41,6 +44,21 @@ class LazyGroup(click.Group):
         self.package = package
         self.summaries = summaries
         self.hidden_commands = hidden
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse the arguments, as click does. Errors contain no control characters.
+
+        Args:
+            *arguments: As for click.Group.
+            **options: As for click.Group.
+        """
+        with _printable_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name, as click does. Errors contain no control characters."""
+        with _printable_errors():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
@@ -100,6 +118,16 @@ class LazyGroup(click.Group):
         """
         with formatter.section("Commands"):
             formatter.write_dl(list(self.summaries.items()))
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Escape control characters in errors: a file name can look like an option, and click prints it as it is."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = printable_lines(error.message)
+        raise
 
 
 def _is_source(name: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fer_edge.artifacts.accuracy_records import ConvertedFile, EvaluationRecord, TrainingRecord
 from fer_edge.artifacts.mean_ci import MeanCI, mean_ci
 from fer_edge.artifacts.metrics import ClassificationMetrics
+from fer_edge.artifacts.printable import csv_cell
 from fer_edge.artifacts.training_plan import CHANGED_SUFFIX
 from fer_edge.benchmarks.experiment_log import config_key, deduplicate
 
@@ -139,7 +140,7 @@ def series_csv(groups: Sequence[Series], shown: Sequence[Series], evaluations: S
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return text.getvalue()
 
 

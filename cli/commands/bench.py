@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors, note
+from fer_edge.console import ConsoleReporter, FiniteRange, echo, friendly_errors, note
 from fer_edge.option_groups import examples
 
 
@@ -78,13 +78,13 @@ def command(
         )
     table = markdown_table if form == "markdown" else text_table
     if form == "json":
-        click.echo(latency_tables.as_json(rows))
+        echo(latency_tables.as_json(rows))
     elif form == "csv":
-        click.echo(latency_tables.as_csv(rows))
+        echo(latency_tables.as_csv(rows))
     elif conversion:
-        click.echo(table(latency_tables.CONVERSION_HEADER, list(map(latency_tables.conversion_cells, rows))))
+        echo(table(latency_tables.CONVERSION_HEADER, list(map(latency_tables.conversion_cells, rows))))
     else:
-        click.echo(table(latency_tables.HEADER, list(map(latency_tables.cells, rows))))
+        echo(table(latency_tables.HEADER, list(map(latency_tables.cells, rows))))
     if not form:
         note(f"stage {_joined(row.stage for row in rows)}; measured on {_joined(row.board for row in rows)}")
     if plot:

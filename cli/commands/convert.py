@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note, warn
+from fer_edge.console import ConsoleReporter, echo, friendly_errors, gate_options, note, warn
 from fer_edge.option_groups import GroupedCommand, examples, option_group
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _print_result(result: "ConversionResult") -> None:
     if metrics is not None:
         accuracy = f"{metrics.before.accuracy:.4f} -> {metrics.after.accuracy:.4f}"
         line += f", accuracy {accuracy}, agreement {metrics.agreement:.4f}"
-    click.echo(f"{line}  {result.path}")
+    echo(f"{line}  {result.path}")
     for warning in result.warnings:
         note(f"{warning.cause}; {warning.remedy}")
     for issue in result.issues:

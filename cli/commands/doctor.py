@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fer_edge.benchmarks.tables import text_table
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -33,17 +33,17 @@ def command(as_json: bool, install: str | None, path: Path | None) -> None:
     from fer_edge.edge_runtime.detectors.install_blazeface import install_blazeface
 
     if install:
-        click.echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")
+        echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")
         return
     if path:
         raise click.UsageError(f"PATH is for --install only. Received: '{path}'")
     checks = run_checks()
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=1))
+        echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        click.echo(text_table(("part", "needed for", "state", "details"), [check.cells() for check in checks]))
+        echo(text_table(("part", "needed for", "state", "details"), [check.cells() for check in checks]))
         for check in checks:
             if check.remedy:
-                click.echo(f"{check.part}: {check.remedy}")
+                echo(f"{check.part}: {check.remedy}")
     if any(check.remedy and check.needed_for == "run" for check in checks):
         raise click.exceptions.Exit(1)

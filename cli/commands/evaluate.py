@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.console import ConsoleReporter, friendly_errors
+from fer_edge.console import ConsoleReporter, echo, friendly_errors
 from fer_edge.option_groups import examples
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def command(
         atomic_write(predictions, "".join(line for evaluation in evaluations for line in _prediction_lines(evaluation)))
     if record:
         append_evaluations(record, records)
-    click.echo(json.dumps(to_data(records), indent=1) if as_json else _tables(records))
+    echo(json.dumps(to_data(records), indent=1) if as_json else _tables(records))
 
 
 def _prediction_lines(evaluation: "Evaluation") -> Iterator[str]:

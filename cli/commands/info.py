@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fer_edge.console import friendly_errors, warn
+from fer_edge.console import echo, friendly_errors, warn
 from fer_edge.option_groups import examples
 
 if TYPE_CHECKING:
@@ -22,15 +22,16 @@ def command(model: Path, as_json: bool) -> None:
     MODEL is a .tflite file, a folder (its newest int8 model), or the name of a bundled model.
     """
     from fer_edge.artifacts.contract import read_contract
+    from fer_edge.artifacts.printable import printable
     from fer_edge.edge_runtime.find_model import find_model
 
     path = find_model(model)
     contract = read_contract(path)
     if as_json:
-        click.echo(contract.to_json())
+        echo(contract.to_json())
         return
     for name, value in _rows(contract, path.stat().st_size):
-        click.echo(f"{name:>14}  {value}")
+        echo(f"{name:>14}  {printable(value)}")
     warning = contract.split.leakage.warning()
     if warning:
         warn(warning)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fer_edge.console import FiniteRange, friendly_errors, note, warn
+from fer_edge.console import FiniteRange, echo, friendly_errors, note, warn
 from fer_edge.option_groups import GroupedCommand, examples, option_group
 
 if TYPE_CHECKING:
@@ -167,9 +167,9 @@ def command(
             pipeline, source, settings, max_frames=max_frames, interrupted=interrupted, on_message=note, on_warning=warn
         )
     if save and not text_format:
-        click.echo(f"{len(annotated)} annotated: {save}")
+        echo(f"{len(annotated)} annotated: {save}")
     if profile:
-        click.echo(json.dumps(pipeline.stats.as_dict()) if text_format == "json" else _profile(pipeline.stats), err=True)
+        echo(json.dumps(pipeline.stats.as_dict()) if text_format == "json" else _profile(pipeline.stats), err=True)
     elif pipeline.live:
         note(_counts(pipeline.stats))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fer_edge.benchmarks.tables import text_table
-from fer_edge.console import ConsoleReporter, friendly_errors, gate_options, note
+from fer_edge.console import ConsoleReporter, echo, friendly_errors, gate_options, note
 from fer_edge.option_groups import GroupedCommand, examples
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def command(
     start_keras()
     result = verify(model, run, faces, thresholds, grid)
     if as_json:
-        click.echo(json.dumps({"model": str(model), **asdict(result), "grid": str(result.grid)}))
+        echo(json.dumps({"model": str(model), **asdict(result), "grid": str(result.grid)}))
     else:
-        click.echo(_report(result))
+        echo(_report(result))
     for issue in (*result.warnings, *result.issues):
         note(f"{issue.cause}; {issue.remedy}")
     if result.disagreements:

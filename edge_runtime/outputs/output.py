@@ -3,6 +3,7 @@
 import json
 from typing import Any, Protocol
 
+from fer_edge.artifacts.printable import printable
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 from fer_edge.edge_runtime.live.smoothing import UNSURE
 
@@ -42,11 +43,12 @@ def as_json_line(labeled: LabeledFrame) -> str:
 def as_text_line(labeled: LabeledFrame) -> str:
     """Return a labeled frame as one readable line."""
     frame = labeled.frame
-    name = str(frame.source) if frame.number is None else f"{frame.source} frame {frame.number}"
+    source = printable(str(frame.source))
+    name = source if frame.number is None else f"{source} frame {frame.number}"
     faces = [f"{label_with_percent(face)} at {','.join(map(str, face.box_px))}" for face in labeled.faces]
     return f"{name}: {'; '.join(faces) or 'no face'}"
 
 
 def label_with_percent(face: LabeledFace) -> str:
     """Return a face's label and probability, such as ``happy 92%`` or ``sad 31% (unsure)``."""
-    return f"{face.label} {face.probability:.0%}{' (unsure)' if face.unsure and face.label != UNSURE else ''}"
+    return f"{printable(face.label)} {face.probability:.0%}{' (unsure)' if face.unsure and face.label != UNSURE else ''}"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from fer_edge.artifacts.printable import csv_cell
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.live.stats import PipelineStats
@@ -22,7 +23,7 @@ FormatFrame = Callable[[LabeledFrame], str]
 def csv_header(labels: tuple[str, ...]) -> str:
     """Return the header row for a model's labels, without a newline."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([*COLUMNS, *labels])
+    csv.writer(text, lineterminator="").writerow([*COLUMNS, *map(csv_cell, labels)])
     return text.getvalue()
 
 
@@ -49,7 +50,8 @@ class CsvFormatter:
         for face in labeled.faces:
             probabilities = [f"{face.probabilities[label]:.4f}" for label in self._labels]
             time = "" if frame.time is None else f"{frame.time:.3f}"
-            row = [frame.source, frame.number, time, face.number, *face.box_px, face.label, f"{face.probability:.4f}"]
+            source, label = csv_cell(str(frame.source)), csv_cell(face.label)
+            row = [source, frame.number, time, face.number, *face.box_px, label, f"{face.probability:.4f}"]
             writer.writerow([*row, *probabilities])
         return text.getvalue().rstrip("\n")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -46,4 +46,4 @@ def command(model: Path, data: str, split: str, count: int, detectors: str | Non
         lines += [f"{name}: {result}" for name, result in detection.detectors.items()]
     if record:
         append_json_lines(record, [transforms if derive else detection])
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))

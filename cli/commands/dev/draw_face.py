@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -23,4 +23,4 @@ def command(label: str, file: Path, seed: int) -> None:
     if label not in EXPRESSIONS:
         raise ValueError(f"unknown label '{label}'; choose one of: {', '.join(EXPRESSIONS)}")
     write_image(file, synthetic_image(label, seed))
-    click.echo(file)
+    echo(file)

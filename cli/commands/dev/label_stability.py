@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -38,5 +38,5 @@ def command(model: Path, data: str, split: str, faces: int, detector: str, recor
     result = measure_stability(crops, faces, open_detector(detector), classifier, source)
     if record:
         append_json_lines(record, [result])
-    click.echo(result.flicker)
-    click.echo(result.lag)
+    echo(result.flicker)
+    echo(result.lag)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -18,4 +18,4 @@ def command(models: tuple[Path, ...]) -> None:
 
     for path in map(find_model, models):
         predict_ms, invoke_ms, overhead_us = measure_overhead(path)
-        click.echo(f"{path.name}: predict {predict_ms:.3f} ms, invoke {invoke_ms:.3f} ms, overhead {overhead_us:.0f} us")
+        echo(f"{path.name}: predict {predict_ms:.3f} ms, invoke {invoke_ms:.3f} ms, overhead {overhead_us:.0f} us")

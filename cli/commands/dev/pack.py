@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -19,4 +19,4 @@ def command(out: Path, runs: tuple[Path, ...]) -> None:
 
     start_keras()
     for part in pack_runs(runs, out):
-        click.echo(part)
+        echo(part)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors
+from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -33,4 +33,4 @@ def command(model: Path, face: Path, frames: int, repeats: int, options: str, re
     if record:
         append_json_lines(record, [result])
     for run in result.runs:
-        click.echo(run)
+        echo(run)

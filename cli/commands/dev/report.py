@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors, note
+from fer_edge.console import echo, friendly_errors, note
 from fer_edge.option_groups import examples
 
 RESULTS = Path("benchmarks/results/accuracy.jsonl")
@@ -30,4 +30,4 @@ def command(runs: tuple[Path, ...], results: Path, latencies: Path, out: Path, c
     if runs:
         note(f"{add_runs(results, runs)} records added to {results}")
     for path in write_report(results, latencies, out, cards):
-        click.echo(path)
+        echo(path)

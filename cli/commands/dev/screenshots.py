@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import FiniteRange, friendly_errors
+from fer_edge.console import FiniteRange, echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -18,4 +18,4 @@ def command(folder: Path, seconds: float) -> None:
 
     with open_chromium() as browser:
         for path in take_screenshots(browser, folder, seconds):
-            click.echo(path)
+            echo(path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import ConsoleReporter, friendly_errors
+from fer_edge.console import ConsoleReporter, echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -33,4 +33,4 @@ def command(network: str, data: str, out: Path, trials: int, epochs: int | None)
 
     faces = read_faces(data, reporter=ConsoleReporter())
     start_keras()
-    click.echo(json.dumps(search(network, faces, out, trials, epochs), indent=1))
+    echo(json.dumps(search(network, faces, out, trials, epochs), indent=1))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import friendly_errors, note
+from fer_edge.console import echo, friendly_errors, note
 from fer_edge.option_groups import examples
 
 
@@ -33,7 +33,7 @@ def command(model: Path, face: Path, frames: int, record: Path | None) -> None:
     result = soak(find_model(model), face, frames)
     if record:
         append_json_lines(record, [result])
-    click.echo(json.dumps(to_data(result), indent=1))
+    echo(json.dumps(to_data(result), indent=1))
     if result.full_disk is None:
         note("not tested: a full disk, because this user may not mount one")
     if result.steady.broker_restarts is None:

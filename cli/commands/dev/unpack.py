@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.console import ConsoleReporter, friendly_errors
+from fer_edge.console import ConsoleReporter, echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
@@ -29,4 +29,4 @@ def command(packed: Path, data: str, out: Path, maps: tuple[str, ...]) -> None:
     faces = read_faces(data, ReadOptions(maps), ConsoleReporter())
     start_keras()
     for folder in unpack_runs(packed, faces, out):
-        click.echo(folder)
+        echo(folder)
