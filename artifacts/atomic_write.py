@@ -1,10 +1,15 @@
 """Write files as a whole or not at all: first under a temporary name in the same folder, then one rename."""
 
+import fcntl
 import os
+import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}-.+")
 
 
 @contextmanager
@@ -49,3 +54,39 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def lock_temporary(path: Path) -> BinaryIO:
+    """Create a temporary file, or open it, and mark it as in use until the returned file is closed or the process ends.
+
+    Args:
+        path: From atomic_path. Another writer may open it at the same time.
+
+    Raises:
+        OSError: If the file cannot be created.
+    """
+    file = path.open("ab")
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def remove_abandoned(folder: Path, suffix: str) -> list[Path]:
+    """Remove temporary files of killed processes from a folder, but not from its sub-folders.
+
+    Args:
+        folder: The folder; nothing happens if it does not exist.
+        suffix: Suffix of the files, such as ``.mp4``. Only files that lock_temporary marks while they are in use may have it.
+
+    Returns:
+        The removed files.
+    """
+    removed = []
+    for path in sorted(folder.glob(f".*{suffix}")):
+        if not TEMPORARY_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+            continue
+        with suppress(OSError), path.open("ab") as file:  # locked, or not writable
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed.append(path)
+    return removed

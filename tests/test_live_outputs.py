@@ -234,6 +234,74 @@ def test_an_annotated_copy_with_missing_frames_is_removed(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_recording_without_a_frame_leaves_no_file_and_keeps_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(video.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    messages = []
+    for name in ("new.mp4", "earlier.mp4"):
+        (tmp_path / "earlier.mp4").write_bytes(b"a recording")
+        recording = VideoRecorder(tmp_path / name, messages.append)
+        recording.write(labeled(0, capture_time_s=0.0))
+        recording.close(True)
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier.mp4"]
+    assert (tmp_path / "earlier.mp4").read_bytes() == b"a recording"
+    assert len(messages) == 2
+    VideoRecorder(tmp_path / "never_started.mp4").close(True)
+    assert not (tmp_path / "never_started.mp4").exists()
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from live import flat_image
+from fer_edge.edge_runtime.outputs.video import AtomicVideoWriter
+from pathlib import Path
+video = AtomicVideoWriter(Path(sys.argv[2]), 25, (64, 64))
+video.write(flat_image())
+print(flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_file_of_a_killed_recording_is_removed_at_the_next_start_but_not_that_of_a_running_one(tmp_path):
+    others = [".hidden.mp4", ".12345678-x.png", ".1234567-x.mp4", "12345678-x.mp4", "x.mp4"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".12345678-folder.mp4").mkdir()
+    arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "r.mp4")]
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()  # it records
+    (running,) = tmp_path.glob(".*-r.mp4")
+    messages = []
+    VideoRecorder(tmp_path / "other.mp4", messages.append)
+    assert running.exists()
+    process.communicate(b"\n")
+    VideoRecorder(tmp_path / "other.mp4", messages.append)
+    assert messages == [f"removed '{running}', left by a run that was killed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, ".12345678-folder.mp4"])
+
+
+def test_a_recording_survives_the_start_of_another_one_while_it_is_completed(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def start_another(descriptor):
+        VideoRecorder(tmp_path / "other.mp4")
+        fsync(descriptor)
+
+    recording = VideoRecorder(tmp_path / "r.mp4")
+    recording.write(labeled(0, capture_time_s=0.0))
+    monkeypatch.setattr("fer_edge.artifacts.atomic_write.os.fsync", start_another)
+    recording.close(True)
+    assert len(list(read_frames(tmp_path / "r.mp4"))) == 1
+
+
+def test_annotated_copies_remove_the_files_of_a_killed_run(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".0123abcd-fake.mp4").write_bytes(b"x")
+    write_outputs(video_pipeline(), "fake", OutputSettings(save=tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fake.mp4"]
+
+
 def test_a_full_disk_and_missing_frames_give_one_message(tmp_path, monkeypatch):
     messages = []
     recording = VideoRecorder(tmp_path / "r.mp4", messages.append)

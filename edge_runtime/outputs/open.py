@@ -159,7 +159,7 @@ def _open_each(
     if settings.log:
         yield LogFile(settings.log, pipeline.labels, on_warning)
     if settings.save:
-        yield AnnotatedFileWriter(settings.save, source)
+        yield AnnotatedFileWriter(settings.save, source, on_warning)
     if settings.record:
         yield VideoRecorder(settings.record, on_warning)
     if settings.serve:

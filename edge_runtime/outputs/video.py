@@ -5,7 +5,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.atomic_write import atomic_path, lock_temporary, remove_abandoned
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.images import WRITABLE_SUFFIXES, Image, import_cv2, write_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
@@ -42,7 +42,9 @@ class AtomicVideoWriter:
         self._size = size
         codec = self._cv2.VideoWriter_fourcc(*VIDEO_CODEC)
         with ExitStack() as stack:
+            lock = stack.enter_context(ExitStack())  # closes after the rename
             self._temporary = stack.enter_context(atomic_path(path))
+            lock.enter_context(lock_temporary(self._temporary))
             self._writer: Any = self._cv2.VideoWriter(str(self._temporary), codec, frames_per_second, size)
             if not self._writer.isOpened():
                 raise OSError(f"cannot write the video '{path}'")
@@ -66,7 +68,7 @@ class AtomicVideoWriter:
         self.frames += 1
 
     def finish(self, keep_short: bool = False) -> None:
-        """Complete and rename the file.
+        """Complete and rename the file. Without a frame, remove it.
 
         Args:
             keep_short: Whether to keep a file in which frames are missing, if any frame can be read.
@@ -74,6 +76,9 @@ class AtomicVideoWriter:
         Raises:
             OSError: If frames are missing, whether or not the file is kept.
         """
+        if not self.frames:
+            self.discard()
+            return
         self._writer.release()
         with self._rename_at_exit:
             readable = _count_frames(self._temporary)
@@ -107,6 +112,7 @@ class VideoRecorder:
         if self._path.suffix.lower() != VIDEO_SUFFIX:
             raise ValueError(f"a recording must be an {VIDEO_SUFFIX} file. Received: '{path}'")
         self._on_message = on_message
+        _remove_abandoned(self._path.parent, on_message)
         self._video: AtomicVideoWriter | None = None
         self._ended = False
         self._frames_per_second = DEFAULT_FRAMES_PER_SECOND
@@ -157,15 +163,17 @@ class AnnotatedFileWriter:
     Args:
         target: A folder in which copies keep their path relative to ``source``. For a single image or video also a file.
         source: The image, video or folder that is labeled.
+        on_message: Called with a line of text for each file of a killed run that is removed.
 
     Attributes:
         written: The files written so far.
     """
 
-    def __init__(self, target: str | Path, source: str | Path) -> None:
+    def __init__(self, target: str | Path, source: str | Path, on_message: OnMessage | None = None) -> None:
         self._target = Path(target)
         self._source = Path(source)
         self._target_is_file = not self._source.is_dir() and bool(self._target.suffix)
+        self._on_message = on_message
         self._video: AtomicVideoWriter | None = None
         self.written: list[Path] = []
 
@@ -185,6 +193,7 @@ class AnnotatedFileWriter:
             self.written.append(path)
             return
         if self._video is None:
+            _remove_abandoned(path.parent, self._on_message)
             rate = frame.frames_per_second or DEFAULT_FRAMES_PER_SECOND
             self._video = AtomicVideoWriter(path, rate, (frame.width, frame.height))
         self._video.write(annotate(labeled))
@@ -221,6 +230,13 @@ class AnnotatedFileWriter:
         if path.resolve() == source.resolve():
             raise ValueError(f"the annotated copy would overwrite '{source}'. Choose another --save")
         return path
+
+
+def _remove_abandoned(folder: Path, on_message: OnMessage | None) -> None:
+    """Remove the unreadable videos of runs that were killed."""
+    for path in remove_abandoned(folder, VIDEO_SUFFIX):
+        if on_message:
+            on_message(f"removed '{path}', left by a run that was killed")
 
 
 def _count_frames(path: Path) -> int:
