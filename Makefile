@@ -13,7 +13,7 @@ EDGE_VENV := build/edge-venv
 # One process per core. The tests of a file share trained models, so they stay in one process.
 ON_TWO_CORES := -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-edge test-wheel lint docs soak setup clean
+.PHONY: demo test test-fast test-edge test-wheel lint docs soak fuzz setup clean
 
 # The package as it is installed, built from links: type checkers ignore package_dir in setup.cfg.
 define link_tree
@@ -90,6 +90,12 @@ docs: $(DOCS_VENV)/done
 soak: setup
 	$(BIN)/fer-edge dev draw-face happy build/face.png
 	$(BIN)/fer-edge dev soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl
+
+# Thousands of damaged and hostile model files, each loaded in a forked process. Fails if one crashes, hangs or goes unnoticed.
+MUTANTS ?= 5000
+SEED ?= 0
+fuzz: setup
+	$(BIN)/python tests/fuzz_models.py --mutants $(MUTANTS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info

@@ -1,12 +1,14 @@
 """The contract: what a .tflite file says about itself, stored inside the file as fer_edge.json."""
 
 import json
-import zipfile
-import zlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from fer_edge.artifacts.conversion import ConversionMetrics, QuantizationSummary
+from fer_edge.artifacts.model_archive import read_archive
 from fer_edge.artifacts.training_data import SplitSummary, check_labels, check_name
 from fer_edge.artifacts.typed_json import from_data, to_data
 
@@ -15,10 +17,23 @@ CONTRACT_FILE = "fer_edge.json"
 LABELS_FILE = "labels.txt"
 CONTRACT_VERSION = 2
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every TFLite flatbuffer
+IMAGE_SIZES = (8, 1024)  # pixels
+RESOLUTIONS = (8, 2048)  # pixels
+BOX_SCALES = (0.2, 5.0)
+BOX_SHIFTS = (-2.0, 2.0)
+MAX_BOX_TRANSFORMS = 16
+MIN_LABELS, MAX_LABELS = 2, 1000
+CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f]")  # a terminal would execute them
 
 
 class ModelError(ValueError):
     """A model file that cannot be used: truncated, made by another tool, or with another contract."""
+
+
+def _check_range(what: str, value: float, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be between {low:g} and {high:g}. Received: {value:.6g}")
 
 
 @dataclass(frozen=True)
@@ -29,11 +44,19 @@ class BoxTransform:
         scale: Side of the crop as a multiple of the longer side of the box.
         shift_x: Shift of the crop's center to the right, in box widths.
         shift_y: Shift of the crop's center downwards, in box heights.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     scale: float = 1.0
     shift_x: float = 0.0
     shift_y: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_range("the scale of a box transform", self.scale, BOX_SCALES)
+        for shift in (self.shift_x, self.shift_y):
+            _check_range("the shift of a box transform", shift, BOX_SHIFTS)
 
 
 # Used when no detector was run on the training faces. FER2013 and CK+48 faces were cropped with OpenCV's Haar box, so that box
@@ -57,11 +80,18 @@ class CropConvention:
         training_resolution_px: Side of the training faces, pixels. A larger crop is first downscaled to it, because the
             network never saw sharper faces.
         box_transforms: Box transform per detector name.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     convention: str = "haar"
     training_resolution_px: int = 48
     box_transforms: dict[str, BoxTransform] = field(default_factory=lambda: dict(BOX_TRANSFORMS))
+
+    def __post_init__(self) -> None:
+        _check_range("the training resolution of a contract", self.training_resolution_px, RESOLUTIONS)
+        _check_range("the number of box transforms", len(self.box_transforms), (1, MAX_BOX_TRANSFORMS))
 
 
 @dataclass(frozen=True)
@@ -104,7 +134,7 @@ class Contract:
         flatbuffer_sha256: sha256 of the flatbuffer, which is everything before the zip archive; None likewise.
 
     Raises:
-        ValueError: If a name cannot be part of a file name, or a label cannot be used.
+        ValueError: If a name cannot be part of a file name, a label cannot be used, or a number is out of range.
     """
 
     architecture: str
@@ -133,6 +163,13 @@ class Contract:
         check_name("the network of a contract", self.architecture)
         check_name("the data of a contract", self.data)
         check_labels(self.labels)
+        _check_range("the number of labels", len(self.labels), (MIN_LABELS, MAX_LABELS))
+        _check_range("the image size of a contract", self.image_size, IMAGE_SIZES)
+        _check_range("the parameters of a contract", self.parameters, (1, 10**10))
+        for name in ("temperature", "unsure_threshold"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_range(f"the {name} of a contract", value, (0.0, 1.0 if name == "unsure_threshold" else 1000.0))
 
     def to_json(self) -> str:
         """Return the contract as indented JSON text."""
@@ -147,17 +184,32 @@ class Contract:
         """
         try:
             values = json.loads(text)
+            if any(CONTROL_CHARACTERS.search(part) for part in _texts(values)):
+                raise ModelError("the contract inside the model has a text with control characters. Convert the model again")
             version = values.get("contract_version") if isinstance(values, dict) else None
             if version != CONTRACT_VERSION:
                 raise ModelError(
-                    f"the model has contract version {version}, this fer-edge reads {CONTRACT_VERSION}. Convert the model "
-                    "again, or install the fer-edge that made it"
+                    f"the model has contract version {str(version)[:20]}, this fer-edge reads {CONTRACT_VERSION}. Convert the "
+                    "model again, or install the fer-edge that made it"
                 )
             return from_data(cls, values)
         except ModelError:
             raise
-        except ValueError as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise ModelError(f"the contract inside the model is damaged ({error}). Convert the model again") from error
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """Yield all keys and strings of JSON data."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from _texts(value)
 
 
 def check_tflite(path: str | Path) -> Path:
@@ -188,15 +240,34 @@ def read_contract(path: str | Path) -> Contract:
         ModelError: If the file is not a .tflite file, is truncated, or has no contract.
     """
     model = check_tflite(path)
+    with model.open("rb") as file:
+        return contract_of(file, model)[0]
+
+
+def contract_of(file: BinaryIO, path: Path) -> tuple[Contract, int]:
+    """Read the contract inside an open .tflite file.
+
+    Args:
+        file: The file.
+        path: Its path, for errors.
+
+    Returns:
+        The contract, and the position of the zip archive, which follows the flatbuffer.
+
+    Raises:
+        ModelError: If the file is truncated, has no contract, or its labels.txt has other labels.
+    """
     try:
-        with zipfile.ZipFile(model) as archive:
-            text = archive.read(CONTRACT_FILE)
-    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
+        start, (text, labels) = read_archive(file, (CONTRACT_FILE, LABELS_FILE))
+    except ValueError as error:
         raise ModelError(
-            f"no contract inside {model}: it is truncated, or it was not made by fer-edge. Convert the run again: "
+            f"no contract inside {path}: it is truncated, or it was not made by fer-edge ({error}). Convert the run again: "
             "fer-edge convert RUN"
         ) from error
     try:
-        return Contract.from_json(text)
+        contract = Contract.from_json(text)
     except ModelError as error:
-        raise ModelError(f"{model}: {error}") from error
+        raise ModelError(f"{path}: {error}") from error
+    if labels.decode(errors="replace").rstrip("\n").split("\n") != list(contract.labels):
+        raise ModelError(f"{path}: labels.txt inside the model differs from its contract. Convert the model again")
+    return contract, start

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -117,6 +118,8 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     if origin is Literal and data in arguments:
         return data
     if kind in SCALARS and isinstance(data, SCALARS[kind]) and (kind is bool or not isinstance(data, bool)):
+        if isinstance(data, float) and not math.isfinite(data):
+            raise ValueError(f"{where} must be a finite number. Received: {data}")
         return kind(data)  # an int is a valid float
     expected = getattr(kind, "__name__", str(kind)) if origin is None else str(kind).replace("typing.", "")
     raise ValueError(f"{where} must be {expected}. Received: {_short(data)}")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.artifacts.contract import Contract, ModelError, read_contract
+from fer_edge.artifacts.contract import Contract, ModelError
 from fer_edge.artifacts.latency_records import ConversionCost, LatencyProtocol, LatencyRecord
+from fer_edge.artifacts.model_file import read_model_file
 from fer_edge.artifacts.typed_json import from_data, to_data
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.timing import time_runs
-from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.interpreter import find_interpreter
+from fer_edge.edge_runtime.interpreter import find_interpreter, open_interpreter
+from fer_edge.edge_runtime.trial_load import try_loading
 
 STATUS = Path("/proc/self/status")
 CHILD_SECONDS = 600
@@ -37,7 +38,7 @@ def measure_model(model: str | Path, num_threads: int, protocol: LatencyProtocol
         ModelError: If the model cannot be loaded.
         RuntimeError: If the measuring process fails.
     """
-    read_contract(model)
+    try_loading(read_model_file(model))
     rules = json.dumps(to_data(protocol or LatencyProtocol()))
     command = [sys.executable, "-m", "fer_edge.benchmarks.measure", str(model), str(num_threads), rules]
     try:
@@ -66,15 +67,19 @@ def measure_here(model: str | Path, num_threads: int, protocol: LatencyProtocol)
     state_before = read_state()
     memory_before = _peak_memory_bytes()
     start = time.perf_counter_ns()
-    classifier = Classifier(model, num_threads)
+    file = read_model_file(model)
+    interpreter = open_interpreter(file.path, num_threads, file.flatbuffer)  # a Classifier would run the first inference
     load_ms = (time.perf_counter_ns() - start) / 1e6
-    contract = classifier.contract
-    face = np.random.default_rng(0).integers(0, 256, (contract.image_size, contract.image_size, 3), np.uint8)
+    contract = file.contract
+    (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
+    face = np.random.default_rng(0).integers(0, 256, inputs["shape"], np.uint8).astype(inputs["dtype"])
     start = time.perf_counter_ns()
-    classifier.probabilities(face)
+    interpreter.set_tensor(inputs["index"], face)
+    interpreter.invoke()
+    interpreter.get_tensor(outputs["index"])
     first_ms = (time.perf_counter_ns() - start) / 1e6
     limits = (protocol.warmup_runs, protocol.min_runs, protocol.min_seconds)
-    samples = time_runs(classifier.interpreter.invoke, *limits, time.perf_counter_ns)
+    samples = time_runs(interpreter.invoke, *limits, time.perf_counter_ns)
     content = Path(model).read_bytes()
     return LatencyRecord(
         file=Path(model).name,

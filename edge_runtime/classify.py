@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from numpy import ndarray
 
-from fer_edge.artifacts.contract import ModelError, check_tflite, read_contract
+from fer_edge.artifacts.contract import ModelError
+from fer_edge.artifacts.model_file import read_model_file
+from fer_edge.edge_runtime.check_probabilities import check_probabilities
 from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
 from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
+from fer_edge.edge_runtime.trial_load import try_loading
 
 UINT8 = np.dtype(np.uint8)
 IDENTITY_QUANTIZATION = (1.0, 0)  # scale and zero point of an input that takes the bytes of an image unchanged
@@ -73,14 +76,17 @@ class Classifier:
 
     Raises:
         FileNotFoundError: If the model file does not exist.
-        ModelError: If the file is not a fer-edge .tflite file, is truncated, or differs from its contract.
+        ModelError: If the file is not a fer-edge .tflite file, is damaged, differs from its contract, or does not output
+            probabilities.
         ImportError: If no interpreter is installed.
     """
 
     def __init__(self, model: str | Path | None = None, num_threads: int = 1) -> None:
-        path = self.model = check_tflite(find_model(model))
-        self.interpreter = open_interpreter(path, num_threads)
-        self.contract = read_contract(path)
+        file = read_model_file(find_model(model))
+        try_loading(file)
+        path = self.model = file.path
+        self.interpreter = open_interpreter(path, num_threads, file.flatbuffer)
+        self.contract = file.contract
         self.labels = self.contract.labels
         self.num_threads = num_threads
         (inputs,), (outputs,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
@@ -102,6 +108,21 @@ class Classifier:
         # A uint8 output has only 256 values: a table lookup replaces the arithmetic.
         table = np.float32(scale) * (np.arange(256, dtype=np.float32) - np.float32(zero_point))
         self._dequantized: list[float] | None = table.tolist() if outputs["dtype"] == np.uint8 else None
+        self._check_output()
+
+    def _check_output(self) -> None:
+        """Run the model once, on a gray face."""
+        self._input[...] = 128
+        self.interpreter.invoke()
+        output = self._output.tolist()
+        self._checked([self._dequantized[value] for value in output] if self._dequantized else output)
+
+    def _checked(self, values: Sequence[float]) -> tuple[float, ...]:
+        try:
+            check_probabilities(values)
+        except ValueError as error:
+            raise ModelError(f"{self.model} cannot be used: {error}. Convert the run again: fer-edge convert RUN") from error
+        return tuple(values)
 
     def probabilities(self, face: Image) -> npt.NDArray[np.float32]:
         """Return the probabilities of one face crop.
@@ -142,6 +163,6 @@ class Classifier:
         self._input[...] = face
         self.interpreter.invoke()
         output = self._output.tolist()
-        values = itemgetter(*output)(self._dequantized) if self._dequantized else tuple(output)
+        values = itemgetter(*output)(self._dequantized) if self._dequantized else self._checked(output)
         highest = max(values)
         return tuple.__new__(Prediction, (self.labels[values.index(highest)], highest, values, self.labels))

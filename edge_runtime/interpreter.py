@@ -34,12 +34,13 @@ def find_interpreter() -> tuple[str, Callable[..., Any]]:
     )
 
 
-def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
+def open_interpreter(model: str | Path, num_threads: int = 1, content: bytes | None = None) -> Any:
     """Load a .tflite file and allocate its tensors.
 
     Args:
         model: Path of the file.
         num_threads: Number of interpreter threads, >= 1.
+        content: The flatbuffer, if it has been read already. The path is then only named in errors.
 
     Returns:
         The interpreter, ready to invoke.
@@ -52,7 +53,8 @@ def open_interpreter(model: str | Path, num_threads: int = 1) -> Any:
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1. Received: num_threads={num_threads}")
     try:
-        return make_interpreter(model_path=str(model), num_threads=num_threads)
+        source = {"model_path": str(model)} if content is None else {"model_content": content}
+        return make_interpreter(**source, num_threads=num_threads)
     except (ValueError, RuntimeError) as error:
         raise ModelError(_describe_load_error(model, str(error))) from error
 

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import ModelError, read_contract
+from fer_edge.artifacts.model_file import read_model_file
 from fer_edge.artifacts.run_folder import GRAY_LAYER
 from fer_edge.edge_runtime.interpreter import find_interpreter
 from fer_edge.edge_runtime.native_stderr import suppress_stderr
+from fer_edge.edge_runtime.trial_load import try_loading
 from fer_edge.train.batch_norm import unfold_batch_norm
 from fer_edge.train.networks import OUTPUT_LAYER, copy_head
 
@@ -51,8 +53,10 @@ def load_tflite_weights(
         ValueError: If it is of another network.
     """
     check_network(path, model.name)
+    file = read_model_file(path)
+    try_loading(file)
     try:
-        linear = _read_linear(path)
+        linear = _read_linear(file.flatbuffer)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged ({error}). Convert the run again: fer-edge convert RUN") from error
     reinitialized = _copy_linear(model, linear, path, labels)
@@ -77,11 +81,11 @@ def check_network(path: Path, name: str) -> None:
         raise ValueError(f"{path} contains the network '{architecture}', not '{name}'. Give a file of {name}")
 
 
-def _read_linear(path: Path) -> LinearLayers:
+def _read_linear(flatbuffer: bytes) -> LinearLayers:
     """Return the linear layers of a file, kernels in Keras's order of axes."""
     _, interpreter_class = find_interpreter()
     with suppress_stderr():
-        interpreter = interpreter_class(model_path=str(path))
+        interpreter = interpreter_class(model_content=flatbuffer)
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     # There is no public call for the inputs of operators. Tensors stay unallocated: a delegate would replace the operators.
     operators = interpreter._get_ops_details()
