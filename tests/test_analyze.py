@@ -99,8 +99,18 @@ def test_the_modes_of_pil_become_the_same_pixels():
         assert to_frame(pil.fromarray(gray).convert(mode)).image[:, :, 0].tolist() == gray.tolist(), mode
     erased = pil.fromarray(np.array([[[9, 9, 9, 0], [9, 9, 9, 255]]], np.uint8), "RGBA")
     assert to_frame(erased).image.tolist() == [[[255, 255, 255], [9, 9, 9]]]
-    with pytest.raises(ValueError, match=r"uint16 with values 0 to 4000. Scale them to 0\.\.255"):
-        to_frame(pil.fromarray(np.array([[0, 4000]], np.uint16)))
+
+
+def test_a_deep_or_transparent_pil_image_has_the_pixels_of_its_file(tmp_path):
+    pil = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    deep = pil.fromarray(rng.integers(0, 4096, (9, 7), np.uint16))
+    transparent = pil.fromarray(rng.integers(0, 256, (9, 7, 4), np.uint8))
+    for number, image in enumerate((deep, transparent, transparent.convert("LA"))):
+        path = tmp_path / f"{number}.png"
+        image.save(path)
+        for same in (image, pil.open(path)):
+            assert np.array_equal(to_frame(same).image, read_image(path)), image.mode
 
 
 def test_a_url_is_labeled_by_its_first_frame(photo, int8_model):

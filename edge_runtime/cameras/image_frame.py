@@ -13,6 +13,7 @@ from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.http_camera import network_camera
 from fer_edge.edge_runtime.cameras.network import SCHEMES
 from fer_edge.edge_runtime.images import Image, check_image, decode_image, read_image
+from fer_edge.edge_runtime.pixels import to_rgb
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -21,6 +22,7 @@ ImageInput = Union[str, Path, Image, bytes, bytearray, memoryview, "PIL.Image.Im
 
 INPUTS = "a path, a URL, a uint8 array, a PIL image, the bytes of an image file, or a list of these"
 WIDE_MODES = ("I", "F")  # PIL's modes with more than 8 bits per channel start with these letters
+BGRA = [2, 1, 0, 3]  # OpenCV's order of channels, from PIL's RGBA
 
 
 def to_frame(image: ImageInput, bgr: bool = False, name: str = "image") -> Frame:
@@ -73,15 +75,15 @@ def _checked_path(text: str | os.PathLike[str], name: str) -> Path:
 
 
 def _first_frame(url: str) -> Frame:
-    stream = network_camera(url)
+    camera = network_camera(url)
     try:
-        stream.open()
-        pixels = stream.read()
+        camera.open()
+        pixels = camera.read()
     finally:
-        stream.close()
+        camera.close()
     if pixels is None:
-        raise CameraError("failed", f"no image from {stream.name}: the server sends no frame")
-    return Frame(stream.name, None, pixels, stream.pixel_format)
+        raise CameraError("failed", f"no image from {camera.name}: the server sends no frame")
+    return Frame(camera.name, None, pixels, camera.pixel_format)
 
 
 def _is_pil_image(image: object) -> bool:
@@ -91,18 +93,17 @@ def _is_pil_image(image: object) -> bool:
 
 
 def _from_pil(image: Any, name: str) -> Image:
-    """Return a PIL image as uint8 array (height, width, 3), RGB, upright. Transparent pixels become white."""
-    import PIL.Image
+    """Return a PIL image as uint8 array (height, width, 3), RGB, upright, as its file would be decoded."""
     import PIL.ImageOps
 
-    if image.mode.startswith(WIDE_MODES):
-        check_image(np.asarray(image), name)  # raises: an automatic conversion would clip the values
     try:
         upright = PIL.ImageOps.exif_transpose(image)
-        if "A" in upright.getbands() or "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-            upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", upright.size, "white"), upright)
-        pixels = np.asarray(upright.convert("RGB"))
+        if upright.mode.startswith(WIDE_MODES):
+            pixels = to_rgb(np.asarray(upright))
+        elif "A" in upright.getbands() or "transparency" in upright.info:
+            pixels = to_rgb(np.asarray(upright.convert("RGBA"))[:, :, BGRA])
+        else:
+            pixels = np.asarray(upright.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(f"cannot decode {name}, a PIL image ({error})") from error
     check_image(pixels, name)
