@@ -1,6 +1,7 @@
 """Measure how the training crop differs from a detector's box, by running the detector on training faces."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,11 +74,25 @@ def derive_box_transforms(faces: Sequence[Image]) -> dict[str, BoxTransform]:
     """
     transforms = dict(BOX_TRANSFORMS)
     for name in (name for name in DETECTORS if name != "none"):
-        try:
-            transforms[name] = derive_box_transform(faces, open_detector(name)).transform
-        except (ImportError, ValueError):
-            continue
+        with suppress(ImportError):
+            transforms[name] = box_transform_for(faces, open_detector(name))
     return transforms
+
+
+def box_transform_for(faces: Sequence[Image], detector: Detector) -> BoxTransform:
+    """Measure the box transform of a detector.
+
+    Args:
+        faces: uint8 arrays (side, side) or (side, side, 3), the training crops.
+        detector: The detector.
+
+    Returns:
+        The default transform if the detector finds too few faces.
+    """
+    try:
+        return derive_box_transform(faces, detector).transform
+    except ValueError:
+        return BOX_TRANSFORMS.get(detector.name, BoxTransform())
 
 
 def _fit_one(face: Image, detector: Detector) -> tuple[float, float, float] | None:
