@@ -5,7 +5,8 @@ from conftest import write_class_folders
 import fer_edge
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.artifacts.reporter import Reporter
-from fer_edge.edge_runtime.detectors.detector import Detection, HaarDetector
+from fer_edge.edge_runtime.detectors.detection import Detection
+from fer_edge.edge_runtime.detectors.detector import HaarDetector
 from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.train.dataset import DataError
 from fer_edge.train.photo_faces import FaceFinder, PhotoCropper, SampledImage

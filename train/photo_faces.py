@@ -10,7 +10,8 @@ from fer_edge.artifacts.contract import BOX_TRANSFORMS, BoxTransform, CropConven
 from fer_edge.artifacts.training_data import PhotoSummary
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.crop import crop_face
-from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
+from fer_edge.edge_runtime.detectors.detection import Detector
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
 from fer_edge.edge_runtime.live.pipeline import PipelineSettings

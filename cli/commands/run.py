@@ -78,7 +78,12 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     "--min-face",
     "min_face_px",
     type=click.IntRange(min=1),
-    help="Smallest face to detect, in pixels.  [default: 32 for images, else 1/8 of the frame]",
+    help="Smallest face to detect, in pixels.  [default: 1/16 of the image, 1/8 of a frame]",
+)
+@detector_option(
+    "--min-face-score",
+    type=FiniteRange(0, 1),
+    help="Drop faces of which the detector is less sure.  [default: 0.65 for blazeface, 0.5 for haar, 0.6 for yunet]",
 )
 @model_option(
     "--model",

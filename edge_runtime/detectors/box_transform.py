@@ -8,7 +8,8 @@ import numpy as np
 
 from fer_edge.artifacts.contract import BOX_TRANSFORMS, BoxTransform
 from fer_edge.edge_runtime.crop import roll_degrees
-from fer_edge.edge_runtime.detectors.detector import DETECTORS, Detector, open_detector
+from fer_edge.edge_runtime.detectors.detection import Detector
+from fer_edge.edge_runtime.detectors.detector import DETECTORS, open_detector
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 FACE_SIDE_PX = 160  # of the pasted face: large enough for every detector

@@ -15,7 +15,7 @@ from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs.output import as_json_line, as_text_line, label_with_percent
 
 LOG_SUFFIXES = (".jsonl", ".csv")
-COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability")
+COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "score", "label", "probability")
 
 FormatFrame = Callable[[LabeledFrame], str]
 
@@ -51,7 +51,8 @@ class CsvFormatter:
             probabilities = [f"{face.probabilities[label]:.4f}" for label in self._labels]
             time = "" if frame.time is None else f"{frame.time:.3f}"
             source, label = csv_cell(str(frame.source)), csv_cell(face.label)
-            row = [source, frame.number, time, face.number, *face.box_px, label, f"{face.probability:.4f}"]
+            score, probability = f"{face.score:.3f}", f"{face.probability:.4f}"
+            row = [source, frame.number, time, face.number, *face.box_px, score, label, probability]
             writer.writerow([*row, *probabilities])
         return text.getvalue().rstrip("\n")
 
