@@ -104,7 +104,7 @@ class LogFile:
         empty = not target.exists() or target.stat().st_size == 0
         if suffix == ".csv" and not empty:
             _check_header(target, csv_header(labels))
-        self._file = target.open("a", encoding="utf-8", newline="")
+        self._file = target.open("a", encoding="utf-8", errors="backslashreplace", newline="")
         if not empty and not _ends_with_newline(target):
             self._file.write("\n")  # a process was killed in the middle of the last line
         format_frame: FormatFrame = CsvFormatter(labels, header=empty) if suffix == ".csv" else as_json_line
