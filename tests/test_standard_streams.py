@@ -33,10 +33,7 @@ def test_errors_with_closed_streams_give_the_usual_status():
 
 
 def test_a_character_that_the_terminal_cannot_show_is_escaped():
-    code = (
-        "from fer_edge.standard_streams import open_standard_streams\nopen_standard_streams()\n"
-        "print('caf\\u00e9 \\udce9')"
-    )
+    code = "from fer_edge.standard_streams import open_standard_streams\nopen_standard_streams()\nprint('caf\\u00e9 \\udce9')"
     for encoding, shown in (("ascii", rb"caf\xe9 \udce9"), ("utf-8", b"caf\xc3\xa9 \\udce9")):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
