@@ -23,8 +23,7 @@ from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box
-from fer_edge.edge_runtime.detectors.detection import Detector
-from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
 from fer_edge.edge_runtime.images import Image, decode_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline
@@ -157,6 +156,25 @@ def _decode(read: Callable[[], bytes], name: str) -> Image:
     return decode_image(read(), name)
 
 
+def check_labels(portraits: Sequence[Portrait], classifier: Classifier) -> list[str]:
+    """Return the classes of the portraits, sorted.
+
+    Args:
+        portraits: The portraits.
+        classifier: The model.
+
+    Raises:
+        ValueError: If the model has no label for a class of the portraits.
+    """
+    classes = sorted({portrait.label for portrait in portraits})
+    if unknown := [name for name in classes if name not in classifier.labels]:
+        raise ValueError(
+            f"{classifier.model.name} has no label for the portraits' classes {', '.join(unknown)}; "
+            f"its labels: {', '.join(classifier.labels)}. Choose another model, or rename the class folders"
+        )
+    return classes
+
+
 def measure_portraits(
     portraits: Sequence[Portrait], detector: Detector, classifier: Classifier, tight: bool = False, seed: int = 0
 ) -> PortraitsResult:
@@ -172,12 +190,7 @@ def measure_portraits(
     Raises:
         ValueError: If the model has no label for a class of the portraits.
     """
-    classes = sorted({portrait.label for portrait in portraits})
-    if unknown := [name for name in classes if name not in classifier.labels]:
-        raise ValueError(
-            f"{classifier.model.name} has no label for the portraits' classes {', '.join(unknown)}; "
-            f"its labels: {', '.join(classifier.labels)}. Choose another model, or rename the class folders"
-        )
+    classes = check_labels(portraits, classifier)
     outcomes, times = _label(portraits, detector, classifier)
     correct: dict[str, list[bool]] = {name: [] for name in classes}
     for portrait, (face, _) in zip(portraits, outcomes, strict=True):
@@ -206,14 +219,20 @@ def _label(
     with closing(Pipeline(PortraitSource(portraits), detector, classifier)) as pipeline:
         for labeled in pipeline:
             height, width = labeled.image.shape[:2]
-            face = next((face for face in labeled.faces if _is_head(face.box_px, width, height)), None)
+            face = next((face for face in labeled.faces if is_head(face.box_px, width, height)), None)
             outcomes.append((face, len(labeled.faces) - (face is not None)))
         time = pipeline.stats.stages()["detect"]
     return outcomes, (time.p50_ms, time.p90_ms)
 
 
-def _is_head(box: Box, width: int, height: int) -> bool:
-    """Whether a box is the face of the head that fills the image."""
+def is_head(box: Box, width: int, height: int) -> bool:
+    """Whether a box is the face of the head that fills the image.
+
+    Args:
+        box: Box (x, y, width, height), pixels.
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
+    """
     x, y, w, h = box
     covers_center = x <= width / 2 <= x + w and y <= height / 2 <= y + h
     return covers_center and max(w, h) >= MIN_FACE_FRACTION * min(width, height)

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer_edge.artifacts.debug import is_debugging
-
+DEBUG_VARIABLE = "FER_EDGE_DEBUG"
 STDERR_LOCK = threading.Lock()
 # Start of the lines of libraries. Everything else is from another thread, and is passed on.
 LIBRARY_LINE = re.compile(
@@ -56,7 +55,7 @@ def capture_stderr() -> Iterator[Captured]:
 
 
 def _pass_on(content: bytes) -> None:
-    debug = is_debugging()
+    debug = bool(os.environ.get(DEBUG_VARIABLE))
     lines = [line for line in content.splitlines(keepends=True) if debug or not LIBRARY_LINE.match(line)]
     if lines:
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors
-from fer_edge.option_groups import dataset_options, examples
+from fer_edge.option_groups import examples
 
 
 @click.command(
@@ -43,7 +43,9 @@ from fer_edge.option_groups import dataset_options, examples
     "--seed", "seeds", default="0", show_default=True, help="Seed of split, weights, order and augmentation; or 0,1,2."
 )
 @click.option("--precision", default="auto", show_default=True, help="auto, float32 or mixed_bfloat16.")
-@dataset_options
+@click.option(
+    "--map", "label_map", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for the runs.")
 @click.option("--resume", is_flag=True, help="Continue stopped runs; skip finished ones.")
 @click.option(
