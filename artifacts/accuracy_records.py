@@ -7,7 +7,7 @@ from typing import Literal
 
 from fer_edge.artifacts.metrics import ClassificationMetrics, VoteMetrics
 from fer_edge.artifacts.run_folder import TrainingResults
-from fer_edge.artifacts.training_data import SplitSummary
+from fer_edge.artifacts.training_data import PhotoSummary, SplitSummary
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.artifacts.typed_json import from_data
 
@@ -89,6 +89,7 @@ class EvaluationRecord:
         duplicates_in_training: Faces with a pixel-identical copy in training; None where that does not apply.
         accuracy_without_duplicates: Accuracy without these faces; None likewise.
         votes: Agreement with the annotators; None where the faces have no votes.
+        photos: How faces were cut out of photos, over the whole dataset; None where the images were face crops.
     """
 
     kind: Literal["evaluation"]
@@ -107,6 +108,7 @@ class EvaluationRecord:
     duplicates_in_training: int | None
     accuracy_without_duplicates: float | None
     votes: VoteMetrics | None = None
+    photos: PhotoSummary | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

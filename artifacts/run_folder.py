@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
+from fer_edge.artifacts.contract import CropConvention
 from fer_edge.artifacts.metrics import ClassificationMetrics
 from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_labels, check_name
 from fer_edge.artifacts.training_plan import Plan
@@ -105,6 +106,7 @@ class RunRecord:
         written: Time of writing, ISO 8601, UTC.
         command: The command that started the training; empty where a program did.
         results: None until training has finished.
+        crop: How the faces were cut out of whole photos; None where the images were face crops.
 
     Raises:
         ValueError: If the name of the network or of the recipe cannot be part of a file name, or a label cannot be used.
@@ -121,6 +123,7 @@ class RunRecord:
     written: str
     command: tuple[str, ...] = ()
     results: TrainingResults | None = None
+    crop: CropConvention | None = None
 
     def __post_init__(self) -> None:
         check_name("the network of a run", self.plan.network)

@@ -43,6 +43,36 @@ def check_labels(labels: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
+class PhotoSummary:
+    """How the faces of a dataset were cut out of whole photos.
+
+    Attributes:
+        detector: Name of the detector.
+        images: Number of images.
+        without_face: Number of images in which the detector found no face. They are left out.
+        several_faces: Number of images with several faces, of which the largest was taken.
+        face_crops: Number of images that were small face crops already and were left as they are.
+    """
+
+    detector: str
+    images: int
+    without_face: int
+    several_faces: int
+    face_crops: int
+
+    def message(self) -> str:
+        """Return one line for people."""
+        found = self.images - self.without_face - self.face_crops
+        parts = [f"faces cut out of {found} of {self.images} photos by the detector {self.detector}"]
+        if self.face_crops:
+            parts.append(f"{self.face_crops} small images are face crops already")
+        parts.append(f"{self.without_face} show no face and are left out" if self.without_face else "each shows a face")
+        if self.several_faces:
+            parts.append(f"{self.several_faces} show several faces, of which the largest is taken")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """The dataset of a training run.
 
@@ -53,6 +83,7 @@ class DataSummary:
         resolution_px: Median of the shorter sides, pixels.
         skipped: Images that could not be used, one line each with the reason.
         label_map: Renamed classes, CLASS=LABEL each.
+        photos: How its faces were cut out of whole photos; None where the images were face crops.
 
     Raises:
         ValueError: If the name cannot be part of a file name.
@@ -64,6 +95,7 @@ class DataSummary:
     resolution_px: int
     skipped: tuple[str, ...] = ()
     label_map: tuple[str, ...] = ()
+    photos: PhotoSummary | None = None
 
     def __post_init__(self) -> None:
         check_name("the name of a dataset", self.name)

@@ -19,7 +19,8 @@ from fer_edge.benchmarks.portraits import MIN_FACE_FRACTION, Portrait, check_lab
 from fer_edge.benchmarks.tables import text_table
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import crop_face
-from fer_edge.edge_runtime.detectors.detector import Detection, Detector, open_detector
+from fer_edge.edge_runtime.detectors.detection import Detection, Detector
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import Image
 
 SQUARE = "square"

@@ -14,7 +14,7 @@ from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
 from fer_edge.edge_runtime.detectors.box_transform import BoxFit, derive_box_transform
-from fer_edge.edge_runtime.detectors.detector import Detection, Detector
+from fer_edge.edge_runtime.detectors.detection import Detection, Detector
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.images import Image, import_cv2

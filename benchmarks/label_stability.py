@@ -13,7 +13,7 @@ from fer_edge.benchmarks.synthetic_scenes import CropSource, LabeledCrop, add_no
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import crop_face
-from fer_edge.edge_runtime.detectors.detector import Detector
+from fer_edge.edge_runtime.detectors.detection import Detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
 from fer_edge.edge_runtime.live.smoothing import NO_SMOOTHING, Smoother, Smoothing

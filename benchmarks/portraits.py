@@ -23,7 +23,8 @@ from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box
-from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
+from fer_edge.edge_runtime.detectors.detection import Detector
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
 from fer_edge.edge_runtime.images import Image, decode_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline

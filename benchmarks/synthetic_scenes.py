@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box
-from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
+from fer_edge.edge_runtime.detectors.detection import largest_box
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import Image, import_cv2, read_image
 
 SIZE = (640, 480)

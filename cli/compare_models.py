@@ -1,6 +1,6 @@
 """Compare .tflite files: accuracy, latency, size, memory. The bench command and ``fer_edge.bench`` are this function."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ def bench(
     protocol: str | None = None,
     split: str = "test",
     label_map: Sequence[str] = (),
+    faces: str = "auto",
+    detector: str = "auto",
     threads: Sequence[int] = (1,),
     latency_protocol: LatencyProtocol | None = None,
     record: str | Path | None = None,
@@ -37,7 +39,10 @@ def bench(
         data: Labeled faces to measure the accuracy on; see ``fer_edge.train``. Without it the accuracy is None.
         protocol: ``paper``, ``subject``, ``official`` or ``all``. Default: the protocol of each model's training.
         split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
-        label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
+        label_map: CLASS=LABEL per renamed class of the data, in addition to those of each model's training; ``CLASS=-``
+            leaves it out.
+        faces: ``crops``, ``photos`` or ``auto``; see ``fer_edge.evaluate``.
+        detector: Finds the faces in photos; see ``fer_edge.stream``.
         threads: Numbers of interpreter threads. Each model is measured with each of them.
         latency_protocol: Warm-up, and minimum number and time of the runs. Default: LatencyProtocol().
         record: JSON-lines file to append the raw records to.
@@ -58,8 +63,21 @@ def bench(
     if data is not None:
         from fer_edge.train.evaluate_model import evaluate
 
-        results = evaluate(files, data, protocol=protocol, split=split, label_map=label_map, reporter=reporter)
+        reading = {"protocol": protocol, "split": split, "label_map": label_map, "faces": faces, "detector": detector}
+        results = evaluate(files, data, reporter=reporter, **reading)  # type: ignore[arg-type]
         accuracies = {file: _measured_accuracy(result.record) for file, result in zip(files, results, strict=True)}
+    return _measure(files, threads, latency_protocol, accuracies, record, reporter)
+
+
+def _measure(
+    files: Sequence[Path],
+    threads: Sequence[int],
+    latency_protocol: LatencyProtocol | None,
+    accuracies: Mapping[Path, MeasuredAccuracy],
+    record: str | Path | None,
+    reporter: Reporter,
+) -> list[BenchmarkRow]:
+    """Measure the latency of each file with each number of threads."""
     pairs = [(file, count) for file in files for count in threads]
     rows = []
     with reporter.progress("measuring") as progress:

@@ -4,14 +4,14 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
 
+from fer_edge.artifacts.debug import is_debugging
 from fer_edge.artifacts.printable import printable, printable_lines
 from fer_edge.artifacts.reporter import Progress, Reporter
-from fer_edge.edge_runtime.native_stderr import DEBUG_VARIABLE
 from fer_edge.option_groups import option_group
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -29,7 +29,7 @@ def friendly_errors(command: Command) -> Command:
         except (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError) as error:
             # click's exits are RuntimeErrors too. A closed pipe (`| head`) is not an error.
             exits = (click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError)
-            if os.environ.get(DEBUG_VARIABLE) or isinstance(error, exits):
+            if is_debugging() or isinstance(error, exits):
                 raise
             message = str(error) or type(error).__name__
             if isinstance(error, ModuleNotFoundError):
@@ -84,12 +84,14 @@ def echo(text: object, err: bool = False) -> None:
 
 def note(text: str) -> None:
     """Print a note to standard error, separate from the results on standard output."""
-    echo(f"note: {text}", err=True)
+    with suppress(OSError):  # whoever read standard error has ended; the run goes on
+        echo(f"note: {text}", err=True)
 
 
 def warn(text: str) -> None:
     """Print a warning to standard error."""
-    click.secho(f"warning: {printable_lines(text)}", err=True, fg="yellow")
+    with suppress(OSError):
+        click.secho(f"warning: {printable_lines(text)}", err=True, fg="yellow")
 
 
 @contextmanager

@@ -20,8 +20,9 @@ def read_crops(data: str, split: str | None, labels: tuple[str, ...]) -> "list[L
     """
     from fer_edge.benchmarks.synthetic_scenes import LabeledCrop, to_gray
     from fer_edge.train.read_dataset import read_faces
+    from fer_edge.train.read_options import CROPS, ReadOptions
 
-    faces = read_faces(data)
+    faces = read_faces(data, ReadOptions(faces=CROPS))
     rows = zip(faces.ids, faces.targets, faces.images, faces.official_split, strict=True)
     crops = [
         LabeledCrop(name, faces.labels[target], to_gray(image))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fer_edge.artifacts.printable import printable_lines
+from fer_edge.standard_streams import open_standard_streams
 
 SYNONYMS = {
     "predict": "run",
@@ -59,6 +60,16 @@ class LazyGroup(click.Group):
         """Run the command that the arguments name, as click does. Errors contain no control characters."""
         with _printable_errors():
             return super().invoke(ctx)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program. Standard streams that the caller has closed do not disturb it.
+
+        Args:
+            *args: Passed on to click.
+            **kwargs: Passed on to click.
+        """
+        open_standard_streams()
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""

@@ -52,6 +52,17 @@ def option_group(title: str) -> Callable[..., Any]:
     return functools.partial(click.option, cls=GroupedOption, group=title)
 
 
+def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options label_map, faces and detector to a command that reads a dataset."""
+    for name, text in (
+        ("--detector", "Finds the faces in photos: auto, blazeface, yunet, haar, or the path of a YuNet .onnx file."),
+        ("--faces", "What the images show: crops (of a face each), photos (faces are cut out of them) or auto."),
+    ):
+        command = click.option(name, default="auto", show_default=True, help=text)(command)
+    text = "Rename a class of the data; CLASS=- leaves it out."
+    return click.option("--map", "label_map", multiple=True, metavar="CLASS=LABEL", help=text)(command)
+
+
 def examples(*lines: str) -> str:
     """Return the epilog of a command: its examples, one per line. click does not rewrap it."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,7 +1,7 @@
 """Load a run and prepare its model and its faces for conversion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,11 +114,14 @@ def fold_and_equalize(run: Run, model: "keras.Model") -> "keras.Model":
 
 
 def crop_convention(run: Run) -> CropConvention:
-    """Return how faces are cropped for a run's model. The box transforms are derived from its calibration faces."""
-    return CropConvention(
-        training_resolution_px=run.record.data.resolution_px,
-        box_transforms=derive_box_transforms(run.calibration.images),
-    )
+    """Return how faces are cropped for a run's model.
+
+    The box transforms are derived from its calibration faces; that of the detector that cut them out of photos is known.
+    """
+    transforms = derive_box_transforms(run.calibration.images)
+    if run.record.crop:
+        return replace(run.record.crop, box_transforms={**transforms, **run.record.crop.box_transforms})
+    return CropConvention(training_resolution_px=run.record.data.resolution_px, box_transforms=transforms)
 
 
 def load_keras_model(run: Run) -> "keras.Model":

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.artifacts.debug import is_debugging
 from fer_edge.edge_runtime.file_types import file_type
 from fer_edge.edge_runtime.jpeg import END_OF_JPEG, describe_damage
-from fer_edge.edge_runtime.native_stderr import DEBUG_VARIABLE, capture_stderr
+from fer_edge.edge_runtime.native_stderr import capture_stderr
 from fer_edge.edge_runtime.orientation import exif_orientation
 from fer_edge.edge_runtime.pixels import WHITE, to_rgb
 
@@ -193,7 +194,7 @@ def import_cv2() -> ModuleType:
     """
     if "cv2" not in sys.modules:
         os.environ.setdefault(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
-    if "cv2" not in sys.modules and not os.environ.get(DEBUG_VARIABLE):
+    if "cv2" not in sys.modules and not is_debugging():
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-DEBUG_VARIABLE = "FER_EDGE_DEBUG"
+from fer_edge.artifacts.debug import is_debugging
+
 STDERR_LOCK = threading.Lock()
 # Start of the lines of libraries. Everything else is from another thread, and is passed on.
 LIBRARY_LINE = re.compile(
@@ -55,7 +56,7 @@ def capture_stderr() -> Iterator[Captured]:
 
 
 def _pass_on(content: bytes) -> None:
-    debug = bool(os.environ.get(DEBUG_VARIABLE))
+    debug = is_debugging()
     lines = [line for line in content.splitlines(keepends=True) if debug or not LIBRARY_LINE.match(line)]
     if lines:
         with contextlib.suppress(OSError):

@@ -63,6 +63,15 @@ def pytest_runtest_call(item):
         raise
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_config_folder(tmp_path_factory):
+    """Keep the tests away from the user's own token and personal files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.delenv("FER_EDGE_TOKEN", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def faces():
     from fer_edge.train.synthetic import synthetic_faces

@@ -12,7 +12,7 @@ from fer_edge.edge_runtime.cameras import raspberry_pi
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Prediction
-from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.detectors.detection import Detection
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 
 LABELS = ("angry", "happy", "sad")

@@ -48,7 +48,7 @@ def fakes(monkeypatch):
         return FakeClassifier()
 
     monkeypatch.setattr(module, "load_classifier", load)
-    monkeypatch.setattr(module, "open_detector", lambda name: FakeDetector())
+    monkeypatch.setattr(module, "open_detector", lambda name, min_score=None: FakeDetector())
     return loaded
 
 

@@ -4,7 +4,7 @@ import pytest
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.edge_runtime.crop import crop_face
 from fer_edge.edge_runtime.detectors.box_transform import derive_box_transform
-from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.detectors.detection import Detection
 
 
 class TightDetector:

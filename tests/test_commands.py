@@ -27,7 +27,7 @@ def test_run_prints_one_json_line_per_image(invoke, int8_model, image, tmp_path)
     assert set(first) == {"source", "frame", "faces"}
     assert first["source"] == str(image)
     assert first["frame"] is None
-    assert set(face) == {"box_px", "label", "probability", "unsure", "top_labels", "margin", "probabilities"}
+    assert set(face) == {"box_px", "score", "label", "probability", "unsure", "top_labels", "margin", "probabilities"}
     assert face["probability"] == max(face["probabilities"].values()) == face["probabilities"][face["label"]]
     assert second["faces"] == []
     saved = read_image(tmp_path / "happy.png")

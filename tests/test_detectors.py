@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from fer_edge.edge_runtime.detectors.blazeface import _anchors, _letterbox, _suppress, blazeface_model
+from fer_edge.edge_runtime.detectors.blazeface import _anchors, _square_input, _suppress, blazeface_model
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.train.synthetic import synthetic_image
+
+EYES = (13, 15, 17, 15)
 
 
 @pytest.mark.parametrize("label", ["happy", "angry", "neutral"])
@@ -15,21 +17,21 @@ def test_haar_finds_the_face_at_its_position(label):
 
 
 def test_overlapping_blazeface_boxes_become_one_box_weighted_by_score():
-    boxes = np.array([[10, 10, 20, 20], [12, 10, 20, 20], [60, 60, 20, 20]], np.float64)
-    merged = _suppress(boxes, np.array([0.75, 0.25, 0.9], np.float32))
-    assert merged == pytest.approx(np.array([[60, 60, 20, 20], [10.5, 10, 20, 20]]))
-    assert _suppress(np.zeros((0, 4)), np.zeros(0, np.float32)).shape == (0, 4)
+    rows = np.array([[10, 10, 20, 20, *EYES, 0.75], [12, 10, 20, 20, *EYES, 0.25], [60, 60, 20, 20, *EYES, 0.9]])
+    merged = _suppress(rows)
+    assert merged == pytest.approx(np.array([[60, 60, 20, 20, *EYES, 0.9], [10.5, 10, 20, 20, *EYES, 0.75]]))
+    assert _suppress(np.zeros((0, 9))).shape == (0, 9)
 
 
-def test_blazeface_anchors_and_letterbox():
+def test_blazeface_anchors_and_input():
     anchors = _anchors()
     assert anchors.shape == (896, 2)
     assert anchors[0] == pytest.approx([0.5 / 16, 0.5 / 16])
     assert anchors[2] == pytest.approx([1.5 / 16, 0.5 / 16])
-    square, scale, left, top = _letterbox(np.full((480, 640, 3), 255, np.uint8))
-    assert (scale, left, top) == (0.2, 0, 16)
+    square = _square_input(np.full((480, 640, 3), 255, np.uint8), 0, -80, 640)
     assert (square[0, :16] == -1).all()
     assert square[0, 16:112] == pytest.approx(1)
+    assert (square[0, 112:] == -1).all()
 
 
 @pytest.mark.skipif(blazeface_model() is None, reason="BlazeFace is not installed")

@@ -9,7 +9,7 @@ from fer_edge.benchmarks import synthetic_scenes as scenes
 from fer_edge.benchmarks.faults import FRAMES_PER_LOSS, LoopedClip
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.files import read_frames
-from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.detectors.detection import Detection
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.labeled_crops import read_crops
 

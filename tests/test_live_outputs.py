@@ -39,7 +39,7 @@ def test_the_json_of_a_live_frame_has_the_time_and_the_face_number():
 def test_the_json_of_a_face_has_the_two_most_probable_labels_and_their_margin():
     (line,) = json_lines(as_json_line(labeled(happy=0.9)))
     (face,) = line["faces"]
-    assert list(face) == ["face", "box_px", "label", "probability", "unsure", "top_labels", "margin", "probabilities"]
+    assert list(face) == ["face", "box_px", "score", "label", "probability", "unsure", "top_labels", "margin", "probabilities"]
     assert (face["top_labels"], face["margin"], face["unsure"]) == (["happy", "angry"], pytest.approx(0.84), False)
 
 

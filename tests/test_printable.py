@@ -77,7 +77,7 @@ def test_csv_rows_and_header_contain_no_formula_and_no_control_character():
     text = CsvFormatter((LABELS[0], "=1+1", LABELS[2]))(hostile_frame())
     header, row = csv.reader(io.StringIO(text))
     assert "'=1+1" in header
-    assert (row[0], row[4], row[8]) == (r"'-2\x1b]0;owned\x07.png", "-3", "'=1+1")
+    assert (row[0], row[4], row[9]) == (r"'-2\x1b]0;owned\x07.png", "-3", "'=1+1")
     assert not CONTROL.search(text)
 
 

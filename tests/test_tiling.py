@@ -27,14 +27,19 @@ def test_every_small_face_is_completely_inside_a_tile():
 def test_tiles_are_searched_in_turn_and_known_faces_every_time():
     scheduler = TileScheduler()
     all_tiles = tiles(640, 480, 60)
-    assert scheduler.next_tiles(640, 480, 60, None) == all_tiles
+    assert scheduler.next_tiles(640, 480, 60, None) == ([], all_tiles)
     known = (100, 100, 60, 60)
     full_frame, *squares = all_tiles
     searched = [scheduler.next_tiles(640, 480, 60, [known]) for _ in range(len(squares) * 3 // 2)]
-    assert {first for first, _ in searched} == {expand_box(known, 640, 480)}
-    assert all(second == full_frame for _, second in searched[2::3])  # the full frame every third time
-    assert sorted(second for _, second in searched if second != full_frame) == sorted(squares)
-    assert scheduler.next_tiles(640, 480, 60, [])[0] == full_frame
-    assert len(scheduler.next_tiles(640, 480, 60, [])) == 4
-    assert scheduler.next_tiles(640, 480, 128, []) == [full_frame]
-    assert scheduler.next_tiles(640, 480, 60, [known] * 20) == all_tiles
+    assert all(boxes == [known] for boxes, _ in searched)
+    assert all(turn == [full_frame] for _, turn in searched[2::3])  # the full frame every third time
+    assert sorted(tile for _, (tile,) in searched if tile != full_frame) == sorted(squares)
+    assert scheduler.next_tiles(640, 480, 60, [])[1][0] == full_frame
+    assert len(scheduler.next_tiles(640, 480, 60, [])[1]) == 4
+    assert scheduler.next_tiles(640, 480, 128, []) == ([], [full_frame])
+    assert scheduler.next_tiles(640, 480, 60, [known] * 20) == ([], all_tiles)
+
+
+def test_the_tile_around_a_face_is_three_times_as_wide_and_inside_the_image():
+    assert expand_box((100, 100, 60, 60), 640, 480) == (40, 40, 180, 180)
+    assert expand_box((-10, 0, 60, 60), 640, 480) == (0, 0, 110, 120)

@@ -3,7 +3,7 @@ import pytest
 from live import FakeDetector, textured
 
 from fer_edge.edge_runtime.cameras.frame import Frame
-from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.detectors.detection import Detection
 from fer_edge.edge_runtime.live.detect_and_track import MAX_INTERVAL_FRAMES, DetectAndTrack, DetectionInterval
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.live.tracker import Tracker, _subpixel_peak
@@ -35,7 +35,7 @@ def test_the_interval_adapts_to_the_frames_dropped_since_the_last_detection():
 
 def test_a_face_that_moves_is_tracked_to_the_pixel():
     gray = textured(seed=1, width=200, height=160)[:, :, 0]
-    tracker = Tracker(4)
+    tracker = Tracker()
     (first,) = tracker.update([Detection((60, 50, 48, 48), ((70.0, 65.0), (95.0, 65.0)))], gray)
     for step in (3, 6, 9):
         (face,) = tracker.track(np.roll(gray, (step, -2 * step), axis=(0, 1)))
@@ -51,7 +51,7 @@ def test_a_shift_below_half_a_template_pixel_is_found_within_a_fifth(dx, dy):
 
     template_pixel = 10  # of a face of 320 pixels, whose template has 32
     gray = cv2.resize(textured(seed=3, width=160, height=160)[:, :, 0], (640, 640), interpolation=cv2.INTER_CUBIC)
-    tracker = Tracker(1)
+    tracker = Tracker()
     tracker.update([Detection((160, 160, 320, 320))], gray)
     (face,) = tracker.track(np.roll(gray, (dy, dx), axis=(0, 1)))
     assert face.box_px[0] - 160 == pytest.approx(dx, abs=0.2 * template_pixel)
@@ -68,21 +68,21 @@ def test_the_peak_is_the_vertex_of_a_parabola_except_at_the_ends(peak, best, off
 @pytest.mark.parametrize(("width", "height"), [(9, 400), (400, 9)])
 def test_a_face_in_a_frame_narrower_than_its_template_is_lost(width, height):
     gray = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
-    tracker = Tracker(1)
+    tracker = Tracker()
     tracker.update([Detection((0, 0, 400, 400))], gray)
     assert tracker.track(gray) is None
 
 
 def test_a_face_that_fills_the_frame_is_tracked():
     gray = textured(seed=1, width=96, height=96)[:, :, 0]
-    tracker = Tracker(1)
+    tracker = Tracker()
     tracker.update([Detection((0, 0, 96, 96))], gray)
     (face,) = tracker.track(gray)
     assert face.box_px == (0, 0, 96, 96)
 
 
 def test_a_lost_face_is_reported():
-    tracker = Tracker(4)
+    tracker = Tracker()
     tracker.update([Detection((60, 50, 48, 48))], textured(seed=1, width=200, height=160)[:, :, 0])
     assert tracker.track(textured(seed=2, width=200, height=160)[:, :, 0]) is None
     assert tracker.track(np.zeros((160, 200), np.uint8)) is None  # black: nothing to compare
@@ -90,7 +90,7 @@ def test_a_lost_face_is_reported():
 
 
 def test_the_nearest_face_keeps_the_number_also_after_a_short_absence():
-    tracker = Tracker(4)
+    tracker = Tracker()
     left, right = Detection((0, 0, 40, 40)), Detection((100, 0, 40, 40))
 
     def numbers(*detections):

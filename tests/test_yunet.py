@@ -47,9 +47,10 @@ def test_yunet_boxes_and_eyes_are_in_pixels_of_the_image(network):
     detector = open_detector(model)
     image = np.full((480, 640, 3), (10, 20, 30), np.uint8)
     (found,) = detector.detect(image, min_face_px=60)  # the small one is below that
-    assert networks[0].settings[0] == model
+    assert (networks[0].settings[0], networks[0].settings[3]) == (model, 0.6)
     assert networks[0].sizes == [(427, 320)]  # two thirds: faces of 60 pixels get 40
     assert found.box_px == (15, 30, 45, 60)
+    assert found.score == pytest.approx(0.8)
     assert np.allclose(found.eyes_px, ((27.0, 46.5), (48.0, 45.0)))  # the one further left first
     assert networks[0].color == [30, 20, 10]  # BGR
     assert len(detector.detect(image[:, :, 0], min_face_px=1)) == 2  # gray works too

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.artifacts.training_data import DataSummary
+from fer_edge.artifacts.contract import CropConvention
+from fer_edge.artifacts.training_data import DataSummary, PhotoSummary
 from fer_edge.edge_runtime.crop import preprocess_face
 from fer_edge.edge_runtime.images import Image, import_cv2
 
@@ -33,6 +34,9 @@ class FaceDataset:
             assigns none.
         skipped: Images that were left out, one line each with the reason.
         label_map: Renamed classes, CLASS=LABEL each.
+        crop: How the faces were cut out of whole photos; None where the images were face crops.
+        photos: What was found in the photos; None likewise.
+        notes: What a user should know about how the data was read.
         votes: float32 array (n, classes + 1): number of annotators per class, then of those who chose no class; None where
             each image has one label only.
     """
@@ -46,6 +50,9 @@ class FaceDataset:
     official_split: tuple[str | None, ...]
     skipped: tuple[str, ...] = ()
     label_map: tuple[str, ...] = ()
+    crop: CropConvention | None = None
+    photos: PhotoSummary | None = None
+    notes: tuple[str, ...] = ()
     votes: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -66,12 +73,16 @@ class FaceDataset:
 
     @cached_property
     def resolution_px(self) -> int:
-        """Median of the shorter sides, pixels: the resolution that the network sees in training."""
+        """Median of the shorter sides, pixels: the resolution that training sees. Of photos, that of the crop."""
+        if self.crop:
+            return self.crop.training_resolution_px
         return int(np.median([min(image.shape[:2]) for image in self.images]))
 
     def summary(self) -> DataSummary:
         """Return the summary for run folders."""
-        return DataSummary(self.name, self.fingerprint, len(self), self.resolution_px, self.skipped, self.label_map)
+        return DataSummary(
+            self.name, self.fingerprint, len(self), self.resolution_px, self.skipped, self.label_map, self.photos
+        )
 
     def subset(self, indices: npt.NDArray[np.intp]) -> "FaceDataset":
         """Return the faces at ``indices``, in that order."""

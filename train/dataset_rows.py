@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_edge.artifacts.contract import CropConvention
+from fer_edge.artifacts.training_data import PhotoSummary
 from fer_edge.edge_runtime.images import Image
 from fer_edge.train.class_names import ordered_labels
 from fer_edge.train.dataset import DataError, FaceDataset
@@ -25,6 +27,9 @@ class Rows:
         official_split: Split that the data assigns; None where it assigns none.
         skipped: Images that are damaged, one line each. More than a few are an error.
         without_face: Photos without a face, one line each. They are not a fault of the data.
+        crop: How faces were cut out of photos; None where the images are face crops.
+        photos: What was found in the photos; None likewise.
+        notes: What a user should know about how the data was read.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -34,6 +39,9 @@ class Rows:
     official_split: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     without_face: list[str] = field(default_factory=list)
+    crop: CropConvention | None = None
+    photos: PhotoSummary | None = None
+    notes: tuple[str, ...] = ()
 
     def add(self, name: str, image: Image, label: str, subject: str | None, official_split: str | None) -> None:
         """Add an image.
@@ -78,4 +86,7 @@ class Rows:
             subjects=tuple(self.subjects),
             official_split=tuple(self.official_split),
             skipped=(*self.skipped, *self.without_face),
+            crop=self.crop,
+            photos=self.photos,
+            notes=self.notes,
         )

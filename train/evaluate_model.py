@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from fer_edge.artifacts.accuracy_records import EvaluationRecord
+from fer_edge.artifacts.contract import CropConvention
 from fer_edge.artifacts.metrics import MIN_PROBABILITY, classification_metrics, vote_metrics
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
-from fer_edge.artifacts.run_folder import MODEL_FILE, RunRecord, read_finished_run
+from fer_edge.artifacts.run_folder import CALIBRATION_FILE, MODEL_FILE, RunRecord, read_finished_run, read_stored_faces
 from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
+from fer_edge.edge_runtime.detectors.box_transform import box_transform_for
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, select_faces
 from fer_edge.train.ferplus import majority, vote_shares, with_votes
@@ -32,6 +36,7 @@ class LoadedModel:
         digest: sha256 of the Keras model that it is or was made from.
         trained: What it was trained on.
         label_map: Renamed classes of its training data, CLASS=LABEL each.
+        crop_for: From the name of a detector to the crop convention.
         probabilities: From faces to float32 (n, classes). The first call of a Keras model imports Keras.
     """
 
@@ -41,6 +46,7 @@ class LoadedModel:
     digest: str
     trained: TrainingProvenance
     label_map: tuple[str, ...]
+    crop_for: Callable[[str], CropConvention]
     probabilities: Callable[[FaceDataset, Progress | None], Probabilities]
 
     @property
@@ -72,6 +78,8 @@ def evaluate(
     split: str = "test",
     seed: int | None = None,
     label_map: Sequence[str] = (),
+    faces: str = "auto",
+    detector: str = "auto",
     ferplus: str | Path | None = None,
     shared_classes: bool = False,
     ensemble: bool = False,
@@ -92,6 +100,9 @@ def evaluate(
         seed: Seed of the division. Default: that of each model's training.
         label_map: CLASS=LABEL per renamed class of the data, in addition to those of each model's training; ``CLASS=-``
             leaves it out.
+        faces: ``crops`` if the images are face crops, ``photos`` if faces must be cut out of them as ``fer-edge run`` does,
+            or ``auto`` to find out.
+        detector: Finds the faces in photos: auto, blazeface, yunet, haar, or the path of a YuNet .onnx file.
         ferplus: FER+ table, see ferplus.with_votes. The accuracy is then that on the faces on which more than half of the
             annotators agree, over the eight classes of FER+.
         shared_classes: Ignore the classes that the data does not have, as if the models did not know them.
@@ -106,21 +117,47 @@ def evaluate(
         ValueError: If a model, the data, the protocol or the split cannot be used.
     """
     loaded = [load_model(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
-    read: dict[tuple[str, ...], FaceDataset] = {}
+    reader = _Reader(data, ReadOptions(label_map, faces=faces, detector=detector), ferplus, reporter)
     evaluations = []
     for model in loaded:
-        if model.label_map not in read:
-            read[model.label_map] = _read(data, ReadOptions(label_map, model.label_map), ferplus, reporter)
-        faces = read[model.label_map]
+        dataset = reader.faces_for(model)
         with reporter.progress(f"evaluating {Path(model.path).name}") as progress:
-            evaluations.append(evaluate_model(model, faces, protocol, split, seed, progress, shared_classes))
+            evaluations.append(evaluate_model(model, dataset, protocol, split, seed, progress, shared_classes))
         _report_limits(evaluations[-1].record, reporter)
     return [*evaluations, evaluate_ensemble(evaluations)] if ensemble else evaluations
 
 
-def _read(data: str | Path, options: ReadOptions, ferplus: str | Path | None, reporter: Reporter) -> FaceDataset:
-    faces = read_faces(data, options, reporter)
-    return with_votes(faces, ferplus, reporter) if ferplus else faces
+class _Reader:
+    """Reads a dataset as each model needs it: with the class map of its training, and photos by its crop convention."""
+
+    def __init__(self, data: str | Path, options: ReadOptions, ferplus: str | Path | None, reporter: Reporter) -> None:
+        self._data = data
+        self._options = options
+        self._ferplus = ferplus
+        self._reporter = reporter
+        self._read: dict[tuple[str, ...], FaceDataset] = {}  # by class map: the dataset that was read last
+
+    def faces_for(self, model: LoadedModel) -> FaceDataset:
+        """Read the dataset, unless it was read in the same way already."""
+        faces = self._read.get(model.label_map)
+        if faces is None or not _fits(faces, model):
+            options = replace(self._options, stored_label_map=model.label_map, crop_for=model.crop_for)
+            faces = read_faces(self._data, options, self._reporter)
+            if self._ferplus:
+                faces = with_votes(faces, self._ferplus, self._reporter)
+            self._read[model.label_map] = faces
+        return faces
+
+
+def _fits(faces: FaceDataset, model: LoadedModel) -> bool:
+    """Return whether faces are crops of the data, or were cut out of photos by the crop convention of the model."""
+    if faces.crop is None or faces.photos is None:
+        return True
+    detector, crop = faces.photos.detector, model.crop_for(faces.photos.detector)
+    return (crop.training_resolution_px, crop.box_transforms.get(detector)) == (
+        faces.crop.training_resolution_px,
+        faces.crop.box_transforms.get(detector),
+    )
 
 
 def _report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
@@ -154,6 +191,7 @@ def load_model(path: str | Path) -> LoadedModel:
             contract.source_digest,
             TrainingProvenance(contract.labels, contract.data, contract.data_fingerprint, contract.split),
             contract.label_map,
+            lambda detector: contract.crop,
             lambda faces, progress: classify_faces(classifier, faces.images, progress),
         )
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
@@ -167,7 +205,19 @@ def load_model(path: str | Path) -> LoadedModel:
         results.model_digest,
         TrainingProvenance(run.labels, run.data.name, run.data.fingerprint, run.split, run.ids),
         run.data.label_map,
+        cache(partial(_crop_of_run, folder, run)),
         lambda faces, progress: _run_probabilities(folder, run, faces, progress),
+    )
+
+
+def _crop_of_run(folder: Path, run: RunRecord, detector: str) -> CropConvention:
+    """Return the crop convention of a run; measure the box transform if another detector cropped its training faces."""
+    if run.crop and detector in run.crop.box_transforms:
+        return run.crop
+    faces = read_stored_faces(folder / CALIBRATION_FILE).images
+    return CropConvention(
+        training_resolution_px=run.data.resolution_px,
+        box_transforms={detector: box_transform_for(faces, open_detector(detector))},
     )
 
 
@@ -289,6 +339,7 @@ def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model:
         duplicates_in_training=None if distinct is None else int((~distinct & counted).sum()),
         accuracy_without_duplicates=accuracy_without_duplicates,
         votes=votes,
+        photos=faces.photos,
         **model,
     )
     return Evaluation(selection, probabilities, record)

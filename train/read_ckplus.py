@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fer_edge.artifacts.reporter import Progress
-from fer_edge.edge_runtime.detectors.detector import largest_box, open_detector
+from fer_edge.edge_runtime.detectors.detection import largest_box
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import Image, import_cv2
 from fer_edge.train.class_names import assign_labels
 from fer_edge.train.dataset_files import DatasetFiles

@@ -12,6 +12,7 @@ from fer_edge.train.dataset import DataError
 from fer_edge.train.dataset_files import DatasetFiles, gray_if_equal
 from fer_edge.train.dataset_rows import Rows
 from fer_edge.train.official_splits import SPLIT_NAMES, split_of_path
+from fer_edge.train.photo_faces import open_cropper
 from fer_edge.train.read_options import ReadOptions
 
 CKPLUS_SUBJECT = re.compile(r"(S\d{3})_\d{3}_\d+")  # of CK+48's file names
@@ -34,12 +35,22 @@ def read_class_folders(files: DatasetFiles, options: ReadOptions, progress: Prog
     kept = [path for path in images if label_of_class[path.parent.name]]
     options.report_counts(count_labels(Counter(path.parent.name for path in images), label_of_class))
     rows = Rows()
-    for name, image in files.decoded([str(path) for path in kept], rows.skipped, progress):
+    names = [str(path) for path in kept]
+    cropper, rows.notes = open_cropper(files, names, options)
+    for name, image in files.decoded(names, rows.skipped, progress):
         # A zip with one outer folder and the unpacked folder are the same data: ids do not include the folders that all share.
         path = PurePosixPath(*PurePosixPath(name).parts[shared:])
         subject = CKPLUS_SUBJECT.match(path.name)
         label = label_of_class[path.parent.name] or ""
-        rows.add(str(path), gray_if_equal(image), label, subject[1] if subject else None, split_of_path(PurePosixPath(name)))
+        face = cropper.cut(image) if cropper else image
+        if face is None:
+            rows.without_face.append(f"no face found in '{name}'")
+            continue
+        rows.add(str(path), gray_if_equal(face), label, subject[1] if subject else None, split_of_path(PurePosixPath(name)))
+    if cropper:
+        rows.crop, rows.photos = cropper.crop, cropper.summary
+    if rows.ids:
+        options.report_counts({label: rows.labels.count(label) for label in label_of_class.values() if label})
     if rows.official_split and "test" not in rows.official_split:
         # A release whose test folder has only PrivateTest images uses those as its test split.
         rows.official_split = ["test" if split == "private_test" else split for split in rows.official_split]

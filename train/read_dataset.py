@@ -14,10 +14,11 @@ from fer_edge.train.ferplus import with_votes
 from fer_edge.train.read_ckplus import CODE_SUFFIX, read_ckplus
 from fer_edge.train.read_class_folders import read_class_folders
 from fer_edge.train.read_fer2013_csv import read_fer2013_csv
-from fer_edge.train.read_options import DEFAULT_OPTIONS, ReadOptions
+from fer_edge.train.read_options import CROPS, DEFAULT_OPTIONS, PHOTOS, ReadOptions
 from fer_edge.train.synthetic import synthetic_faces
 
 SYNTHETIC = "synthetic"
+MAX_REASONS = 20  # printed; the run folder has all
 
 
 def load_faces(source: str, options: ReadOptions = DEFAULT_OPTIONS, progress: Progress | None = None) -> FaceDataset:
@@ -66,9 +67,12 @@ def read_faces(source: str | Path, options: ReadOptions = DEFAULT_OPTIONS, repor
     """
     with reporter.progress("reading faces") as progress:
         faces = load_faces(str(source), options, progress)
+    for note in (*faces.notes, *([faces.photos.message()] if faces.photos else ())):
+        reporter.note(note)
     if faces.skipped:
-        reasons = "".join(f"\n  {reason}" for reason in faces.skipped)
-        reporter.warn(f"{len(faces.skipped)} of {len(faces) + len(faces.skipped)} images skipped:{reasons}")
+        reasons = "".join(f"\n  {reason}" for reason in faces.skipped[:MAX_REASONS])
+        more = f"\n  and {len(faces.skipped) - MAX_REASONS} more" if len(faces.skipped) > MAX_REASONS else ""
+        reporter.warn(f"{len(faces.skipped)} of {len(faces) + len(faces.skipped)} images skipped:{reasons}{more}")
     return faces
 
 
@@ -87,7 +91,10 @@ def read_training_faces(
         FileNotFoundError: If there is nothing at ``source``.
         ValueError: If the map or the data cannot be used.
     """
-    faces = read_faces(source, ReadOptions(label_map, stored_label_map=record.data.label_map), reporter)
+    options = ReadOptions(label_map, stored_label_map=record.data.label_map, faces=CROPS)
+    if crop := record.crop:
+        options = replace(options, faces=PHOTOS, detector=crop.convention, crop_for=lambda detector: crop)
+    faces = read_faces(source, options, reporter)
     return with_votes(faces, record.plan.ferplus) if record.plan.ferplus else faces
 
 

@@ -19,7 +19,7 @@ from fer_edge.train.networks import NETWORKS, find_network
 from fer_edge.train.plan import make_plan
 from fer_edge.train.precision import check_precision
 from fer_edge.train.read_dataset import read_faces
-from fer_edge.train.read_options import ReadOptions
+from fer_edge.train.read_options import MAX_FACE_PX, ReadOptions, check_faces
 from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, check_split_options, make_splits
 from fer_edge.train.start_keras import start_keras
@@ -61,6 +61,8 @@ class TrainOptions:
         seeds: Seeds of split, weights, order and augmentation; one run for each.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
+        faces: ``crops`` if the images are face crops, ``photos`` if faces must be cut out of them, or ``auto`` to find out.
+        detector: Finds the faces in photos: auto, blazeface, yunet, haar, or the path of a YuNet .onnx file.
         out: Folder for the run folders.
         resume: Continue stopped runs and skip finished ones.
         stop_after: Seconds after which training stops with a checkpoint; None for no limit.
@@ -79,6 +81,8 @@ class TrainOptions:
     seeds: Sequence[int] = (0,)
     precision: str = "auto"
     label_map: Sequence[str] = ()
+    faces: str = "auto"
+    detector: str = "auto"
     out: str | Path = "runs"
     resume: bool = False
     stop_after: float | None = None
@@ -127,7 +131,7 @@ def train(
     stop_at = None if options.stop_after is None else time.monotonic() + options.stop_after
     plans = make_plans(networks, options)
     _check_plans(plans)
-    faces = read_faces(data, ReadOptions(options.label_map, check_counts=check_trainable), reporter)
+    faces = read_faces(data, _read_options(options), reporter)
     if options.ferplus:
         faces = with_votes(faces, options.ferplus, reporter)
     report_classes(faces, reporter)
@@ -140,6 +144,16 @@ def train(
         planned = [run for run in series if run.plan.network == name]
         runs += _train_network(planned, faces, options.resume, stop_at, command_without_folders(command), reporter)
     return runs
+
+
+def _read_options(options: TrainOptions) -> ReadOptions:
+    return ReadOptions(
+        options.label_map,
+        faces=options.faces,
+        detector=options.detector,
+        max_face_px=max(MAX_FACE_PX, options.image_size or 0),
+        check_counts=check_trainable,
+    )
 
 
 def _names(networks: Sequence[str]) -> list[str]:
@@ -164,6 +178,7 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
     """
     if Path(options.out).is_file():
         raise NotADirectoryError(f"'{options.out}' is not a folder. Choose a folder for the runs, with --out")
+    check_faces(options.faces)
     check_split_options(options.protocol, options.fold, options.folds)
     names = _names([networks] if isinstance(networks, str) else networks)
     sources = parse_weights(options.weights, names)

@@ -136,6 +136,7 @@ def _record(plan: Plan, faces: FaceDataset, split: Split, command: Sequence[str]
         written=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=tuple(command),
         results=results,
+        crop=faces.crop,
     )
 
 

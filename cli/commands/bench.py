@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fer_edge.console import ConsoleReporter, FiniteRange, echo, friendly_errors, note
-from fer_edge.option_groups import examples
+from fer_edge.option_groups import dataset_options, examples
 
 
 @click.command(
@@ -19,7 +20,7 @@ from fer_edge.option_groups import examples
 @click.option("--data", help="Labeled faces to measure the accuracy on: a folder, zip or csv file, or synthetic.")
 @click.option("--protocol", help="paper, subject, official or all  [default: that of each model's training]")
 @click.option("--split", default="test", show_default=True, help="train, validation, test, private_test or all.")
-@click.option("--map", "maps", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out.")
+@dataset_options
 @click.option("--threads", default="1", show_default=True, help="Numbers of interpreter threads, for example 1,2,4.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -36,9 +37,6 @@ from fer_edge.option_groups import examples
 def command(
     models: tuple[Path, ...],
     data: str | None,
-    protocol: str | None,
-    split: str,
-    maps: tuple[str, ...],
     threads: str,
     form: str | None,
     conversion: bool,
@@ -47,6 +45,7 @@ def command(
     plot: Path | None,
     min_runs: int,
     min_seconds: float,
+    **reading: Any,
 ) -> None:
     """Compare models: accuracy, latency, size and memory.
 
@@ -68,13 +67,11 @@ def command(
         rows = bench(
             models or ("runs",),
             data,
-            protocol=protocol,
-            split=split,
-            label_map=maps,
             threads=_thread_counts(threads),
             latency_protocol=LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
             record=record,
             reporter=ConsoleReporter(),
+            **reading,
         )
     table = markdown_table if form == "markdown" else text_table
     if form == "json":

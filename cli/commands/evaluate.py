@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fer_edge.console import ConsoleReporter, echo, friendly_errors
-from fer_edge.option_groups import examples
+from fer_edge.option_groups import dataset_options, examples
 
 if TYPE_CHECKING:
     from fer_edge.artifacts.accuracy_records import EvaluationRecord
@@ -33,9 +33,7 @@ VOTES_HEADER = ("model", "voted faces", "agreeing annotators", "ECE against vote
 @click.option("--protocol", help="paper, subject, official or all  [default: that of each model's training]")
 @click.option("--split", default="test", show_default=True, help="train, validation, test, private_test or all.")
 @click.option("--seed", type=int, help="Seed of the division  [default: that of each model's training]")
-@click.option(
-    "--map", "label_map", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out."
-)
+@dataset_options
 @click.option("--ferplus", metavar="FILE", help="FER+ table: measure on the votes of its annotators, over eight classes.")
 @click.option("--shared-classes", is_flag=True, help="Leave out classes that the data does not have.")
 @click.option("--ensemble", is_flag=True, help="Measure the mean of all models' probabilities as well.")

@@ -78,7 +78,12 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     "--min-face",
     "min_face_px",
     type=click.IntRange(min=1),
-    help="Smallest face to detect, in pixels.  [default: 32 for images, else 1/8 of the frame]",
+    help="Smallest face to detect, in pixels.  [default: 1/16 of the image, 1/8 of a frame]",
+)
+@detector_option(
+    "--min-face-score",
+    type=FiniteRange(0, 1),
+    help="Drop faces of which the detector is less sure.  [default: 0.65 for blazeface, 0.5 for haar, 0.6 for yunet]",
 )
 @model_option(
     "--model",
@@ -107,7 +112,10 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     help="Serve a preview page.  [default address: 127.0.0.1:8080]",
 )
 @network_option(
-    "--token", help="Token that viewers need, at least 16 characters.  [default: random; none on a loopback address]"
+    "--token",
+    metavar="@FILE",
+    help="File with the token that viewers need, at least 16 characters; or set FER_EDGE_TOKEN.  "
+    "[default: made once and kept; none on a loopback address]",
 )
 @network_option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate of the preview page, for HTTPS.")
 @network_option("--tls-key", type=click.Path(path_type=Path), help="PEM private key of --tls-cert.")
@@ -147,6 +155,7 @@ def command(
     """
     from fer_edge.edge_runtime import NO_SMOOTHING, Smoothing, stream
     from fer_edge.edge_runtime.outputs.open import OutputSettings, write_outputs
+    from fer_edge.standard_streams import without_library_messages
     from fer_edge.stop_signals import stop_on_signals
 
     if serve and ("/" in serve or Path(serve).exists()):
@@ -162,7 +171,7 @@ def command(
     if not model:
         note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}. To use another, pass --model")
     settings = OutputSettings(text_format, log, save, record, serve, token, tls_cert, tls_key, mqtt, mqtt_ca, device_name)
-    with stop_on_signals(pipeline.stop) as interrupted:
+    with without_library_messages(), stop_on_signals(pipeline.stop) as interrupted:
         annotated = write_outputs(
             pipeline, source, settings, max_frames=max_frames, interrupted=interrupted, on_message=note, on_warning=warn
         )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors
-from fer_edge.option_groups import examples
+from fer_edge.option_groups import dataset_options, examples
 
 
 @click.command(
@@ -43,9 +43,7 @@ from fer_edge.option_groups import examples
     "--seed", "seeds", default="0", show_default=True, help="Seed of split, weights, order and augmentation; or 0,1,2."
 )
 @click.option("--precision", default="auto", show_default=True, help="auto, float32 or mixed_bfloat16.")
-@click.option(
-    "--map", "label_map", multiple=True, metavar="CLASS=LABEL", help="Rename a class of the data; CLASS=- leaves it out."
-)
+@dataset_options
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for the runs.")
 @click.option("--resume", is_flag=True, help="Continue stopped runs; skip finished ones.")
 @click.option(

@@ -1,13 +1,15 @@
 """Measure how the training crop differs from a detector's box, by running the detector on training faces."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from fer_edge.artifacts.contract import BOX_TRANSFORMS, BoxTransform
 from fer_edge.edge_runtime.crop import roll_degrees
-from fer_edge.edge_runtime.detectors.detector import DETECTORS, Detector, open_detector
+from fer_edge.edge_runtime.detectors.detection import Detector
+from fer_edge.edge_runtime.detectors.detector import DETECTORS, open_detector
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 FACE_SIDE_PX = 160  # of the pasted face: large enough for every detector
@@ -73,11 +75,25 @@ def derive_box_transforms(faces: Sequence[Image]) -> dict[str, BoxTransform]:
     """
     transforms = dict(BOX_TRANSFORMS)
     for name in (name for name in DETECTORS if name != "none"):
-        try:
-            transforms[name] = derive_box_transform(faces, open_detector(name)).transform
-        except (ImportError, ValueError):
-            continue
+        with suppress(ImportError):
+            transforms[name] = box_transform_for(faces, open_detector(name))
     return transforms
+
+
+def box_transform_for(faces: Sequence[Image], detector: Detector) -> BoxTransform:
+    """Measure the box transform of a detector.
+
+    Args:
+        faces: uint8 arrays (side, side) or (side, side, 3), the training crops.
+        detector: The detector.
+
+    Returns:
+        The default transform if the detector finds too few faces.
+    """
+    try:
+        return derive_box_transform(faces, detector).transform
+    except ValueError:
+        return BOX_TRANSFORMS.get(detector.name, BoxTransform())
 
 
 def _fit_one(face: Image, detector: Detector) -> tuple[float, float, float] | None:

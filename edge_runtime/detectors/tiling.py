@@ -16,8 +16,10 @@ class TileScheduler:
     def __init__(self) -> None:
         self._next = self._searches = 0
 
-    def next_tiles(self, width: int, height: int, min_face_px: int, previous_boxes: Sequence[Box] | None) -> list[Box]:
-        """Return the tiles to search in the next frame: around known faces, and the other tiles in turn.
+    def next_tiles(
+        self, width: int, height: int, min_face_px: int, previous_boxes: Sequence[Box] | None
+    ) -> tuple[list[Box], list[Box]]:
+        """Return which known faces and which tiles to search in the next frame.
 
         Args:
             width: Width of the image, pixels.
@@ -26,11 +28,12 @@ class TileScheduler:
             previous_boxes: Boxes in the previous frame. None returns all tiles.
 
         Returns:
-            Boxes (x, y, width, height) inside the image. Those around known faces come first.
+            The boxes around which to search; empty where the tiles cover the image. And the tiles in turn: boxes (x, y,
+            width, height) inside the image.
         """
         all_tiles = tiles(width, height, min_face_px)
         if previous_boxes is None or len(previous_boxes) >= len(all_tiles):
-            return all_tiles
+            return [], all_tiles
         full_frame, *squares = all_tiles
         self._searches += 1
         if previous_boxes and (not squares or self._searches % FULL_FRAME_EVERY == 0):
@@ -40,7 +43,7 @@ class TileScheduler:
             turn = [squares[(self._next + k) % len(squares)] for k in range(count)]
             self._next += count
             turn = turn if previous_boxes else [full_frame, *turn]
-        return [*(expand_box(box, width, height) for box in previous_boxes), *turn]
+        return list(previous_boxes), turn
 
 
 def tiles(width: int, height: int, min_face_px: int) -> list[Box]:

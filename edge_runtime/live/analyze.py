@@ -12,7 +12,8 @@ from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.image_frame import ImageInput, to_frame
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.detectors.detector import Detector, open_detector
+from fer_edge.edge_runtime.detectors.detection import Detector
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline, PipelineSettings
 from fer_edge.edge_runtime.live.smoothing import Smoothing
@@ -29,7 +30,8 @@ def analyze(
     bgr: bool = False,
     detector: str = "auto",
     min_face_px: int | None = None,
-    max_faces: int = 16,
+    min_face_score: float | None = None,
+    max_faces: int | None = None,
     min_confidence: float | None = None,
 ) -> list[list[LabeledFace]]: ...
 
@@ -42,7 +44,8 @@ def analyze(
     bgr: bool = False,
     detector: str = "auto",
     min_face_px: int | None = None,
-    max_faces: int = 16,
+    min_face_score: float | None = None,
+    max_faces: int | None = None,
     min_confidence: float | None = None,
 ) -> list[LabeledFace]: ...
 
@@ -54,7 +57,8 @@ def analyze(
     bgr: bool = False,
     detector: str = "auto",
     min_face_px: int | None = None,
-    max_faces: int = 16,
+    min_face_score: float | None = None,
+    max_faces: int | None = None,
     min_confidence: float | None = None,
 ) -> list[LabeledFace] | list[list[LabeledFace]]:
     """Find and label the faces of an image, or of each image of a list, as ``fer-edge run`` does.
@@ -77,8 +81,9 @@ def analyze(
             None: the newest int8 model in the folder ``runs``, otherwise the bundled default.
         bgr: Whether arrays are BGR, as OpenCV reads them.
         detector: auto, blazeface, yunet, haar, the path of a YuNet .onnx file, or none: each image is one face.
-        min_face_px: Side of the smallest face, pixels. None: 32.
-        max_faces: Maximum number of faces per image; the largest are kept.
+        min_face_px: Side of the smallest face, pixels. None: 1/16 of the image's shorter side, but at least 32.
+        min_face_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
+        max_faces: Maximum number of faces per image; the largest are kept. None: no limit.
         min_confidence: Below this probability, 0..1, a face is marked as unsure. None: the threshold of the model's
             contract, or 0.4 if it has none.
 
@@ -96,7 +101,7 @@ def analyze(
     settings = PipelineSettings(
         min_face_px=min_face_px, max_faces=max_faces, smoothing=Smoothing(min_confidence=min_confidence)
     )
-    loaded = _load(model, detector)
+    loaded = _load(model, detector, min_face_score)
     source = ImageSource(images if several else [images], bgr)
     with loaded.lock:
         results = [list(labeled.faces) for labeled in Pipeline(source, loaded.detector, loaded.classifier, settings)]
@@ -146,17 +151,17 @@ class _Loaded:
 _loading = threading.Lock()
 
 
-def _load(model: str | Path | None, detector: str) -> _Loaded:
+def _load(model: str | Path | None, detector: str, min_face_score: float | None) -> _Loaded:
     """Return the loaded model and detector. A model file that has changed is loaded again."""
     path = find_model(model).resolve()
     status = path.stat()
     with _loading:  # otherwise two threads load the same model
-        return _load_once(path, (status.st_mtime_ns, status.st_size), detector)
+        return _load_once(path, (status.st_mtime_ns, status.st_size), detector, min_face_score)
 
 
 @lru_cache(maxsize=MAX_LOADED)
-def _load_once(path: Path, version: tuple[int, int], detector: str) -> _Loaded:
-    return _Loaded(load_classifier(path), open_detector(detector))
+def _load_once(path: Path, version: tuple[int, int], detector: str, min_face_score: float | None) -> _Loaded:
+    return _Loaded(load_classifier(path), open_detector(detector, min_face_score))
 
 
 def _forget() -> None:

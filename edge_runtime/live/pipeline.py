@@ -12,7 +12,7 @@ from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.source import Source
 from fer_edge.edge_runtime.classify import Classifier, Prediction
 from fer_edge.edge_runtime.crop import Box, Eyes, crop_face
-from fer_edge.edge_runtime.detectors.detector import Detector
+from fer_edge.edge_runtime.detectors.detection import Detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
 from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
@@ -35,6 +35,8 @@ class LabeledFace:
         eyes_px: Eye centers (x, y), pixels of the frame. None if the detector returns no eyes.
         unsure: Whether the probability is below the threshold of the smoothing or the model. The label of a face in a video
             or live source is then "unsure". A single image keeps its most probable label.
+        score: How sure the detector is that this is a face, 0..1; 1 without detection. Scores of different detectors are not
+            comparable.
     """
 
     box_px: Box
@@ -42,6 +44,7 @@ class LabeledFace:
     number: int | None = None
     eyes_px: Eyes | None = None
     unsure: bool = False
+    score: float = 1.0
 
     @property
     def label(self) -> str:
@@ -72,11 +75,12 @@ class LabeledFace:
         """Return the face as JSON-compatible data, as in the lines of ``fer-edge run --json``.
 
         Returns:
-            box_px, label, probability, unsure, top_labels, margin and probabilities; before them ``face``, its number, unless
-            the source is a single image.
+            box_px, score, label, probability, unsure, top_labels, margin and probabilities; before them ``face``, its
+            number, unless the source is a single image.
         """
         data: dict[str, Any] = {
             "box_px": list(self.box_px),
+            "score": round(self.score, 3),
             "label": self.label,
             "probability": self.probability,
             "unsure": self.unsure,
@@ -116,8 +120,8 @@ class PipelineSettings:
 
     Attributes:
         detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
-        min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
-        max_faces: Maximum number of faces per frame; the largest are kept.
+        min_face_px: Side of the smallest face, pixels. None: 1/16 (images) or 1/8 (frames) of the shorter side, at least 32.
+        max_faces: Maximum number of faces per frame; the largest are kept. None: 16, no limit in single images.
         smoothing: How labels are smoothed over time. Not used for single images.
         every_frame: If True, no frame of a live source is dropped, and latency can grow.
 
@@ -127,7 +131,7 @@ class PipelineSettings:
 
     detect_every: int | None = None
     min_face_px: int | None = None
-    max_faces: int = 16
+    max_faces: int | None = None
     smoothing: Smoothing = field(default_factory=Smoothing)
     every_frame: bool = False
 
@@ -179,6 +183,7 @@ class Pipeline:
         self._classifier = classifier
         self._on_message = on_message
         self._stop = threading.Event()
+        self._suggested = False
         block_when_full = not source.live or self._settings.every_frame
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
         self._detected: Mailbox[tuple[Frame, list[TrackedFace]]] = Mailbox(block_when_full)
@@ -269,11 +274,20 @@ class Pipeline:
                 dropped = self._captured.dropped + self._detected.dropped
                 if not frame.number:  # an image or the first frame of a video is unrelated to the previous frame
                     self._detect_and_track.reset()
-                self._detected.put((frame, self._detect_and_track.update(frame, dropped, self._captured.waited_s)))
+                faces = self._detect_and_track.update(frame, dropped, self._captured.waited_s)
+                if frame.number is None and not faces:
+                    self._suggest_no_detection(frame)
+                self._detected.put((frame, faces))
         except Closed:
             self._detected.close()
         except BaseException as error:
             self._detected.close(error)
+
+    def _suggest_no_detection(self, frame: Frame) -> None:
+        """Name the remedy for crops without a detectable face, once per run."""
+        if self._on_message and not self._suggested:
+            self._suggested = True
+            self._on_message(f"no face found in '{frame.source}'. If it shows only a face, pass --detector none")
 
     def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabeledFrame:
         crop = self._classifier.contract.crop
@@ -287,11 +301,11 @@ class Pipeline:
             with self.stats.timed("classify"):
                 (prediction,) = self._classifier.predict(pixels)
             if single:
-                unsure = prediction.probability < self._smoother.min_confidence
-                labeled.append(LabeledFace(face.box_px, prediction, None, face.eyes_px, unsure))
+                number, unsure = None, prediction.probability < self._smoother.min_confidence
             else:
                 prediction = self._smoother.update(face.number, prediction, _time_s(frame))
-                labeled.append(LabeledFace(face.box_px, prediction, face.number, face.eyes_px, prediction.label == UNSURE))
+                number, unsure = face.number, prediction.label == UNSURE
+            labeled.append(LabeledFace(face.box_px, prediction, number, face.eyes_px, unsure, face.score))
         return LabeledFrame(frame, tuple(labeled))
 
 

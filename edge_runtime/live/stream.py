@@ -21,7 +21,8 @@ def stream(
     detector: str = "auto",
     detect_every: int | None = None,
     min_face_px: int | None = None,
-    max_faces: int = 16,
+    min_face_score: float | None = None,
+    max_faces: int | None = None,
     smoothing: Smoothing = DEFAULT_SMOOTHING,
     min_confidence: float | None = None,
     threads: int | None = None,
@@ -37,19 +38,18 @@ def stream(
     """Label the faces of a camera, a network stream, a video, a folder or an image, frame by frame.
 
         for frame in fer_edge.stream("/dev/video0", "mobilenet_v2_ck48_int8.tflite"):
-            for face in frame.faces:
-                print(face.label, face.probability, face.box_px)
+            print([(face.label, face.probability, face.box_px) for face in frame.faces])
 
     Nothing is stored and nothing leaves the machine. To release the camera, break out of the loop or call ``close()``.
 
     Args:
-        source: ``auto`` (the Raspberry Pi camera, else the first USB camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a
-            URL (rtsp://, http://...), ``-`` (raw frames on standard input), or a path.
+        source: ``auto`` (a camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, ``-`` (standard input), or a path.
         model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else bundled.
         detector: auto, blazeface, yunet, haar, the path of a YuNet .onnx file, or none: each frame is one face.
         detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
-        min_face_px: Side of the smallest face, pixels. None: 32 in single images, otherwise 1/8 of the frame's shorter side.
-        max_faces: Maximum number of faces per frame; the largest are kept.
+        min_face_px: Side of the smallest face, pixels. None: 1/16 (images) or 1/8 (frames) of the shorter side, at least 32.
+        min_face_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
+        max_faces: Maximum number of faces per frame; the largest are kept. None: 16, no limit in single images.
         smoothing: How labels are smoothed over time. NO_SMOOTHING returns the model's prediction for each frame.
         min_confidence: Replaces ``smoothing.min_confidence``: below this probability, 0..1, a face is unsure.
         threads: Number of interpreter threads. None measures 1, 2 and 4 and takes the fastest.
@@ -73,4 +73,4 @@ def stream(
     smoothing = smoothing if min_confidence is None else replace(smoothing, min_confidence=min_confidence)
     settings = PipelineSettings(detect_every, min_face_px, max_faces, smoothing, every_frame)
     opened = open_source(source, frame_size, fps, pixel_format, Orientation(rotate, flip), wait)
-    return Pipeline(opened, open_detector(detector), load_classifier(model, threads), settings, on_message)
+    return Pipeline(opened, open_detector(detector, min_face_score), load_classifier(model, threads), settings, on_message)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.edge_runtime.crop import Box, Eyes
-from fer_edge.edge_runtime.detectors.detector import Detection
+from fer_edge.edge_runtime.detectors.detection import Detection
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.images import Image, import_cv2
 
@@ -18,6 +18,7 @@ MIN_TEMPLATE_PX = 4
 MIN_VISIBLE_PX = 8  # a face with a smaller part in the frame is not tracked
 SEARCH_MARGIN = 0.4  # of a face's side, in each direction: the distance that a head moves in one or two frames
 MIN_CORRELATION = 0.6  # normalized, -1..1
+MAX_MISSING_FACES = 16  # limits the faces that are remembered although they are not in the frame
 MAX_MISSED_DETECTIONS = 10  # a face that returns within this number of detections keeps its number
 
 
@@ -26,6 +27,7 @@ class _Track:
     number: int
     box: Box
     eyes: Eyes | None
+    score: float
     template: Image | None
     missed: int = 0
 
@@ -38,22 +40,19 @@ class TrackedFace:
         number: Number of the face, from 1, the same in every frame that shows it.
         box_px: Box (x, y, width, height), pixels.
         eyes_px: Eye centers, pixels. None if unknown.
+        score: Score of the newest detection, 0..1.
     """
 
     number: int
     box_px: Box
     eyes_px: Eyes | None
+    score: float
 
 
 class Tracker:
-    """Numbers the faces at each detection and tracks them between detections.
+    """Numbers the faces at each detection and tracks them between detections."""
 
-    Args:
-        max_faces: Maximum number of faces; the largest are kept.
-    """
-
-    def __init__(self, max_faces: int) -> None:
-        self._max_faces = max_faces
+    def __init__(self) -> None:
         self._tracks: list[_Track] = []
         self._numbers = itertools.count(1)
         self._shape: tuple[int, ...] = ()
@@ -68,19 +67,18 @@ class Tracker:
         Returns:
             The same faces with their numbers, in the same order.
         """
-        detections = detections[: self._max_faces]
         seen = []
         for detection, matched in zip(detections, self._match(detections), strict=True):
-            track = matched or _Track(next(self._numbers), detection.box_px, detection.eyes_px, None)
-            track.box, track.eyes, track.missed = detection.box_px, detection.eyes_px, 0
+            track = matched or _Track(next(self._numbers), detection.box_px, detection.eyes_px, detection.score, None)
+            track.box, track.eyes, track.score, track.missed = detection.box_px, detection.eyes_px, detection.score, 0
             track.template = None if gray is None else _make_template(gray, track.box)
             seen.append(track)
         missing = [track for track in self._tracks if all(track is not other for other in seen)]
         for track in missing:
             track.missed += 1
-        self._tracks = seen + [track for track in missing if track.missed < MAX_MISSED_DETECTIONS][: self._max_faces]
+        self._tracks = seen + [track for track in missing if track.missed < MAX_MISSED_DETECTIONS][:MAX_MISSING_FACES]
         self._shape = () if gray is None else gray.shape
-        return [TrackedFace(track.number, track.box, track.eyes) for track in seen]
+        return [TrackedFace(track.number, track.box, track.eyes, track.score) for track in seen]
 
     def track(self, gray: Image) -> list[TrackedFace] | None:
         """Find the faces of the last detection in a new frame, each near its previous position.
@@ -104,7 +102,7 @@ class Tracker:
             if track.eyes:
                 (ax, ay), (bx, by) = track.eyes
                 track.eyes = ((ax + dx, ay + dy), (bx + dx, by + dy))
-        return [TrackedFace(track.number, track.box, track.eyes) for track in current]
+        return [TrackedFace(track.number, track.box, track.eyes, track.score) for track in current]
 
     @property
     def boxes(self) -> list[Box]:

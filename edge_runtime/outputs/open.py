@@ -13,10 +13,12 @@ from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import Pipeline
 from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
-from fer_edge.edge_runtime.outputs.output import Output, as_json_line, as_text_line
+from fer_edge.edge_runtime.outputs.output import Output, as_json_line
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
+from fer_edge.edge_runtime.outputs.summary import FileReport, terminal_of_errors
 from fer_edge.edge_runtime.outputs.text import CsvFormatter, LineWriter, LogFile, StatusLine
 from fer_edge.edge_runtime.outputs.tls import server_tls
+from fer_edge.edge_runtime.outputs.token import token_from_user
 from fer_edge.edge_runtime.outputs.video import AnnotatedFileWriter, VideoRecorder
 
 
@@ -30,7 +32,7 @@ class OutputSettings:
         save: Folder or file for annotated copies of the source's files.
         record: .mp4 file for an annotated recording of a live source.
         serve: ``HOST:PORT`` of the preview page.
-        token: Token of the preview page, see PreviewServer.
+        token: Token of the preview page, see token_from_user.
         tls_cert: PEM file with the certificate of the preview page, for HTTPS.
         tls_key: PEM file with its private key; None if ``tls_cert`` contains it.
         mqtt: Address of an MQTT broker.
@@ -165,7 +167,8 @@ def _open_each(
     if settings.serve:
         tls = server_tls(settings.tls_cert, settings.tls_key)
         shown = {"model": pipeline.model.name, "detector": pipeline.detector, "board": board_name()}
-        preview = PreviewServer(settings.serve, pipeline.stats, settings.token, tls=tls, shown=shown, on_problem=on_warning)
+        token = token_from_user(settings.token, on_warning)
+        preview = PreviewServer(settings.serve, pipeline.stats, token, tls=tls, shown=shown, on_problem=on_warning)
         yield preview
         if on_message:
             on_message(f"preview: {preview.url}")
@@ -178,4 +181,4 @@ def _standard_output(pipeline: Pipeline, text_format: str | None) -> Output:
         return LineWriter(CsvFormatter(pipeline.labels), sys.stdout)
     if text_format == "json":
         return LineWriter(as_json_line, sys.stdout)
-    return StatusLine(sys.stdout, pipeline.stats) if pipeline.live else LineWriter(as_text_line, sys.stdout)
+    return StatusLine(sys.stdout, pipeline.stats) if pipeline.live else FileReport(sys.stdout, terminal_of_errors())

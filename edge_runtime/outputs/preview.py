@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fer_edge.edge_runtime.board import temperature_c
 from fer_edge.edge_runtime.cameras.camera import OnMessage
@@ -28,6 +29,7 @@ from fer_edge.edge_runtime.outputs.annotate import annotate
 from fer_edge.edge_runtime.outputs.http_listener import HttpListener, max_connections
 from fer_edge.edge_runtime.outputs.output import as_data
 from fer_edge.edge_runtime.outputs.rate_limit import RateLimitedMessages
+from fer_edge.edge_runtime.outputs.token import checked_token, stored_token
 
 DEFAULT_PORT = 8080
 ADDRESS_FORMAT = "an address is HOST:PORT, for example 127.0.0.1:8080"
@@ -38,7 +40,6 @@ MAX_SIDE_PX = 960
 JPEG_QUALITY = 80
 MAX_STREAMS = 64  # a page uses two: images and events
 STREAM_SHARE = 2 / 3  # of the connections; the others remain for pages and wrong tokens
-MIN_TOKEN_CHARACTERS = 16
 CLIENT_TIMEOUT_S = 20.0  # a client that reads nothing for this long is disconnected
 COOKIE = "fer_edge_token"
 PAGE = Path(__file__).with_name("preview.html")
@@ -119,7 +120,7 @@ class PreviewServer:
         self._web = aiohttp.web
         bind = parse_address(address, {"http": DEFAULT_PORT}, ADDRESS_FORMAT, default_host="127.0.0.1")
         host = bind.host
-        self._token = _checked(token) or (None if is_loopback(host) else secrets.token_urlsafe(16))
+        self._token = checked_token(token) if token is not None else None if is_loopback(host) else stored_token(on_problem)
         self._allowed_hosts = (*LOCAL_NAMES, host)
         self._stats = stats
         self._shown = shown or {}
@@ -147,7 +148,7 @@ class PreviewServer:
                 f"cannot serve the preview at {host}:{bind.port}: {error.strerror or error}. Choose another --serve address"
             ) from error
         scheme = "https" if tls else "http"
-        query = f"?token={self._token}" if self._token else ""
+        query = f"?token={quote(self._token, safe='')}" if self._token else ""
         self.url = f"{scheme}://{_host_for_browsers(host)}:{self._listener.port}/{query}"
 
     def write(self, labeled: LabeledFrame) -> None:
@@ -325,15 +326,6 @@ class _Thermometer:
         if time.monotonic() - self._read_s >= TEMPERATURE_INTERVAL_S:
             self._read_s, self._temperature_c = time.monotonic(), temperature_c()
         return self._temperature_c
-
-
-def _checked(token: str | None) -> str | None:
-    if token is not None and len(token) < MIN_TOKEN_CHARACTERS:
-        raise ValueError(
-            f"the token of the preview page needs at least {MIN_TOKEN_CHARACTERS} characters. Received: {len(token)}. "
-            "Without a token, fer-edge makes one where it is needed"
-        )
-    return token
 
 
 def _encode(labeled: LabeledFrame) -> bytes:

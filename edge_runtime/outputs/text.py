@@ -15,7 +15,7 @@ from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs.output import as_json_line, as_text_line, label_with_percent
 
 LOG_SUFFIXES = (".jsonl", ".csv")
-COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "label", "probability")
+COLUMNS = ("source", "frame", "time", "face", "x", "y", "width", "height", "score", "label", "probability")
 
 FormatFrame = Callable[[LabeledFrame], str]
 
@@ -51,7 +51,8 @@ class CsvFormatter:
             probabilities = [f"{face.probabilities[label]:.4f}" for label in self._labels]
             time = "" if frame.time is None else f"{frame.time:.3f}"
             source, label = csv_cell(str(frame.source)), csv_cell(face.label)
-            row = [source, frame.number, time, face.number, *face.box_px, label, f"{face.probability:.4f}"]
+            score, probability = f"{face.score:.3f}", f"{face.probability:.4f}"
+            row = [source, frame.number, time, face.number, *face.box_px, score, label, probability]
             writer.writerow([*row, *probabilities])
         return text.getvalue().rstrip("\n")
 
@@ -103,7 +104,7 @@ class LogFile:
         empty = not target.exists() or target.stat().st_size == 0
         if suffix == ".csv" and not empty:
             _check_header(target, csv_header(labels))
-        self._file = target.open("a", encoding="utf-8", newline="")
+        self._file = target.open("a", encoding="utf-8", errors="backslashreplace", newline="")
         if not empty and not _ends_with_newline(target):
             self._file.write("\n")  # a process was killed in the middle of the last line
         format_frame: FormatFrame = CsvFormatter(labels, header=empty) if suffix == ".csv" else as_json_line
