@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,12 @@ MAX_SECONDS = 60  # a busy machine may take this long for the same work
 MAX_MEMORY_BYTES = 2 << 30  # of addresses; the interpreter and numpy reserve half of it without using it
 PATTERN_CELLS = (1, 2, 3, 4, 6, 8, 12, 24)
 CACHE_VARIABLE = "XDG_CACHE_HOME"
+_loaded_before: set[str] = set()  # in this process
 # Not -m: with it, a module in the current folder could take the place of one that is imported.
 CHILD = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; "
     "from fer_edge.edge_runtime.trial_load import run_child; run_child()"
 )
-
-
-@cache
-def _already_tried() -> set[str]:
-    return set()
 
 
 def try_loading(file: ModelFile) -> None:
@@ -51,12 +46,12 @@ def try_loading(file: ModelFile) -> None:
     package, _ = find_interpreter()
     name = f"{file.sha256}-{package}-{_version(package)}"
     mark = _cache_folder() / name
-    if name in _already_tried() or mark.is_file():
+    if name in _loaded_before or mark.is_file():
         return
     problem = _run(file.flatbuffer)
     if problem:
         raise ModelError(f"{file.path} cannot be used: {problem}. Convert the run again: fer-edge convert RUN")
-    _already_tried().add(name)
+    _loaded_before.add(name)
     try:
         mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.touch()

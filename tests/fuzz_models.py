@@ -34,6 +34,7 @@ KEPT, ABSENT, FORGED = DIGESTS = ("kept", "absent", "forged")
 MAX_SECONDS = 20
 MAX_MEMORY_MB = 1000
 MAX_ADDRESSES = 6 << 30
+PROGRESS_EVERY = 500
 DIGEST = "flatbuffer_sha256"
 FACES = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8)
 
@@ -132,8 +133,13 @@ def fuzz(path, cases, seed, workers):
     run = functools.partial(run_case, str(path), expected, seed)
     if workers == 1:
         return [run(case) for case in cases]
+    done = []
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(run, cases, chunksize=20))
+        for case in pool.map(run, cases, chunksize=20):
+            done.append(case)
+            if len(done) % PROGRESS_EVERY == 0:
+                print(f"{len(done)} of {len(cases)}", file=sys.stderr)
+    return done
 
 
 def main():

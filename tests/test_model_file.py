@@ -213,19 +213,19 @@ def test_a_flatbuffer_reader_follows_no_offset_outside_the_data():
 def untried(monkeypatch, tmp_path):
     """An empty cache folder, and the commands of the child processes that are started."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    trial_load._already_tried.cache_clear()
+    trial_load._loaded_before.clear()
     started = []
     run = trial_load.subprocess.run
     monkeypatch.setattr(trial_load.subprocess, "run", lambda *a, **k: started.append(a) or run(*a, **k))
     yield started
-    trial_load._already_tried.cache_clear()
+    trial_load._loaded_before.clear()
 
 
 def test_a_file_without_a_digest_is_loaded_in_a_child_process_once(original, write, untried, tmp_path):
     path = write(original, **{DIGEST: None})
     Classifier(path)
     Classifier(path)
-    trial_load._already_tried.cache_clear()  # as in another process
+    trial_load._loaded_before.clear()  # as in another process
     Classifier(path)
     assert len(untried) == 1
     (mark,) = (tmp_path / "cache" / "fer-edge" / "models").iterdir()
