@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fer_edge.artifacts.atomic_write import atomic_write
 from fer_edge.artifacts.debug import is_debugging
 from fer_edge.edge_runtime.file_types import file_type
-from fer_edge.edge_runtime.jpeg import END_OF_JPEG, describe_damage
+from fer_edge.edge_runtime.jpeg import END_OF_JPEG, describe_damage, has_end
 from fer_edge.edge_runtime.native_stderr import capture_stderr
 from fer_edge.edge_runtime.orientation import exif_orientation
 from fer_edge.edge_runtime.pixels import WHITE, to_rgb
@@ -81,10 +81,9 @@ def _decode_jpeg(data: bytes, name: str) -> npt.NDArray[Any] | None:
     Raises:
         ValueError: If only a part of it can be decoded. libjpeg fills the rest with gray and reports success.
     """
-    pixels, messages = _decode(data, name)
-    cut_off = pixels is None or "Premature end of JPEG" in messages
-    if cut_off:
-        pixels, messages = _decode(data + END_OF_JPEG, name)
+    # Without an end mark, OpenCV 4.10 returns pixels of another image, and later versions nothing.
+    cut_off = not has_end(data)
+    pixels, messages = _decode(data + END_OF_JPEG if cut_off else data, name)
     damage = pixels is not None and describe_damage(data, pixels, messages, cut_off)
     if damage:
         raise ValueError(f"the JPEG '{name}' ({len(data)} bytes) is damaged: {damage}. Copy it again")

@@ -35,6 +35,14 @@ def header_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
+def has_end(data: bytes) -> bool:
+    """Return whether the compressed data of a JPEG file ends with the end mark."""
+    scan = 0
+    for _, _, end in header_segments(data):
+        scan = end
+    return END_OF_JPEG in data[scan:]
+
+
 def describe_damage(data: bytes, pixels: npt.NDArray[Any], messages: str, cut_off: bool) -> str | None:
     """Return the damage of a JPEG that was decoded only partly; None if it is complete.
 
