@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}-.+")
+UNUSUAL_CHARACTER = re.compile(r"[^A-Za-z0-9._-]")
+MAX_PLAIN_CHARACTERS = 60
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path`` and rename it to ``path`` when the block ends without an error.
 
-    The temporary name keeps the suffix of ``path``, because some writers derive the format from it. Missing folders are
-    created. If the block raises, the temporary file is removed and ``path`` stays as it was.
+    The temporary name keeps the suffix of ``path``, because some writers derive the format from it. It is short and has only
+    characters that every program accepts. Missing folders are created. If the block raises, the temporary file is removed and
+    ``path`` stays as it was.
 
     Args:
         path: The file to write.
@@ -30,7 +33,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}-{target.name}")
+    plain_name = UNUSUAL_CHARACTER.sub("_", target.name)[-MAX_PLAIN_CHARACTERS:]
+    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}-{plain_name}")
     try:
         yield temporary
         # Without the sync, a power cut just after the rename can leave an empty file under the final name.

@@ -1,3 +1,4 @@
+import re
 import resource
 
 import pytest
@@ -32,3 +33,12 @@ def test_the_temporary_name_keeps_the_suffix_and_text_is_utf8(tmp_path):
         temporary.write_bytes(b"1")
     atomic_write(tmp_path / "b.txt", "ä")
     assert (tmp_path / "b.txt").read_bytes() == b"\xc3\xa4"
+
+
+@pytest.mark.parametrize("name", ["14:33.png", "x" * 251 + ".png", "a b%d\udce9.png", "-i.png"])
+def test_the_temporary_name_is_short_and_plain_whatever_the_name(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        assert re.fullmatch(r"\.[0-9a-f]{8}-[A-Za-z0-9._-]{1,60}", temporary.name)
+        assert temporary.suffix == ".png"
+        temporary.write_bytes(b"1")
+    assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -45,7 +45,7 @@ def test_a_video_ends_with_the_share_of_time_of_each_label():
 
 def test_a_part_of_a_video_names_the_number_of_all_frames():
     assert report([video_frame(0, "sad")]) == "clip.mp4: 1 of 8 frames, 0.2 s, 1 face\n  sad  100%      0.2 s\n"
-    assert report([video_frame(0, "sad", count=None)]).startswith("clip.mp4: 1 frames, ")
+    assert report([video_frame(0, "sad", count=None)]).startswith("clip.mp4: 1 frame, ")
 
 
 def test_images_get_a_line_and_each_video_of_a_folder_its_own_summary():

@@ -1,12 +1,16 @@
 """Video files: rotation, aspect ratio, damage and names."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from media import corner_image, corners, damage, encode, rotate_mp4, set_pixel_aspect, textured_image, write_video
 
 from fer_edge.edge_runtime.cameras.files import read_frames
+from fer_edge.edge_runtime.cameras.find_files import find_files
+from fer_edge.edge_runtime.outputs.open import OutputSettings, write_outputs
+from fer_edge.edge_runtime.outputs.video import AtomicVideoWriter
 
 BRIGHT_CORNER = {0: 0, 90: 1, 180: 3, 270: 2}
 
@@ -76,6 +80,45 @@ def test_a_name_that_is_not_utf_8_is_read(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     video(tmp_path / "v.mp4", 3).rename(path)
     assert [frame.source for frame in read_frames(path)] == [path] * 3
+
+
+@pytest.mark.parametrize("name", [b"14:33:05.mp4", b"a%03d.mp4", b"caf\xe9.mp4", b"caf\xe9/x.mp4", b"y" * 250 + b".mp4"])
+def test_videos_of_any_name_are_written(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name))
+    writer = AtomicVideoWriter(path, 10, (64, 48))
+    for _ in range(3):
+        writer.write(corner_image(48, 64))
+    writer.finish()
+    assert [frame.source for frame in read_frames(path)] == [path] * 3
+    assert [file for file in path.parent.iterdir() if file.name.startswith(".")] == []
+
+
+def test_copies_of_images_and_videos_of_any_name_are_saved(tmp_path, int8_model):
+    import fer_edge
+
+    source = tmp_path / "in"
+    source.mkdir()
+    data = encode(".jpg", textured_image(64))
+    for name in (b"a.jfif", b"b.mpo", b"photo", b"caf\xe9.jpg", b"UP.JPG", b"c.jpe"):
+        (source / os.fsdecode(name)).write_bytes(data)
+    video(source / "v.mp4", 2).rename(source / "no suffix")
+    pipeline = fer_edge.stream(source, int8_model, detector="none", threads=1)
+    written = write_outputs(pipeline, source, OutputSettings(text_format="csv", save=tmp_path / "out"))
+    expected = ["UP.JPG", "a.jfif.jpg", "b.mpo.jpg", "c.jpe", os.fsdecode(b"caf\xe9.jpg"), "no suffix.mp4", "photo.jpg"]
+    assert [path.name for path in written] == expected
+    assert len(find_files(tmp_path / "out")[0]) == 7
+
+
+def test_a_saved_video_is_upright_and_has_square_pixels(tmp_path, int8_model):
+    import fer_edge
+
+    write_video(tmp_path / "v.mp4", [corner_image(48, 64)] * 2)
+    rotate_mp4(tmp_path / "v.mp4", 90)
+    set_pixel_aspect(tmp_path / "v.mp4", 1, 2)
+    pipeline = fer_edge.stream(tmp_path / "v.mp4", int8_model, detector="none", threads=1)
+    write_outputs(pipeline, tmp_path / "v.mp4", OutputSettings(text_format="csv", save=tmp_path / "out"))
+    assert {frame.image.shape for frame in read_frames(tmp_path / "out")} == {(64, 96, 3)}
 
 
 def test_frames_carry_the_number_of_frames_of_their_video(tmp_path):

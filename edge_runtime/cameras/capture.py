@@ -1,7 +1,9 @@
 """Frames of a video or stream that FFmpeg inside OpenCV reads: upright, with square pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ class UprightCapture:
     """A cv2.VideoCapture that applies the rotation tag and the sample aspect ratio. Frames are BGR.
 
     Args:
-        name: A URL, or a path that FFmpeg cannot take for anything else, see cv2_paths.
+        name: A URL, or a path that FFmpeg cannot take for anything else, see path_for_ffmpeg.
         options: Pairs of an OpenCV property and a value, one after another, for opening.
 
     Attributes:
@@ -77,3 +79,25 @@ def _aspect_ratio(capture: Any) -> float:
     ratio = numerator / denominator if denominator else 0.0
     plausible = math.isfinite(ratio) and 1 / MAX_ASPECT_RATIO <= ratio <= MAX_ASPECT_RATIO
     return ratio if plausible else 1.0
+
+
+@contextmanager
+def path_for_ffmpeg(path: Path) -> Iterator[str]:
+    """Yield a name of a file that OpenCV can pass to FFmpeg, and FFmpeg takes for nothing else.
+
+    In ``14:33.mp4`` or ``concat:a.mp4`` FFmpeg would see a protocol, and in ``%d.jpg`` a series of files. OpenCV rejects names
+    that are not UTF-8.
+
+    Args:
+        path: A regular file.
+    """
+    try:
+        str(path).encode()
+        special = "%" in path.name
+    except UnicodeEncodeError:
+        special = True
+    if not special:
+        yield f"file:{path.absolute()}"
+        return
+    with path.open("rb") as file:
+        yield f"file:/proc/self/fd/{file.fileno()}"

@@ -1,12 +1,11 @@
 """Frames of image and video files."""
 
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from fer_edge.edge_runtime.cameras.camera import OnMessage
-from fer_edge.edge_runtime.cameras.capture import UprightCapture
+from fer_edge.edge_runtime.cameras.capture import UprightCapture, path_for_ffmpeg
 from fer_edge.edge_runtime.cameras.find_files import MediaFile, find_files
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.images import MAX_PIXELS, read_image
@@ -109,25 +108,3 @@ def _video_frames(file: MediaFile, report: Callable[[str], None]) -> Generator[F
 def _plausible_count(reported: float, file_bytes: int) -> int:
     """Return the reported number of frames; 0 if a damaged index reports a negative number or more than the file can hold."""
     return int(reported) if 0 < reported * MIN_FRAME_BYTES <= file_bytes else 0
-
-
-@contextmanager
-def path_for_ffmpeg(path: Path) -> Iterator[str]:
-    """Yield a name of a file that OpenCV can pass to FFmpeg, and FFmpeg takes for nothing else.
-
-    In ``14:33.mp4`` or ``concat:a.mp4`` FFmpeg would see a protocol, and in ``%d.jpg`` a series of files. OpenCV rejects names
-    that are not UTF-8.
-
-    Args:
-        path: A regular file.
-    """
-    try:
-        str(path).encode()
-        special = "%" in path.name
-    except UnicodeEncodeError:
-        special = True
-    if not special:
-        yield f"file:{path.absolute()}"
-        return
-    with path.open("rb") as file:
-        yield f"file:/proc/self/fd/{file.fileno()}"

@@ -46,7 +46,7 @@ class VideoSummary:
     def __str__(self) -> str:
         """Return the summary: one line for the video, and one per label, the largest share first."""
         seconds = self.frames / self.frames_per_second
-        count = f"{self.frames} frames"
+        count = f"{self.frames} frame{'' if self.frames == 1 else 's'}"
         if self.frame_count and self.frames != self.frame_count:
             count = f"{self.frames} of {self.frame_count} frames"
         faces = f"{len(self.faces)} face{'' if len(self.faces) == 1 else 's'}"

@@ -1,5 +1,6 @@
 """Annotated videos and images on disk. A file appears under its name only when it is complete."""
 
+import os
 import shutil
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 from fer_edge.artifacts.atomic_write import atomic_path, lock_temporary, remove_abandoned
 from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.cameras.capture import UprightCapture, path_for_ffmpeg
 from fer_edge.edge_runtime.images import WRITABLE_SUFFIXES, Image, import_cv2, write_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.outputs.annotate import annotate
 
 VIDEO_CODEC = "mp4v"
 VIDEO_SUFFIX = ".mp4"
+DEFAULT_IMAGE_SUFFIX = ".jpg"  # of the copy of an image whose name has no suffix that OpenCV writes
 DEFAULT_FRAMES_PER_SECOND = 25.0
 MIN_FREE_BYTES = 16 << 20  # an .mp4 cannot be read without its index, which is written last
 FRAMES_PER_DISK_CHECK = 15
@@ -45,7 +48,11 @@ class AtomicVideoWriter:
             lock = stack.enter_context(ExitStack())  # closes after the rename
             self._temporary = stack.enter_context(atomic_path(path))
             lock.enter_context(lock_temporary(self._temporary))
-            self._writer: Any = self._cv2.VideoWriter(str(self._temporary), codec, frames_per_second, size)
+            # Through the descriptor of the folder, whose own name may contain characters that OpenCV or FFmpeg rejects.
+            folder = os.open(self._temporary.parent, os.O_PATH)
+            stack.callback(os.close, folder)
+            name = f"/proc/self/fd/{folder}/{self._temporary.name}"
+            self._writer: Any = self._cv2.VideoWriter(name, self._cv2.CAP_FFMPEG, codec, frames_per_second, size)
             if not self._writer.isOpened():
                 raise OSError(f"cannot write the video '{path}'")
             self._rename_at_exit = stack.pop_all()
@@ -226,7 +233,9 @@ class AnnotatedFileWriter:
                 raise ValueError(f"cannot save {kind} as '{path.name}'; choose one of: {', '.join(suffixes)}, or name a folder")
         else:
             name = source.relative_to(self._source) if self._source.is_dir() else Path(source.name)
-            path = self._target / (name if is_image or name.suffix == VIDEO_SUFFIX else f"{name}{VIDEO_SUFFIX}")
+            suffixes = WRITABLE_SUFFIXES if is_image else (VIDEO_SUFFIX,)
+            suffix = "" if name.suffix.lower() in suffixes else DEFAULT_IMAGE_SUFFIX if is_image else VIDEO_SUFFIX
+            path = self._target / name.with_name(f"{name.name}{suffix}")
         if path.resolve() == source.resolve():
             raise ValueError(f"the annotated copy would overwrite '{source}'. Choose another --save")
         return path
@@ -240,9 +249,7 @@ def _remove_abandoned(folder: Path, on_message: OnMessage | None) -> None:
 
 
 def _count_frames(path: Path) -> int:
-    cv2 = import_cv2()
-    capture = cv2.VideoCapture(str(path))
-    try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
+    with path_for_ffmpeg(path) as name:
+        capture = UprightCapture(name)
         capture.release()
+        return int(capture.frame_count)
