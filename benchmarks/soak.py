@@ -1,71 +1,33 @@
 """A long run under faults: memory, threads and file handles must not grow."""
 
-import gc
-import os
-import shutil
 import subprocess
 import tempfile
-import threading
-import time
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.faults import Broker, LoopedClip, QuickSource, viewers
+from fer_edge.benchmarks.faults import LoopedClip, QuickSource, clock_jumps, viewers
+from fer_edge.benchmarks.steady_run import SteadyRun, run_steadily
 from fer_edge.benchmarks.synthetic_scenes import read_face, write_clip
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import import_cv2
-from fer_edge.edge_runtime.live.pipeline import LabeledFrame, Pipeline, PipelineSettings
-from fer_edge.edge_runtime.outputs.mqtt import Mqtt
-from fer_edge.edge_runtime.outputs.output import Output
-from fer_edge.edge_runtime.outputs.preview import PreviewServer
-from fer_edge.edge_runtime.outputs.text import LogFile
+from fer_edge.edge_runtime.live.pipeline import LabeledFrame, Pipeline
+from fer_edge.edge_runtime.outputs.preview import MAX_FRAMES_PER_SECOND, PreviewServer
 from fer_edge.edge_runtime.outputs.video import VideoRecorder
 
 CLIP_FRAMES = 300
-FRAMES_PER_SAMPLE = 5000
-WARMUP_FRAMES = 10_000
 DISK_BYTES = 40 << 20
 MAX_GROWTH_BYTES = 5_000_000
+MAX_MORE_HANDLES = 8  # connections come and go
+MAX_MORE_THREADS = 2
+MIN_PREVIEW_FRAMES_PER_SECOND = 1.0
 MIN_WATCHED = 0.98  # fraction of the frames without viewers; on a busy machine some frames come too late
 VIEWERS = 20
-
-
-@dataclass(frozen=True)
-class SteadyRun:
-    """A long run with all outputs.
-
-    Attributes:
-        seconds: Wall time, seconds.
-        frames: Labeled frames.
-        faces: Labeled faces.
-        lost: Number of times that the camera was lost.
-        reopened: Number of times that it was opened again.
-        memory_bytes: Frame number and memory, bytes, at each sample.
-        growth_bytes: Growth of the memory after the warm-up; None in a short run.
-        log_lines: Lines in the log.
-        broker_restarts: Restarts of the MQTT broker; None where mosquitto is not installed.
-        threads_left: Threads that remain after the run.
-        handles_left: File handles that remain after the run.
-    """
-
-    seconds: float
-    frames: int
-    faces: int
-    lost: int
-    reopened: int
-    memory_bytes: tuple[tuple[int, int], ...]
-    growth_bytes: int | None
-    log_lines: int
-    broker_restarts: int | None
-    threads_left: int = 0
-    handles_left: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +66,7 @@ class SoakRecord:
         full_disk: Recording onto a full disk; None where the user may not mount a small disk.
         without_viewers: A 30 frames per second camera, without viewers.
         with_viewers: The same with VIEWERS viewers, half of which never read.
+        with_clock_jumps: The same without viewers, with a wall clock that jumps by a day.
         steady: The long run.
         after: State of the machine after.
     """
@@ -115,6 +78,7 @@ class SoakRecord:
     full_disk: FullDisk | None
     without_viewers: Watched
     with_viewers: Watched
+    with_clock_jumps: Watched
     steady: SteadyRun
     after: MachineState
 
@@ -145,70 +109,10 @@ def soak(model: Path, face: Path, frames: int) -> SoakRecord:
             full_disk=fill_disk(folder),
             without_viewers=watch(model, clip, 0),
             with_viewers=watch(model, clip, VIEWERS),
+            with_clock_jumps=_watch_with_clock_jumps(model, clip),
             steady=run_steadily(model, clip, frames, folder),
             after=read_state(),
         )
-
-
-def run_steadily(model: Path, clip: Path, frames: int, folder: Path) -> SteadyRun:
-    """Label a looped clip with all outputs, a broker that is restarted, and viewers that do not read.
-
-    Args:
-        model: A .tflite file.
-        clip: A video file.
-        frames: Number of frames.
-        folder: Folder for the log.
-    """
-    threads, handles = threading.active_count(), _count_handles()
-    result = _label_clip(model, clip, frames, folder)
-    gc.collect()
-    return replace(result, threads_left=threading.active_count() - threads, handles_left=_count_handles() - handles)
-
-
-def _label_clip(model: Path, clip: Path, frames: int, folder: Path) -> SteadyRun:
-    camera = LoopedClip(clip, frames)
-    settings = PipelineSettings(detect_every=3, every_frame=True)
-    pipeline = Pipeline(QuickSource(camera), open_detector(), Classifier(model), settings)
-    samples: list[tuple[int, int]] = []
-    start = time.monotonic()
-    with ExitStack() as stack:
-        outputs, broker = _open_outputs(stack, pipeline, folder)
-        for number, labeled in enumerate(pipeline, 1):
-            for output in outputs:
-                output.write(labeled)
-            if number % FRAMES_PER_SAMPLE == 0:
-                samples.append((number, _memory_bytes()))
-                if broker:
-                    broker.restart()
-        stats = pipeline.stats.as_dict()
-    pipeline.close()
-    settled = [memory for number, memory in samples if number >= WARMUP_FRAMES]
-    return SteadyRun(
-        seconds=time.monotonic() - start,
-        frames=stats["processed"],
-        faces=stats["faces"],
-        lost=camera.lost,
-        reopened=stats["reopened"],
-        memory_bytes=tuple(samples),
-        growth_bytes=max(settled) - settled[0] if settled else None,
-        log_lines=sum(1 for _ in (folder / "soak.jsonl").open("rb")),
-        broker_restarts=broker.restarts if broker else None,
-    )
-
-
-def _open_outputs(stack: ExitStack, pipeline: Pipeline, folder: Path) -> tuple[list[Output], Broker | None]:
-    outputs: list[Output] = [LogFile(folder / "soak.jsonl", pipeline.labels)]
-    preview = PreviewServer("127.0.0.1:0", pipeline.stats)
-    outputs.append(preview)
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    broker = Broker(program) if program else None
-    if broker:
-        outputs.append(Mqtt(f"127.0.0.1:{broker.port}", "soak"))
-        stack.callback(broker.stop)
-    for output in outputs:
-        stack.callback(output.close, True)
-    stack.enter_context(viewers(preview, 3))
-    return outputs, broker
 
 
 def watch(model: Path, clip: Path, count: int) -> Watched:
@@ -229,6 +133,11 @@ def watch(model: Path, clip: Path, count: int) -> Watched:
     preview.close(True)
     stats = pipeline.stats
     return Watched(stats.processed, stats.dropped, float(np.median(latencies)))
+
+
+def _watch_with_clock_jumps(model: Path, clip: Path) -> Watched:
+    with clock_jumps():
+        return watch(model, clip, 0)
 
 
 def fill_disk(folder: Path) -> FullDisk | None:
@@ -262,35 +171,36 @@ def fill_disk(folder: Path) -> FullDisk | None:
         subprocess.run(["umount", disk], check=True)
 
 
-def violations(steady: SteadyRun, full_disk: FullDisk | None, without_viewers: Watched, with_viewers: Watched) -> list[str]:
-    """Return the limits that a soak test violates; none if it passed.
-
-    Args:
-        steady: The long run.
-        full_disk: The recording onto a full disk. A part that could not be measured violates no limit.
-        without_viewers: The run without viewers.
-        with_viewers: The run with viewers.
-    """
-    watched, alone = with_viewers.processed, without_viewers.processed
-    limits = {
-        f"{steady.frames} frames labeled, {steady.log_lines} in the log": steady.frames == steady.log_lines > 0,
-        # After a loss at the very end there are no frames to reconnect for.
-        f"{steady.lost} losses, reopened {steady.reopened} times": steady.lost - steady.reopened in (0, 1),
-        f"memory grew by {steady.growth_bytes} bytes": (steady.growth_bytes or 0) <= MAX_GROWTH_BYTES,
-        f"{steady.threads_left} threads left": steady.threads_left <= 0,
-        f"{steady.handles_left} file handles left": steady.handles_left <= 0,
-        f"{VIEWERS} viewers: {watched} frames labeled, {alone} without": watched >= MIN_WATCHED * alone,
-    }
+def violations(record: SoakRecord) -> list[str]:
+    """Return the limits that a soak test violates; none if it passed. A part that could not be measured violates no limit."""
+    limits = _limits_of_steady_run(record.steady)
+    alone = record.without_viewers.processed
+    for what, other in ((f"{VIEWERS} viewers", record.with_viewers), ("clock jumps", record.with_clock_jumps)):
+        limits[f"{what}: {other.processed} frames labeled, {alone} without"] = other.processed >= MIN_WATCHED * alone
+    full_disk = record.full_disk
     if full_disk:
         files_kept = full_disk.frames_readable > 0 and full_disk.files == ("r.mp4",)
         limits[f"full disk: {full_disk}"] = len(full_disk.messages) == 1 and files_kept
     return [text for text, holds in limits.items() if not holds]
 
 
-def _memory_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _count_handles() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+def _limits_of_steady_run(steady: SteadyRun) -> dict[str, bool]:
+    memory, handles, threads = (steady.growth(what) or 0 for what in ("memory_bytes", "handles", "threads"))
+    min_images, max_images = MIN_PREVIEW_FRAMES_PER_SECOND * (steady.seconds - 1), MAX_FRAMES_PER_SECOND * (steady.seconds + 1)
+    images = f"{steady.preview_frames} preview frames in {steady.seconds:.0f} s"
+    limits = {
+        f"exit status {steady.exit_status}": steady.exit_status == 0,
+        f"{steady.tracebacks} tracebacks": steady.tracebacks == 0,
+        f"{steady.frames} frames labeled, {steady.log_lines} in the log": steady.frames == steady.log_lines > 0,
+        # After a loss at the very end there are no frames to reconnect for.
+        f"{steady.lost} losses, reopened {steady.reopened} times": steady.lost - steady.reopened in (0, 1),
+        f"memory grew by {memory} bytes": memory <= MAX_GROWTH_BYTES,
+        f"{handles} more file handles": handles <= MAX_MORE_HANDLES,
+        f"{threads} more threads": threads <= MAX_MORE_THREADS,
+        images: min_images <= steady.preview_frames <= max_images,
+    }
+    if steady.mqtt_messages is not None:
+        max_messages = steady.label_changes + steady.seconds + 1  # at each change, and once per second
+        text = f"{steady.mqtt_messages} MQTT messages, {steady.label_changes} label changes, {steady.seconds:.0f} s"
+        limits[text] = max(1, steady.broker_restarts or 0) <= steady.mqtt_messages <= max_messages
+    return limits
