@@ -93,6 +93,8 @@ def _run(flatbuffer: bytes) -> str | None:
         done = subprocess.run(command, input=flatbuffer, capture_output=True, timeout=MAX_SECONDS, env=environment, check=False)
     except subprocess.TimeoutExpired:
         return f"loading it takes more than {MAX_SECONDS} s"
+    except OSError as error:
+        return f"it has no digest, and a process to try it in cannot be started ({error})"
     if done.returncode == -signal.SIGXCPU:
         return f"loading it takes more than {MAX_CPU_SECONDS} s"
     if done.returncode < 0:

@@ -264,6 +264,15 @@ def test_the_child_process_does_not_import_from_the_current_folder(untried, tmp_
     assert sys.executable
 
 
+def test_info_says_whether_the_digest_matches(original, write, invoke, error_of):
+    assert "sha256 " + hashlib.sha256(original.flatbuffer).hexdigest()[:12] in invoke("info", write(original)).stdout
+    assert "no digest: converted by an older fer-edge" in invoke("info", write(original, **{DIGEST: None})).stdout
+    assert "unsure  below 0.45" in invoke("info", write(original, unsure_threshold=0.45)).stdout
+    path = write(original)
+    path.write_bytes(path.read_bytes()[:3000] + b"x" + path.read_bytes()[3001:])
+    assert "differs from the digest in its contract" in error_of("info", path)
+
+
 def test_json_lines_of_a_model_are_json(int8_model, faces):
     (prediction,) = Classifier(int8_model).predict(faces.images[0])
     assert json.loads(json.dumps(prediction.as_dict(), allow_nan=False))

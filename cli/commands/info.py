@@ -21,12 +21,12 @@ def command(model: Path, as_json: bool) -> None:
 
     MODEL is a .tflite file, a folder (its newest int8 model), or the name of a bundled model.
     """
-    from fer_edge.artifacts.contract import read_contract
+    from fer_edge.artifacts.model_file import read_model_file
     from fer_edge.artifacts.printable import printable
     from fer_edge.edge_runtime.find_model import find_model
 
     path = find_model(model)
-    contract = read_contract(path)
+    contract = read_model_file(path).contract
     if as_json:
         echo(contract.to_json())
         return
@@ -43,12 +43,14 @@ def _rows(contract: "Contract", file_bytes: int) -> list[tuple[str, str]]:
     rows = [
         ("network", f"{contract.architecture}, {contract.parameters:,} parameters"),
         ("precision", f"{contract.precision} ({contract.quantization.recipe.quantizer} quantizer)"),
-        ("file", f"{file_bytes:,} bytes"),
+        ("file", f"{file_bytes:,} bytes, {_digest(contract)}"),
         ("input", f"{size} x {size} RGB bytes, {crop.convention} box, {crop.training_resolution_px} px faces"),
         ("labels", ", ".join(contract.labels)),
         ("training data", f"{contract.data} (fingerprint {contract.data_fingerprint[:12]}), recipe {contract.recipe}"),
         ("protocol", f"{split.title}, seed {split.seed}: {counts}"),
     ]
+    if contract.unsure_threshold is not None:
+        rows.append(("unsure", f"below {contract.unsure_threshold:.2f}"))
     calibrated = "not calibrated" if contract.temperature is None else f"calibrated, temperature {contract.temperature:.3f}"
     if metrics is None:
         return [*rows, ("probabilities", calibrated)]
@@ -58,8 +60,13 @@ def _rows(contract: "Contract", file_bytes: int) -> list[tuple[str, str]]:
         ("accuracy", f"{before.accuracy:.4f} in Keras, {after.accuracy:.4f} in this file, {metrics.faces} test faces"),
         ("agreement", f"{metrics.agreement:.4f} with the Keras model"),
         ("probabilities", f"{calibrated}; ECE {before.ece:.4f} in Keras, {after.ece:.4f} in this file"),
-        ("recall", ", ".join(_change(label, before.recall[label], recall) for label, recall in after.recall.items())),
+        ("recall", ", ".join(_change(label, before.recall.get(label), recall) for label, recall in after.recall.items())),
     ]
+
+
+def _digest(contract: "Contract") -> str:
+    digest = contract.flatbuffer_sha256
+    return "no digest: converted by an older fer-edge" if digest is None else f"sha256 {digest[:12]} matches the contract"
 
 
 def _change(label: str, before: float | None, after: float | None) -> str:
