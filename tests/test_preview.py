@@ -204,6 +204,11 @@ def test_the_error_for_a_port_in_use_names_the_option():
             PreviewServer(f"127.0.0.1:{taken.getsockname()[1]}", PipelineStats())
 
 
+def test_an_address_of_another_machine_is_named():
+    with pytest.raises(OSError, match=r"at 203.0.113.9:80: Cannot assign requested address. Choose another --serve address"):
+        PreviewServer("203.0.113.9:80", PipelineStats())
+
+
 def open_stream(preview):
     host, port = preview.url.split("//")[1].strip("/").split(":")
     client = socket.create_connection((host, int(port)), timeout=10)

@@ -308,10 +308,12 @@ def test_files_that_are_not_a_certificate_and_its_key_are_named(certificate, tmp
     cert, key = certificate
     (tmp_path / "text.pem").write_text("not a certificate")
     make_certificate(tmp_path)
-    with pytest.raises(ValueError, match=r"text.pem' are not a PEM certificate and its private key"):
+    with pytest.raises(ValueError, match=r"text.pem' does not contain a PEM certificate and its private key. Pass"):
         server_tls(tmp_path / "text.pem", None)
     with pytest.raises(ValueError, match=r"are not a PEM certificate and its private key.*Check --tls-cert and --tls-key"):
         server_tls(cert, tmp_path / "key.pem")
+    with pytest.raises(ValueError, match=r"cert.pem' does not contain a PEM certificate and its private key. Pass the key as"):
+        server_tls(cert, None)
     with pytest.raises(OSError, match=r"cannot read '.*none.pem': No such file or directory. Check --tls-cert"):
         server_tls(tmp_path / "none.pem", key)
     with pytest.raises(ValueError, match="--tls-key needs --tls-cert"):

@@ -1,6 +1,7 @@
 """Accept the connections of an HTTP server, with limits that keep a client from taking the file descriptors of the camera."""
 
 import asyncio
+import os
 import resource
 import socket
 import ssl
@@ -76,7 +77,7 @@ class HttpListener:
             try:
                 listening = socket.create_server((str(address[0]), self.port or port), family=family, backlog=BACKLOG)
             except OSError as error:  # localhost has an IPv6 address even where IPv6 is switched off
-                failure = error
+                failure = OSError(error.errno, os.strerror(error.errno or 0))  # create_server() repeats the address
                 continue
             listening.setblocking(False)
             self._listening.append(listening)

@@ -36,8 +36,11 @@ def server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(cert, key, refuse_passphrase)
     except ssl.SSLError as error:
-        files = f"'{cert}'" if key is None else f"'{cert}' and '{key}'"
+        if key is None:
+            text = f"'{cert}' does not contain a PEM certificate and its private key. Pass the key as --tls-key"
+            raise ValueError(text) from error
+        reason = f" ({error.reason})" if error.reason else ""
         raise ValueError(
-            f"{files} are not a PEM certificate and its private key: {error.reason or error}. Check --tls-cert and --tls-key"
+            f"'{cert}' and '{key}' are not a PEM certificate and its private key{reason}. Check --tls-cert and --tls-key"
         ) from error
     return context
