@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fer_edge.artifacts.flatbuffer_reader import FlatbufferError, Table
-from fer_edge.artifacts.graph import Graph, GraphError, Operator, Tensor, read_graph, require
+from fer_edge.artifacts.graph import ITEM_BYTES, MAX_ACTIVATION_BYTES, Graph, GraphError, Operator, Tensor, read_graph, require
 
 MAX_MULTIPLICATIONS = 20_000_000_000  # per inference; VGG16 at 224 px needs 15e9
 MAX_WINDOW = 64  # pixels, of kernels and strides
@@ -156,6 +156,7 @@ def _check_weights(node: _Node, kernel_axis: int, channels: int) -> None:
     """Check type and scales of kernel and bias."""
     x, kernel = node.tensor(0), node.tensor(1)
     require(kernel.kind == x.kind or (x.kind, kernel.kind) == ("float32", "int8"), "a {} kernel for {}", kernel.kind, x.kind)
+    require(kernel.values is not None or kernel.kind == "float32", "a kernel that is not constant")
     if kernel.scales:
         require(len(kernel.scales) in (1, channels), "{} scales for {} channels", len(kernel.scales), channels)
         require(len(kernel.scales) == 1 or kernel.axis == kernel_axis, "channels on axis {} of a kernel", kernel.axis)
@@ -174,6 +175,8 @@ def _conv(node: _Node) -> tuple[Shape, int]:
     rows = _windows(node, height, kernel[1], node.scalar(2), node.scalar(5, default=1))
     columns = _windows(node, width, kernel[2], node.scalar(1), node.scalar(4, default=1))
     _check_weights(node, 0, kernel[0])
+    unrolled_bytes = rows * columns * math.prod(kernel[1:]) * ITEM_BYTES[node.tensor(0).kind]
+    require(unrolled_bytes <= MAX_ACTIVATION_BYTES, "windows of {} bytes", unrolled_bytes)  # a kernel may copy all of them
     shape = (1, rows, columns, kernel[0])
     return shape, math.prod(shape) * math.prod(kernel[1:])
 

@@ -139,6 +139,12 @@ def set_input(model):
     model.subgraphs[0].operators[3].inputs[0] = model.subgraphs[0].outputs[0]
 
 
+def set_kernel(model):
+    graph = model.subgraphs[0]
+    first = next(operator for operator in graph.operators if hasattr(operator.builtinOptions, "dilationWFactor"))
+    first.inputs[1] = first.inputs[0]
+
+
 def set_scale(model):
     quantization = model.subgraphs[0].tensors[model.subgraphs[0].operators[0].outputs[0]].quantization
     quantization.scale = np.full(len(quantization.scale), np.nan, np.float32)
@@ -164,6 +170,7 @@ def move_buffer(model):
         (set_operator, "the operator 65, which fer-edge does not emit"),
         (set_stride, "a window of a bad size"),
         (set_input, "an operator that reads an unwritten tensor"),
+        (set_kernel, "a kernel"),
         (set_scale, "a scale that is not finite and positive"),
         (add_graph, "2 subgraphs, expected 1"),
         (shorten_buffer, "bytes for a tensor of shape"),
