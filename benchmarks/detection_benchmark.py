@@ -9,7 +9,7 @@ import numpy as np
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.synthetic_scenes import SIZE, CropSource, LabeledCrop, background, box_of, paste
+from fer_edge.benchmarks.synthetic_scenes import SIZE, CropSource, LabeledCrop, background, box_of, face_free_images, paste
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
@@ -24,6 +24,7 @@ MAX_DEGREES = 15.0
 MIN_FACE_PX = 60  # as in a live run at 640 x 480
 MIN_IOU = 0.3  # from which a detection counts as the face, after the contract's box transform
 TRANSFORM_FACES = 800
+FACE_FREE_IMAGES = 300
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class DetectorResult:
         found: Number of faces found.
         detection_rate: Fraction of faces found, 0..1.
         false_per_image: Mean number of detections that are not the face.
+        false_per_face_free_image: Mean number of detections in drawn images without a face.
         p50_ms: Median time of a full search, milliseconds.
         p90_ms: 90th percentile, milliseconds.
         accuracy: Accuracy of the model on the found faces, 0..1, by the way they are cropped: ``original`` (before pasting),
@@ -61,6 +63,7 @@ class DetectorResult:
     found: int
     detection_rate: float
     false_per_image: float
+    false_per_face_free_image: float
     p50_ms: float
     p90_ms: float
     accuracy: dict[str, float | None]
@@ -69,6 +72,7 @@ class DetectorResult:
         accuracies = ", ".join(f"{name} {value:.4f}" for name, value in self.accuracy.items() if value is not None)
         return (
             f"found {self.detection_rate:.4f} of {self.images} faces, false {self.false_per_image:.3f} per image, "
+            f"{self.false_per_face_free_image:.3f} per image without a face, "
             f"p50 {self.p50_ms:.1f} ms; accuracy on the found faces: {accuracies}"
         )
 
@@ -109,7 +113,7 @@ def benchmark_detectors(
         source: Names for the record.
     """
     before = read_state()
-    scenes = make_scenes(crops, count)
+    scenes, face_free = make_scenes(crops, count), face_free_images(FACE_FREE_IMAGES)
     correct = [classifier.predict(scene.crop.face)[0].label == scene.crop.label for scene in scenes]
     return DetectionRecord(
         what="detection",
@@ -117,7 +121,7 @@ def benchmark_detectors(
         environment=describe_environment(),
         before=before,
         accuracy_of_original_crops=float(np.mean(correct)),
-        detectors={detector.name: measure_detector(detector, classifier, scenes) for detector in detectors},
+        detectors={detector.name: measure_detector(detector, classifier, scenes, face_free) for detector in detectors},
         after=read_state(),
     )
 
@@ -157,13 +161,16 @@ def make_scenes(crops: Sequence[LabeledCrop], count: int, seed: int = 0) -> list
     return scenes
 
 
-def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequence[Scene]) -> DetectorResult:
+def measure_detector(
+    detector: Detector, classifier: Classifier, scenes: Sequence[Scene], face_free: Sequence[Image]
+) -> DetectorResult:
     """Run one detector on the scenes, and the model on the found faces, cropped in each way.
 
     Args:
         detector: The detector.
         classifier: The model.
         scenes: The images.
+        face_free: Images without a face, uint8 arrays (height, width, 3).
     """
     convention = classifier.contract.crop
     plain = CropConvention(convention.convention, convention.training_resolution_px, {detector.name: BoxTransform()})
@@ -191,6 +198,7 @@ def measure_detector(detector: Detector, classifier: Classifier, scenes: Sequenc
         found=found,
         detection_rate=found / len(scenes),
         false_per_image=false / len(scenes),
+        false_per_face_free_image=float(np.mean([len(detector.detect(image, MIN_FACE_PX)) for image in face_free])),
         p50_ms=float(np.percentile(times_ms, 50)),
         p90_ms=float(np.percentile(times_ms, 90)),
         accuracy={name: float(np.mean(results)) if results else None for name, results in correct.items()},

@@ -1,5 +1,6 @@
 """Images and clips made of face crops: pasted at any size, position and angle into drawn backgrounds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,54 @@ def background(rng: np.random.Generator, size: tuple[int, int] = SIZE) -> Image:
         else:
             cv2.ellipse(scene, corner, (extent[0] // 2, extent[1] // 2), float(rng.integers(0, 180)), 0, 360, shade, -1)
     return add_noise(np.asarray(cv2.GaussianBlur(scene, (0, 0), 1.5), np.uint8), 3.0, rng)
+
+
+def face_free_images(count: int, seed: int = 0, size: tuple[int, int] = SIZE) -> list[Image]:
+    """Draw images without a face, in turn: a room, noise at every scale, white noise, soft and hard blocks, and stripes.
+
+    Args:
+        count: Number of images.
+        seed: Seed of all random choices.
+        size: Width and height, pixels.
+
+    Returns:
+        uint8 arrays (height, width, 3), RGB.
+    """
+    cv2 = import_cv2()
+    rng = np.random.default_rng(seed)
+    width, height = size
+    kinds: list[Callable[[], Image]] = [
+        lambda: background(rng, size),
+        lambda: _noise_at_every_scale(rng, size),
+        lambda: rng.integers(0, 256, (height, width), np.uint8),
+        lambda: _blocks(rng, size, cv2.INTER_CUBIC),
+        lambda: _blocks(rng, size, cv2.INTER_NEAREST),
+        lambda: _stripes(rng, size),
+    ]
+    images = [kinds[number % len(kinds)]() for number in range(count)]
+    return [np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) for image in images]
+
+
+def _noise_at_every_scale(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """Draw noise whose amplitude is proportional to its wavelength, as in photos of foliage or stone."""
+    width, height = size
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = np.inf
+    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((height, width))) / frequency, s=(height, width))
+    return np.asarray(np.clip(128 + 50 * noise / noise.std(), 0, 255), np.uint8)
+
+
+def _blocks(rng: np.random.Generator, size: tuple[int, int], interpolation: int) -> Image:
+    cells = rng.integers(0, 256, (int(rng.integers(6, 40)), int(rng.integers(8, 50))), np.uint8)
+    return np.asarray(import_cv2().resize(cells, size, interpolation=interpolation), np.uint8)
+
+
+def _stripes(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """Draw two crossing waves, as in curtains and fabric."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    angles, frequencies = rng.uniform(0, np.pi, 2), rng.uniform(0.05, 0.6, 2)
+    waves = [np.sin((x * np.cos(a) + y * np.sin(a)) * f) for a, f in zip(angles, frequencies, strict=True)]
+    return add_noise(np.asarray(128 + 50 * (waves[0] + waves[1]), np.uint8), 5.0, rng)
 
 
 def add_noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:

@@ -58,19 +58,26 @@ def test_the_same_seed_gives_the_same_scenes():
     assert all(scene.box[0] >= 0 and scene.box[0] + scene.box[2] <= 640 for scene in first)
 
 
+def test_images_without_a_face_are_of_every_kind_and_the_same_for_a_seed():
+    images = scenes.face_free_images(6, seed=3, size=(64, 48))
+    assert all(image.shape == (48, 64, 3) and image.std() > 5 for image in images)
+    again = scenes.face_free_images(6, seed=3, size=(64, 48))
+    assert all(np.array_equal(a, b) for a, b in zip(images, again, strict=True))
+
+
 def test_the_detection_benchmark_counts_found_faces_and_false_detections():
     crops = [scenes.LabeledCrop("a", "happy", bright())] * 4
 
     class Detector(FakeDetector):
         def detect(self, image, min_face_px=32, previous_boxes=None):
             self.calls += 1
-            face, other = Detection(images[self.calls - 1].box), Detection((0, 0, 9, 9))
-            return [other] if self.calls == 4 else [face, other]
+            other = Detection((0, 0, 9, 9))
+            return [other] if self.calls >= 4 else [Detection(images[self.calls - 1].box), other]
 
     images = detection_benchmark.make_scenes(crops, 4)
-    result = detection_benchmark.measure_detector(Detector(), FakeClassifier(), images)
+    result = detection_benchmark.measure_detector(Detector(), FakeClassifier(), images, scenes.face_free_images(2))
     assert (result.images, result.found, result.detection_rate) == (4, 3, 0.75)
-    assert result.false_per_image == 1.0
+    assert (result.false_per_image, result.false_per_face_free_image) == (1.0, 1.0)
     assert result.accuracy["original"] == 1.0
 
 

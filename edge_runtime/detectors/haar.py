@@ -192,5 +192,7 @@ def _in_image(hit: Detection, left: int, top: int, scale: float, cascade: Cascad
 
 
 def _add(faces: list[Detection], more: Sequence[Detection]) -> None:
-    """Add the faces that are not in the list yet."""
-    faces += [face for face in more if all(iou(face.box_px, other.box_px) < MAX_IOU for other in faces)]
+    """Add the faces that overlap with none in the list."""
+    for face in more:
+        if all(iou(face.box_px, other.box_px) < MAX_IOU for other in faces):
+            faces.append(face)
