@@ -18,7 +18,7 @@ def find(detector, image, min_face_px=None, max_faces=None):
 
 
 class TightCropDetector(FakeDetector):
-    """Finds a face only in images with a border, and keeps what it was given."""
+    """Finds a face only in images with a border, and keeps its arguments."""
 
     def __init__(self):
         super().__init__()
