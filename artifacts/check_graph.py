@@ -6,7 +6,7 @@ type or option that its kernels do not expect.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fer_edge.artifacts.flatbuffer_reader import FlatbufferError, Table
 from fer_edge.artifacts.graph import ITEM_BYTES, MAX_ACTIVATION_BYTES, Graph, GraphError, Operator, Tensor, read_graph, require
@@ -22,8 +22,7 @@ MIN_SOFTMAX_SCALE = 1e-7  # of the input; below 2^-26 the kernel ends the proces
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Node:
+class _Node(NamedTuple):
     """An operator with its tensors."""
 
     inputs: tuple[Tensor | None, ...]
@@ -253,8 +252,7 @@ def _concatenation(node: _Node) -> tuple[Shape, int]:
     return (*first[:axis], sum(tensor.shape[axis] for tensor in tensors), *first[axis + 1 :]), 0
 
 
-@dataclass(frozen=True)
-class _Rule:
+class _Rule(NamedTuple):
     name: str
     check: Callable[[_Node], tuple[Shape, int]]
     options: tuple[int, ...]  # BuiltinOptions that it may have; 0 for none

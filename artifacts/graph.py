@@ -5,8 +5,7 @@ follow is checked here first. Field numbers are those of TensorFlow's schema.fbs
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +36,7 @@ class GraphError(ValueError):
     """A .tflite file that fer-edge does not make, or that is damaged."""
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor.
 
     Attributes:
@@ -58,8 +56,7 @@ class Tensor:
     values: npt.NDArray[Any] | None
 
 
-@dataclass(frozen=True)
-class Operator:
+class Operator(NamedTuple):
     """An operator.
 
     Attributes:
@@ -77,8 +74,7 @@ class Operator:
     options: Table | None
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """The graph of a .tflite file.
 
     Attributes:

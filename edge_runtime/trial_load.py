@@ -1,6 +1,5 @@
 """Load a model in a child process first, if its contract has no digest: a damaged file can end the process that loads it."""
 
-import importlib.metadata
 import os
 import signal
 import subprocess
@@ -103,9 +102,11 @@ def _run(flatbuffer: bytes) -> str | None:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # here, because it imports the package email
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return "unknown"
 
 

@@ -54,6 +54,12 @@ print(len(names))
     assert int(done.stdout) == len(modules)
 
 
+def test_the_board_imports_no_slow_modules_of_the_standard_library_until_they_are_used():
+    slow = {"ssl", "email", "http.client", "asyncio", "cv2"}
+    code = f"import sys, fer_edge.edge_runtime; print(sorted({slow} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_help_imports_neither_numpy_nor_keras():
     code = "import sys; from fer_edge.main import main; main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,6 @@ import numpy as np
 
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.frame import Frame
-from fer_edge.edge_runtime.cameras.http_camera import network_camera
 from fer_edge.edge_runtime.cameras.network import SCHEMES
 from fer_edge.edge_runtime.images import Image, check_image, decode_image, read_image
 from fer_edge.edge_runtime.pixels import to_rgb
@@ -75,6 +74,8 @@ def _checked_path(text: str | os.PathLike[str], name: str) -> Path:
 
 
 def _first_frame(url: str) -> Frame:
+    from fer_edge.edge_runtime.cameras.http_camera import network_camera  # here, because it imports http and ssl
+
     camera = network_camera(url)
     try:
         camera.open()

@@ -12,7 +12,6 @@ from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, OnMessage,
 from fer_edge.edge_runtime.cameras.files import FileSource
 from fer_edge.edge_runtime.cameras.find_files import find_files
 from fer_edge.edge_runtime.cameras.frame import Frame
-from fer_edge.edge_runtime.cameras.http_camera import network_camera
 from fer_edge.edge_runtime.cameras.network import SCHEMES
 from fer_edge.edge_runtime.cameras.raspberry_pi import (
     PiCamera,
@@ -184,6 +183,8 @@ def open_source(
     if text == "-":
         return LiveSource(turned(RawInput(frame_size, pixel_format, fps), orientation))
     if text.lower().startswith(SCHEMES):
+        from fer_edge.edge_runtime.cameras.http_camera import network_camera  # here, because it imports http and ssl
+
         return LiveSource(turned(network_camera(text, fps), orientation), wait)
     path = Path(text)
     if text.isdecimal() and not path.exists():
