@@ -5,6 +5,7 @@ import resource
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -190,6 +191,23 @@ def test_with_128_file_descriptors_and_160_half_open_requests_the_program_can_op
         process.wait()
         for client in flood:
             client.close()
+
+
+def test_clients_that_leave_at_once_cause_no_message(capfd):
+    with Server() as server:
+        for path in ("", "events", "stream.mjpg", "state.json") * 10:
+            client = server.connect(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+            client.close()
+        assert server.get()[0] == 200
+        for number in range(200):
+            if not server.preview._streams:
+                break
+            server.preview.write(labeled(number))
+            time.sleep(0.02)
+        assert server.preview._streams == 0
+        assert server.problems == []
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", MALFORMED)

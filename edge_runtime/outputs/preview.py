@@ -271,7 +271,8 @@ class PreviewServer:
         if self._streams >= self._max_streams:
             raise self._web.HTTPServiceUnavailable(text=f"All {self._max_streams} streams are in use (two per page).\n")
         self._streams += 1
-        self._listener.keep(request.transport)
+        if request.transport is not None:  # the client is still there
+            self._listener.keep(request.transport)
         sent: LabeledFrame | None = None
         sent_s, sends = time.monotonic(), 0
         try:
@@ -286,7 +287,8 @@ class PreviewServer:
         except ConnectionError:
             pass
         except asyncio.TimeoutError:
-            request.transport.abort()
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             self._streams -= 1
         return response
