@@ -4,11 +4,12 @@ import time
 import keras
 import numpy as np
 import pytest
+from conftest import make_faces
 
 from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.train.augment import augment, mix
-from fer_edge.train.calibration_faces import choose_calibration
+from fer_edge.train.calibration_faces import calibration_faces, choose_calibration
 from fer_edge.train.checkpoint import CHECKPOINT_FILE
 from fer_edge.train.fit import StoppedError, train_run
 from fer_edge.train.networks import NETWORKS, build_network
@@ -37,6 +38,17 @@ def test_a_run_folder_holds_what_later_stages_need(run_folder, faces):
     assert run.results.metrics.test.count == len(split.test)
     names = {path.name for path in run_folder.iterdir()}
     assert names == {"model.keras", "run.json", "calibration.npz", "held_out.npz", "curves.png", "confusion.png"}
+
+
+def test_few_training_faces_calibrate_together_with_their_mirror_images():
+    images = [np.array([[number, 100 + number]], np.uint8) for number in range(20)]
+    few = make_faces(["bored", "calm"], [0, 1] * 10, images=images)
+    split = make_split(few, "paper", seed=0)
+    stored = calibration_faces(few, split, seed=0)
+    own = {few.images[i].tobytes() for i in split.train}
+    assert len(stored.images) == 2 * len(split.train)
+    assert {image.tobytes() for image in stored.images} == own | {value[::-1] for value in own}
+    assert np.bincount(stored.targets).tolist() == [len(split.train)] * 2
 
 
 def test_calibration_faces_are_distinct_training_faces_of_every_class(faces):

@@ -3,10 +3,27 @@
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.run_folder import StoredFaces
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.splits import Split
 
 CALIBRATION_FACES = 256
+MIN_FACES = 128  # with fewer, mirror images are added: conversion needs 100 distinct faces
+
+
+def calibration_faces(faces: FaceDataset, split: Split, seed: int) -> StoredFaces:
+    """Return the faces that calibrate an int8 file. If training has few faces, their mirror images are among them.
+
+    Args:
+        faces: The dataset.
+        split: Its division.
+        seed: Seed of the choice.
+    """
+    chosen = faces.subset(choose_calibration(faces, split, seed))
+    if len(chosen) >= MIN_FACES:
+        return StoredFaces(chosen.images, chosen.targets)
+    mirrored = tuple(np.ascontiguousarray(image[:, ::-1]) for image in chosen.images)
+    return StoredFaces((*chosen.images, *mirrored), np.concatenate([chosen.targets, chosen.targets]))
 
 
 def choose_calibration(faces: FaceDataset, split: Split, seed: int) -> npt.NDArray[np.intp]:

@@ -23,7 +23,7 @@ from fer_edge.artifacts.run_folder import (
     write_stored_faces,
 )
 from fer_edge.artifacts.training_plan import Plan
-from fer_edge.train.calibration_faces import choose_calibration
+from fer_edge.train.calibration_faces import calibration_faces
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.recipes import recipe_changes
 from fer_edge.train.splits import Split
@@ -109,7 +109,7 @@ def finish_run(
     """
     from fer_edge.train.plots import plot_confusion, plot_curves
 
-    calibration = faces.subset(choose_calibration(faces, split, plan.seed))
+    calibration = calibration_faces(faces, split, plan.seed)
     write_stored_faces(folder / CALIBRATION_FILE, calibration.images, calibration.targets)
     indices = split.test
     if len(indices) > MAX_HELD_OUT_FACES:
