@@ -6,7 +6,7 @@ import fer_edge
 from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.artifacts.reporter import Reporter
 from fer_edge.edge_runtime.detectors.detection import Detection
-from fer_edge.edge_runtime.detectors.detector import HaarDetector
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.images import read_image, write_image
 from fer_edge.train.dataset import DataError
 from fer_edge.train.photo_faces import FaceFinder, PhotoCropper, SampledImage
@@ -163,6 +163,6 @@ def test_faces_cut_out_of_photos_are_those_of_the_camera(photos):
     reader = Reporter()
     faces = read_faces(photos, ReadOptions(faces="photos", detector="haar", max_face_px=64), reader)
     image = read_image(photos / faces.ids[0])
-    x, y, width, height = HaarDetector().detect(image)[0].box_px
+    x, y, width, height = open_detector("haar").detect(image)[0].box_px
     assert faces.crop.training_resolution_px == 64
     assert abs(int(faces.images[0].mean()) - int(image[y : y + height, x : x + width].mean())) <= 1

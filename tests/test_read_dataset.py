@@ -88,7 +88,7 @@ def test_csv_rows_with_an_impossible_code_are_rejected_and_a_byte_order_mark_is_
     (tmp_path / "mark.csv").write_text(f"emotion,pixels,Usage\n3,{pixels},Training\n", encoding="utf-8-sig")
     assert load_faces(str(tmp_path / "mark.csv")).labels == ("happy",)
     (tmp_path / "bad.csv").write_text(f"emotion,pixels,Usage\n-1,{pixels},Training\n")
-    with pytest.raises(DataError, match="cannot read csv row 0"):
+    with pytest.raises(DataError, match=r"cannot read row 0 of bad\.csv"):
         load_faces(str(tmp_path / "bad.csv"))
 
 

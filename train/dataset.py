@@ -37,6 +37,7 @@ class FaceDataset:
         crop: How the faces were cut out of whole photos; None where the images were face crops.
         photos: What was found in the photos; None likewise.
         notes: What a user should know about how the data was read.
+        split_problem: Why the splits that the data seems to have cannot be used; None where they can, or there are none.
         votes: float32 array (n, classes + 1): number of annotators per class, then of those who chose no class; None where
             each image has one label only.
     """
@@ -53,6 +54,7 @@ class FaceDataset:
     crop: CropConvention | None = None
     photos: PhotoSummary | None = None
     notes: tuple[str, ...] = ()
+    split_problem: str | None = None
     votes: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from fer_edge.artifacts.training_data import PhotoSummary
 from fer_edge.edge_runtime.images import Image
 from fer_edge.train.class_names import ordered_labels
 from fer_edge.train.dataset import DataError, FaceDataset
+from fer_edge.train.official_splits import resolve_splits
 
 MAX_SKIPPED_FRACTION = 0.01
 
@@ -24,7 +25,8 @@ class Rows:
         images: uint8 arrays (height, width), gray, or (height, width, 3), RGB.
         labels: Label of each image.
         subjects: Person on each image; None where unknown.
-        official_split: Split that the data assigns; None where it assigns none.
+        official_split: Split that the data assigns, from official_splits; None where it assigns none.
+        unknown_splits: Names that may mean splits but are not understood.
         skipped: Images that are damaged, one line each. More than a few are an error.
         without_face: Photos without a face, one line each. They are not a fault of the data.
         crop: How faces were cut out of photos; None where the images are face crops.
@@ -37,6 +39,7 @@ class Rows:
     labels: list[str] = field(default_factory=list)
     subjects: list[str | None] = field(default_factory=list)
     official_split: list[str | None] = field(default_factory=list)
+    unknown_splits: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     without_face: list[str] = field(default_factory=list)
     crop: CropConvention | None = None
@@ -76,6 +79,7 @@ class Rows:
                 f"First: {'; '.join(self.skipped[:3])}"
             )
         labels = ordered_labels(self.labels)
+        official = resolve_splits(self.official_split, self.unknown_splits)
         index = {label: number for number, label in enumerate(labels)}
         return FaceDataset(
             name=re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "data",
@@ -84,9 +88,10 @@ class Rows:
             images=tuple(self.images),
             targets=np.array([index[label] for label in self.labels], np.int64),
             subjects=tuple(self.subjects),
-            official_split=tuple(self.official_split),
+            official_split=official.splits,
             skipped=(*self.skipped, *self.without_face),
             crop=self.crop,
             photos=self.photos,
-            notes=self.notes,
+            notes=(*self.notes, *official.notes),
+            split_problem=official.problem,
         )

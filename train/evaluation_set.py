@@ -77,6 +77,8 @@ def select_faces(
         raise ValueError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}, {ALL}")
     same_data = faces.fingerprint == trained.fingerprint
     if protocol is None:
+        if faces.split_problem and not same_data:
+            raise DataError(f"the splits of {faces.name} are not clear: {faces.split_problem}. Or measure on --protocol {ALL}")
         official = {"train", "test"} <= set(faces.official_split)
         protocol = trained.split.protocol if same_data else "official" if official else ALL
     division = None if protocol == ALL else _divide(faces, trained, protocol, seed)

@@ -16,7 +16,7 @@ from fer_edge.artifacts.contract import CANONICAL_LABELS
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.train.class_names import SYNONYMS
 from fer_edge.train.dataset import DataError, FaceDataset
-from fer_edge.train.official_splits import SPLIT_NAMES
+from fer_edge.train.official_splits import split_of_name
 
 DATA_NAME = "ferplus"
 NAME_COLUMN, USAGE_COLUMN = "name", "Usage"
@@ -170,6 +170,6 @@ def _votes_by_row(rows: list[dict[str, str]], faces: FaceDataset, path: str | Pa
         raise DataError(f"{path} has {len(rows)} rows, {faces.name} has {last + 1}. {remedy}")
     for index, split in zip(indices, faces.official_split, strict=True):
         usage = rows[index][USAGE_COLUMN]
-        if SPLIT_NAMES.get(usage.strip().lower()) != split:
+        if split_of_name(usage) != split:
             raise DataError(f"row {index + 1} of {path} is '{usage}', {faces.name} has it in split '{split}'. {remedy}")
     return np.array([_parse_votes(rows[index], index + 1, path) for index in indices], np.float32)

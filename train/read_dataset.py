@@ -8,13 +8,13 @@ from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import RunRecord
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
 from fer_edge.train.dataset import DataError, FaceDataset
-from fer_edge.train.dataset_files import DatasetFiles
+from fer_edge.train.dataset_files import MAX_TABLE_BYTES, TABLE_SUFFIXES, DatasetFiles, read_table
 from fer_edge.train.dataset_rows import Rows
 from fer_edge.train.ferplus import with_votes
 from fer_edge.train.read_ckplus import CODE_SUFFIX, read_ckplus
 from fer_edge.train.read_class_folders import read_class_folders
-from fer_edge.train.read_fer2013_csv import read_fer2013_csv
 from fer_edge.train.read_options import CROPS, DEFAULT_OPTIONS, PHOTOS, ReadOptions
+from fer_edge.train.read_tables import read_tables
 from fer_edge.train.synthetic import synthetic_faces
 
 SYNTHETIC = "synthetic"
@@ -46,8 +46,8 @@ def load_faces(source: str, options: ReadOptions = DEFAULT_OPTIONS, progress: Pr
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
-    if path.suffix.lower() == ".csv":
-        rows = read_fer2013_csv(path.read_bytes(), str(path), options, progress)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        rows = read_tables({path.name: read_table(path)}, str(path), options, progress)
     else:
         rows = _read_files(DatasetFiles(path), options, progress)
     return replace(rows.to_dataset(path), label_map=label_map.pairs())
@@ -105,10 +105,11 @@ def _read_files(files: DatasetFiles, options: ReadOptions, progress: Progress | 
             return read_ckplus(files, options, progress)
         if files.images:
             return read_class_folders(files, options, progress)
-        tables = [name for name in files.files if name.lower().endswith(".csv")]
-        if not tables:
-            raise DataError(f"{files.path} has no images (looked for {', '.join(IMAGE_SUFFIXES)}) and no csv")
-        return read_fer2013_csv(files.read(tables[0]), str(files.path), options, progress)
+        if not files.tables:
+            rest = f"; it has: {files.left_out}" if files.left_out.names else ""
+            raise DataError(f"{files.path} has no images (looked for {', '.join(IMAGE_SUFFIXES)}) and no csv{rest}")
+        contents = {name: files.read(name, MAX_TABLE_BYTES) for name in files.tables}
+        return read_tables(contents, str(files.path), options, progress)
     finally:
         files.close()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from fer_edge.train.dataset import DataError, FaceDataset
 PROTOCOLS = ("paper", "subject", "official")
 AUTO = "auto"
 TEST_FRACTION = 0.2  # the paper's 80/20
+IGNORE_SPLITS = "--protocol paper ignores the splits and divides all images at random"
 VALIDATION_FRACTION = 0.1  # of the images that are not in the test split
 
 Indices = npt.NDArray[np.intp]
@@ -105,7 +107,7 @@ def make_split(faces: FaceDataset, protocol: str, seed: int = 0, fold: int | Non
     """
     check_split_options(protocol, fold, folds)
     if protocol == AUTO:
-        protocol = _default_protocol(faces) if folds is None else "subject"
+        protocol = default_protocol(faces) if folds is None else "subject"
     if folds is not None and fold is None:
         fold = 0
     divide = {"paper": _paper, "subject": _subject, "official": _official}[protocol]
@@ -152,9 +154,20 @@ def _check_distinct_images(faces: FaceDataset, train: Indices, held_out: set[str
         )
 
 
-def _default_protocol(faces: FaceDataset) -> str:
-    if {"train", "test"} <= set(faces.official_split):
+def default_protocol(faces: FaceDataset) -> str:
+    """Return the protocol of the data: the first of official, subject and paper that it allows.
+
+    Raises:
+        DataError: If the data seems to have splits that cannot be used. A random split would train on its test faces.
+    """
+    if faces.split_problem:
+        raise DataError(f"the splits of {faces.name} are not clear: {faces.split_problem}. {IGNORE_SPLITS}")
+    official = set(faces.official_split)
+    if {"train", "test"} <= official:
         return "official"
+    if len(official) > 1:
+        names = ", ".join(sorted(map(str, official)))
+        raise DataError(f"{faces.name} has the splits {names}, so train or test is missing. {IGNORE_SPLITS}")
     return "paper" if any(subject is None for subject in faces.subjects) else "subject"
 
 
@@ -181,21 +194,40 @@ def _take_per_class(indices: Indices, targets: Targets, fraction: float, rng: np
 def _subject(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
     if any(subject is None for subject in faces.subjects):
         raise DataError(f"{faces.name} does not name its subjects. Use --protocol paper or official")
-    rest, test = _stratified_group_k_fold(faces, np.arange(len(faces)), folds or round(1 / TEST_FRACTION), seed, fold or 0)
+    rest, test = _stratified_group_k_fold(faces, np.arange(len(faces)), folds or round(1 / TEST_FRACTION), seed, fold)
     people = len({faces.subjects[i] for i in rest})
-    train, validation = _stratified_group_k_fold(faces, rest, min(people, round(1 / VALIDATION_FRACTION)), seed, 0)
+    parts = min(people, _largest_class(faces, rest), round(1 / VALIDATION_FRACTION))
+    train, validation = _stratified_group_k_fold(faces, rest, parts, seed, None)
     return train, validation, test
 
 
-def _stratified_group_k_fold(faces: FaceDataset, indices: Indices, folds: int, seed: int, fold: int) -> tuple[Indices, Indices]:
+def _stratified_group_k_fold(
+    faces: FaceDataset, indices: Indices, folds: int, seed: int, fold: int | None
+) -> tuple[Indices, Indices]:
+    """Return (rest, taken) of a fold; of the first fold that leaves all classes in the rest if ``fold`` is None."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = np.array([faces.subjects[i] for i in indices])
     if len(set(groups)) < max(2, folds):
         raise DataError(f"{len(set(groups))} subjects are too few for {folds} folds. Use fewer folds or more people")
+    if _largest_class(faces, indices) < max(2, folds):
+        raise DataError(
+            f"no class of {faces.name} has as many images as there are folds ({folds}). Use fewer folds or add images"
+        )
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    rest, taken = list(splitter.split(indices, faces.targets[indices], groups))[fold]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+        divisions = list(splitter.split(indices, faces.targets[indices], groups))
+    if fold is None:
+        classes = len(set(faces.targets[indices]))
+        complete = (k for k, (rest, _) in enumerate(divisions) if len(set(faces.targets[indices[rest]])) == classes)
+        fold = next(complete, 0)
+    rest, taken = divisions[fold]
     return indices[rest], indices[taken]
+
+
+def _largest_class(faces: FaceDataset, indices: Indices) -> int:
+    return int(np.bincount(faces.targets[indices]).max())
 
 
 def _official(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:

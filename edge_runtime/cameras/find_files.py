@@ -87,7 +87,7 @@ def find_files(source: str | Path) -> tuple[list[MediaFile], LeftOut]:
     if not path.is_dir():
         return [_single_file(path)], left_out
     files = []
-    for file in sorted(_walk(path, left_out)):
+    for file in sorted(walk_files(path, left_out)):
         try:
             found = type_of_file(file) if file.is_file() else None
         except OSError as error:
@@ -130,8 +130,18 @@ def _reason(file: Path, found: FileType | None) -> str:
     return "damaged" if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES else "of other types"
 
 
-def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    """Yield the files of a folder. Real folders come before links to folders, so that each has its own path if possible."""
+def walk_files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    """Yield the files of a folder and its sub-folders, as find_files does.
+
+    Real folders come before links to folders, so that each has the path of its real folder if possible.
+
+    Args:
+        folder: The folder.
+        left_out: Receives the folders that are skipped or cannot be read.
+
+    Yields:
+        Paths of files, in no order; also of devices and broken links.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
