@@ -12,6 +12,7 @@ COMMANDS = {
     "convert": "Convert a run to .tflite files and check each of them.",
     "verify": "Compare a .tflite file with the run it was converted from.",
     "run": "Find and label faces in cameras, streams, images, folders and videos.",
+    "personalize": "Adapt a model to one person and their camera.",
     "bench": "Compare models: accuracy, latency, size, memory.",
     "info": "Print the contract of a .tflite file.",
     "doctor": "Check the installation and show how to fix it.",

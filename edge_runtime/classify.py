@@ -17,6 +17,8 @@ from fer_edge.edge_runtime.crop import preprocess_face, to_rgb
 from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
+from fer_edge.edge_runtime.personal.correction import apply_offsets
+from fer_edge.edge_runtime.personal.people import read_offsets
 from fer_edge.edge_runtime.trial_load import try_loading
 
 UINT8 = np.dtype(np.uint8)
@@ -67,26 +69,31 @@ class Classifier:
     Args:
         model: A fer-edge .tflite file, a folder, the name of a bundled model, or None for the default; see ``find_model``.
         num_threads: Number of interpreter threads, >= 1.
+        person: Name of a person whose correction is applied to the probabilities, see ``fer-edge personalize``; None for no
+            correction.
 
     Attributes:
         model: Path of the .tflite file.
         contract: The contract stored in the file.
         labels: Label names in output order.
         num_threads: Number of interpreter threads.
+        sha256: Digest of the model without its contract.
 
     Raises:
-        FileNotFoundError: If the model file does not exist.
+        FileNotFoundError: If the model file or the person does not exist.
+        PersonError: If the personal file is damaged or from another model.
         ModelError: If the file is not a fer-edge .tflite file, is damaged, differs from its contract, or does not output
             probabilities.
         ImportError: If no interpreter is installed.
     """
 
-    def __init__(self, model: str | Path | None = None, num_threads: int = 1) -> None:
+    def __init__(self, model: str | Path | None = None, num_threads: int = 1, *, person: str | None = None) -> None:
         file = read_model_file(find_model(model))
         try_loading(file)
         path = self.model = file.path
         self.interpreter = open_interpreter(path, num_threads, file.flatbuffer)
         self.contract = file.contract
+        self.sha256 = file.sha256
         self.labels = self.contract.labels
         self.num_threads = num_threads
         (inputs,), (outputs,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
@@ -109,6 +116,7 @@ class Classifier:
         table = np.float32(scale) * (np.arange(256, dtype=np.float32) - np.float32(zero_point))
         self._dequantized: list[float] | None = table.tolist() if outputs["dtype"] == np.uint8 else None
         self._check_output()
+        self._offsets = None if person is None else read_offsets(person, path.name, file.sha256, self.labels)
 
     def _check_output(self) -> None:
         """Run the model once, on a gray face."""
@@ -164,5 +172,7 @@ class Classifier:
         self.interpreter.invoke()
         output = self._output.tolist()
         values = itemgetter(*output)(self._dequantized) if self._dequantized else self._checked(output)
+        if self._offsets is not None:
+            values = apply_offsets(values, self._offsets)
         highest = max(values)
         return tuple.__new__(Prediction, (self.labels[values.index(highest)], highest, values, self.labels))

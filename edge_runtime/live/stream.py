@@ -25,6 +25,7 @@ def stream(
     max_faces: int | None = None,
     smoothing: Smoothing = DEFAULT_SMOOTHING,
     min_confidence: float | None = None,
+    person: str | None = None,
     threads: int | None = None,
     frame_size: tuple[int, int] = (640, 480),
     fps: float = 30.0,
@@ -40,8 +41,6 @@ def stream(
         for frame in fer_edge.stream("/dev/video0", "mobilenet_v2_ck48_int8.tflite"):
             print([(face.label, face.probability, face.box_px) for face in frame.faces])
 
-    Nothing is stored and nothing leaves the machine. To release the camera, break out of the loop or call ``close()``.
-
     Args:
         source: ``auto`` (a camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, ``-`` (standard input), or a path.
         model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else bundled.
@@ -52,6 +51,7 @@ def stream(
         max_faces: Maximum number of faces per frame; the largest are kept. None: 16, no limit in single images.
         smoothing: How labels are smoothed over time. NO_SMOOTHING returns the model's prediction for each frame.
         min_confidence: Replaces ``smoothing.min_confidence``: below this probability, 0..1, a face is unsure.
+        person: A person whose correction is applied to every face before smoothing, see ``fer-edge personalize``.
         threads: Number of interpreter threads. None measures 1, 2 and 4 and takes the fastest.
         frame_size: (width, height), pixels: requested from a camera, or the size of raw frames on standard input.
         fps: Frame rate requested from a camera, frames per second.
@@ -63,14 +63,14 @@ def stream(
         on_message: Called with a message when a camera is lost or back, or a file is skipped.
 
     Returns:
-        An iterable of labeled frames with ``faces``, ``image`` and ``number``. Its ``stats`` contain counters and times.
+        An iterable of labeled frames. The end of the loop, or its ``close()``, releases the camera. Nothing is stored.
 
     Raises:
-        ValueError: If a setting, the source or the model cannot be used.
-        ImportError: If the interpreter, OpenCV or the detector's model is not installed.
-        OSError: If the source or the model is missing. While iterating: if the camera is missing, busy or not permitted.
+        ValueError, ImportError: If a setting, the source or the model cannot be used, or a part is not installed.
+        OSError: If the source, model or person is missing. While iterating: if the camera is missing, busy or not permitted.
     """
     smoothing = smoothing if min_confidence is None else replace(smoothing, min_confidence=min_confidence)
     settings = PipelineSettings(detect_every, min_face_px, max_faces, smoothing, every_frame)
     opened = open_source(source, frame_size, fps, pixel_format, Orientation(rotate, flip), wait)
-    return Pipeline(opened, open_detector(detector, min_face_score), load_classifier(model, threads), settings, on_message)
+    classifier = load_classifier(model, threads, person)
+    return Pipeline(opened, open_detector(detector, min_face_score), classifier, settings, on_message)

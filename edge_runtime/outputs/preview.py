@@ -94,6 +94,7 @@ class PreviewServer:
 
     Attributes:
         url: URL of the page, including the token.
+        notice: A line of text that the page shows above the image; empty for none.
 
     Raises:
         ImportError: If aiohttp is not installed.
@@ -124,6 +125,7 @@ class PreviewServer:
         self._allowed_hosts = (*LOCAL_NAMES, host)
         self._stats = stats
         self._shown = shown or {}
+        self.notice = ""
         self._temperature_c = _Thermometer()
         self._nonce = secrets.token_urlsafe(16)
         self._newest: LabeledFrame | None = None
@@ -309,6 +311,7 @@ class PreviewServer:
             **(as_data(newest) if newest else {"source": None, "frame": None, "faces": []}),
             "frame_px": [newest.frame.width, newest.frame.height] if newest else None,
             **self._shown,
+            "notice": self.notice,
             "temperature_c": self._temperature_c(),
             "frames_per_second": round(stats.frames_per_second, 1),
             "latency_ms": None if latency is None else round(latency, 1),
