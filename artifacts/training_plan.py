@@ -24,6 +24,7 @@ class Augmentation:
         brightness: Brightness is shifted by -b..b, fraction of the full range.
         side_light: Light from one side multiplies the gray levels by up to 1+s there and 1-s on the other side.
         exposure: The gray levels are multiplied by 1/(1+e)..1+e and clipped at white.
+        darkness: The gray levels are multiplied by 1-d..1, mostly by nearly 1.
         gamma: The gray levels (0..1) are raised to a power of 1/(1+g)..1+g.
         erase: Largest side of an erased rectangle, fraction of the side; half of the faces get one.
         occlusion: Fraction of the faces that are partly covered, as by glasses, a mask or a hand.
@@ -51,6 +52,7 @@ class Augmentation:
     brightness: float = 0.0
     side_light: float = 0.0
     exposure: float = 0.0
+    darkness: float = 0.0
     gamma: float = 0.0
     erase: float = 0.0
     occlusion: float = 0.0

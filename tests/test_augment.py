@@ -141,11 +141,14 @@ def test_enlarged_faces_lose_quality_as_the_small_face_does(textured):
     assert quality_matrices(96, Augmentation(resolution_loss=0.5), 48)[-1] == pytest.approx(resolution_matrix(96, 24), abs=1e-6)
 
 
-def test_exposure_and_gamma_change_the_level_and_stay_in_range(textured):
+def test_exposure_darkness_and_gamma_change_the_level_and_stay_in_range(textured):
     gray = np.full_like(textured, 100)
     exposed = changed(gray, exposure=1.0)[:, 0, 0, 0]
     assert 50 <= exposed.min() < 60
     assert 170 < exposed.max() <= 200
+    darkened = changed(gray, darkness=0.8)[:, 0, 0, 0]
+    assert 20 <= darkened.min() < 30
+    assert np.median(darkened) > 70
     bent = changed(gray, gamma=1.0)[:, 0, 0, 0]
     assert 255 * (100 / 255) ** 2 <= bent.min() < 50
     assert 140 < bent.max() <= 255 * (100 / 255) ** 0.5

@@ -33,7 +33,7 @@ def augment(
     crop = (ranges.shift, ranges.zoom, ranges.crop_scale, ranges.crop_shift)
     if any((ranges.rotation_degrees, ranges.shear, ranges.flip, *crop)):
         faces = _warp(faces, ranges, seed)
-    if ranges.side_light or ranges.exposure or ranges.gamma:
+    if ranges.side_light or ranges.exposure or ranges.darkness or ranges.gamma:
         faces = expose(faces, ranges, seed)
     if ranges.contrast or ranges.brightness:
         faces = relight(faces, ranges, seed)

@@ -1,8 +1,7 @@
 """Random lighting of faces, in the training graph."""
 
+import math
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fer_edge.artifacts.training_plan import Augmentation
 
@@ -15,7 +14,7 @@ def expose(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator")
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
-        ranges: ``side_light``, ``exposure`` and ``gamma``.
+        ranges: ``side_light``, ``exposure``, ``darkness`` and ``gamma``.
         seed: Source of the random numbers.
 
     Returns:
@@ -24,16 +23,16 @@ def expose(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator")
     import keras
     from keras import ops
 
-    numbers = keras.random.uniform((4, ops.shape(faces)[0], 1, 1, 1), -1.0, 1.0, seed=seed)
+    numbers = keras.random.uniform((5, ops.shape(faces)[0], 1, 1, 1), -1.0, 1.0, seed=seed)
     height, width = faces.shape[1], faces.shape[2]
     rows = ops.reshape(ops.linspace(-1.0, 1.0, height), (1, height, 1, 1))
     columns = ops.reshape(ops.linspace(-1.0, 1.0, width), (1, 1, width, 1))
-    direction, strength = np.pi * numbers[0], ranges.side_light * ops.abs(numbers[1])
+    direction, strength = math.pi * numbers[0], ranges.side_light * ops.abs(numbers[1])
     light = 1 + strength * (rows * ops.sin(direction) + columns * ops.cos(direction))
-    gain = ops.exp(np.log1p(ranges.exposure) * numbers[2])
+    gain = ops.exp(math.log1p(ranges.exposure) * numbers[2]) * (1 - ranges.darkness * ops.square(numbers[4]))
     lit = ops.clip(faces * light * (gain / 255), 0, 1)
     if ranges.gamma:
-        lit = ops.power(lit, ops.exp(np.log1p(ranges.gamma) * numbers[3]))
+        lit = ops.power(lit, ops.exp(math.log1p(ranges.gamma) * numbers[3]))
     return 255 * lit
 
 
