@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from conftest import make_faces, write_class_folders
 
 from fer_edge.artifacts.reporter import Reporter
 from fer_edge.artifacts.training_data import check_labels
+from fer_edge.train import evaluate_model
 from fer_edge.train.class_names import assign_labels, ordered_labels, parse_label_map, with_model_labels
 from fer_edge.train.class_report import check_trainable, report_classes
 from fer_edge.train.dataset import DataError
@@ -156,3 +159,13 @@ def test_a_synonym_or_another_case_counts_as_the_label_of_the_model():
     kept = with_model_labels(faces, ("angry", "bored", "happy"))
     assert kept.ids == ("face0", "face1", "face2")
     assert kept.targets.tolist() == [1, 0, 2]
+
+
+def test_evaluate_applies_the_class_map_of_a_models_training(tmp_path, int8_model, monkeypatch):
+    loaded = evaluate_model.load_model(int8_model)
+    monkeypatch.setattr(evaluate_model, "load_model", lambda path: replace(loaded, label_map=("bored=neutral",)))
+    write_class_folders(tmp_path, ["happy", "bored", "sad"], side=48)
+    (result,) = evaluate_model.evaluate(int8_model, tmp_path)
+    assert result.record.metrics.per_class["neutral"].support == 3
+    (result,) = evaluate_model.evaluate(int8_model, tmp_path, label_map=["bored=-"])
+    assert result.record.metrics.per_class["neutral"].support == 0

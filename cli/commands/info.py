@@ -46,6 +46,7 @@ def _rows(contract: "Contract", file_bytes: int) -> list[tuple[str, str]]:
         ("file", f"{file_bytes:,} bytes, {_digest(contract)}"),
         ("input", f"{size} x {size} RGB bytes, {crop.convention} box, {crop.training_resolution_px} px faces"),
         ("labels", ", ".join(contract.labels)),
+        *([("class map", ", ".join(contract.label_map))] if contract.label_map else []),
         ("training data", f"{contract.data} (fingerprint {contract.data_fingerprint[:12]}), recipe {contract.recipe}"),
         ("protocol", f"{split.title}, seed {split.seed}: {counts}"),
     ]
