@@ -65,10 +65,9 @@ class PhotoSummary:
         found = self.images - self.without_face - self.face_crops
         parts = [f"faces cut out of {found} of {self.images} photos by the detector {self.detector}"]
         if self.face_crops:
-            parts.append(f"{self.face_crops} small images are face crops already")
-        parts.append(f"{self.without_face} show no face and are left out" if self.without_face else "each shows a face")
-        if self.several_faces:
-            parts.append(f"{self.several_faces} show several faces, of which the largest is taken")
+            parts.append(f"small face crops, unchanged: {self.face_crops}")
+        parts.append(f"without a face, left out: {self.without_face}")
+        parts.append(f"with several faces, the largest taken: {self.several_faces}")
         return "; ".join(parts)
 
 

@@ -70,8 +70,8 @@ def test_photos_are_cropped_and_what_was_found_is_counted(tmp_path, detect_brigh
     assert faces.crop == CropConvention("haar", 40, {"haar": BoxTransform()})
     assert faces.summary().resolution_px == 40
     assert faces.photos.message() == (
-        "faces cut out of 3 of 5 photos by the detector haar; 1 small images are face crops already; "
-        "1 show no face and are left out; 1 show several faces, of which the largest is taken"
+        "faces cut out of 3 of 5 photos by the detector haar; small face crops, unchanged: 1; without a face, left out: 1; "
+        "with several faces, the largest taken: 1"
     )
 
 
