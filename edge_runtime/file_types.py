@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ IMAGE_SUFFIXES = (
 )
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-    *(".wmv", ".flv", ".ogv", ".mjpg", ".mjpeg", ".h264"),
+    *(".wmv", ".flv", ".mjpg", ".mjpeg", ".h264"),
 )
 RAW_JPEG_VIDEO = (".mjpg", ".mjpeg")  # images one after another, without a container
 
@@ -52,7 +53,7 @@ _TYPES: tuple[tuple[bytes, FileType], ...] = (
     (rb"(\x47.{187}){2}\x47|.{4}\x47(.{191}\x47){2}", FileType("MPEG transport stream", "video")),
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", FileType("WMV", "video")),
     (rb"FLV\x01", FileType("FLV", "video")),
-    (rb"OggS", FileType("Ogg", "video")),
+    (rb"OggS", FileType("an Ogg file", "other")),
     (rb"\0\0\0?\x01[\x06\x09\x27\x40\x42\x46\x67]", FileType("H.264 or H.265", "video")),
     (rb"GIF8", FileType("GIF", "other")),
     (rb"\0\0\0\x0cjP  |\xffO\xffQ", FileType("JPEG 2000", "other")),
@@ -65,12 +66,17 @@ _TYPES: tuple[tuple[bytes, FileType], ...] = (
     (rb"\s*(\xef\xbb\xbf)?<(!doctype html|html|head|body)", FileType("a web page", "other")),
     (rb"\s*(\xef\xbb\xbf)?<(\?xml|svg)", FileType("XML or SVG", "other")),
 )
-_PATTERNS = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), found) for pattern, found in _TYPES)
+
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[bytes], FileType], ...]:
+    """Return _TYPES with compiled patterns. They would take a part of the time of an import."""
+    return tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), found) for pattern, found in _TYPES)
 
 
 def file_type(head: bytes) -> FileType | None:
     """Return what a file contains by its first HEAD_BYTES bytes. None if the format is unknown."""
-    return next((found for pattern, found in _PATTERNS if pattern.match(head[:HEAD_BYTES])), None)
+    return next((found for pattern, found in _patterns() if pattern.match(head[:HEAD_BYTES])), None)
 
 
 def type_of_file(path: Path) -> FileType | None:

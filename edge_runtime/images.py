@@ -15,7 +15,7 @@ from fer_edge.artifacts.debug import is_debugging
 from fer_edge.edge_runtime.file_types import file_type
 from fer_edge.edge_runtime.jpeg import END_OF_JPEG, describe_damage, has_end
 from fer_edge.edge_runtime.native_stderr import capture_stderr
-from fer_edge.edge_runtime.orientation import exif_orientation
+from fer_edge.edge_runtime.orientation import exif_orientation, png_chunk
 from fer_edge.edge_runtime.pixels import WHITE, to_rgb
 
 Image = npt.NDArray[np.uint8]
@@ -55,6 +55,8 @@ def decode_image(data: bytes, name: str) -> Image:
         raise ValueError(f"cannot decode the image '{name}' ({len(data)} bytes): the {found.name} file is damaged or cut off")
     if found.name == "BMP" and pixels.ndim == 3 and pixels.shape[2] == 4 and not pixels[:, :, 3].any():
         pixels = pixels[:, :, :3]  # most programs leave the fourth byte 0
+    if found.name == "PNG" and pixels.ndim == 2:
+        pixels = _with_transparent_gray(data, pixels)
     return exif_orientation(data).apply(to_rgb(pixels, _pnm_max_value(data) if found.name == "PNM" else None))
 
 
@@ -88,6 +90,17 @@ def _decode_jpeg(data: bytes, name: str) -> npt.NDArray[Any] | None:
     if damage:
         raise ValueError(f"the JPEG '{name}' ({len(data)} bytes) is damaged: {damage}. Copy it again")
     return pixels
+
+
+def _with_transparent_gray(data: bytes, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Add the alpha channel of a gray PNG file in which one value is transparent. OpenCV ignores it."""
+    value = png_chunk(data, b"tRNS")
+    bits = data[24]
+    if len(value) != 2 or not 1 <= bits <= 16:
+        return pixels
+    full = np.iinfo(pixels.dtype).max
+    transparent = int.from_bytes(value, "big") * full // (2**bits - 1)  # OpenCV scales 1, 2 and 4 bits to 8
+    return np.dstack([pixels, np.where(pixels == transparent, 0, full).astype(pixels.dtype)])
 
 
 def _pnm_max_value(data: bytes) -> int | None:

@@ -84,11 +84,21 @@ def _exif_block(data: bytes) -> bytes:
         blocks = (data[start:end] for marker, start, end in header_segments(data) if marker == APP1)
         return next((block.removeprefix(EXIF_MARK) for block in blocks if block.startswith(EXIF_MARK)), b"")
     if data.startswith(b"\x89PNG"):
-        return _chunk(data, 8, ">I", b"eXIf", length_first=True)
+        return png_chunk(data, b"eXIf")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         block = _chunk(data, 12, "<I", b"EXIF", length_first=False)
         return block.removeprefix(EXIF_MARK)
     return b""
+
+
+def png_chunk(data: bytes, name: bytes) -> bytes:
+    """Return the content of a chunk of a PNG file; empty if it has none.
+
+    Args:
+        data: Content of the file.
+        name: Name of the chunk, 4 bytes.
+    """
+    return _chunk(data, 8, ">I", name, length_first=True)
 
 
 def _chunk(data: bytes, start: int, size_format: str, name: bytes, length_first: bool) -> bytes:

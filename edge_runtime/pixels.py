@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 WHITE, BLACK = 255, 0
 DEPTHS = (8, 10, 12, 14, 16)  # bits per sample of cameras
+USUAL_PERCENTILE = 99.9
+DARK_RATIO = 64  # an image whose usual peak is this much below its largest value would be black
 
 
 def to_rgb(pixels: npt.NDArray[Any], max_value: int | None = None) -> npt.NDArray[np.uint8]:
@@ -58,6 +60,10 @@ def to_8_bit(pixels: npt.NDArray[Any], max_value: int | None = None) -> npt.NDAr
         return pixels
     values = np.nan_to_num(np.asarray(pixels, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     peak = float(values.max(initial=0.0))
+    if max_value is None and np.issubdtype(pixels.dtype, np.integer) and peak >= DARK_RATIO:
+        # Hot pixels of a sensor reach the largest value of the type.
+        usual_peak = float(np.percentile(values, USUAL_PERCENTILE))
+        peak = usual_peak if 0 < usual_peak * DARK_RATIO < peak else peak
     if max_value is None and np.issubdtype(pixels.dtype, np.floating) and peak <= 1:
         max_value = 1
     white = max_value or next((2**bits - 1 for bits in DEPTHS if peak < 2**bits), peak)

@@ -1,10 +1,12 @@
 """Which files of a folder are read, and which are reported as left out."""
 
 import os
+import sys
 
 import pytest
 from media import corner_image, encode, write_video
 
+from fer_edge.edge_runtime.cameras import source
 from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.cameras.find_files import find_files
 from fer_edge.edge_runtime.cameras.source import open_source
@@ -136,3 +138,16 @@ def test_an_existing_path_precedes_a_camera_number(tmp_path, monkeypatch):
     assert open_source("2024").live is False
     assert open_source("2025").name == "/dev/video2025"
     assert open_source("/dev/v4l/by-id/usb-camera").name == "/dev/v4l/by-id/usb-camera"
+
+
+def test_a_path_with_the_name_of_a_camera_is_named_in_the_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    monkeypatch.setattr(source, "video_devices", list)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("auto", "rpicam", "picamera2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(JPEG)
+        with pytest.raises((ValueError, OSError), match=rf"pass \./{name}"):
+            open_source(name)
+        assert open_source(f"./{name}").live is False

@@ -6,6 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from live import InstantStop
 from media import corner_image, corners, encode, rotate_mp4, textured_image, with_exif, write_video
@@ -36,6 +37,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path.partition("?")[0]
         self.server.hits[path] = self.server.hits.get(path, 0) + 1
+        if self.server.failures.get(path):
+            self.server.failures[path] -= 1
+            self.send_error(503)
+            return
         if path not in self.server.pages:
             self.send_error(404)
             return
@@ -62,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        server.pages, server.hits, server.ended = {}, {}, threading.Event()
+        server.pages, server.hits, server.failures, server.ended = {}, {}, {}, threading.Event()
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
@@ -86,17 +91,43 @@ def read_all(camera, count):
 def test_frames_of_an_mjpeg_stream_are_turned_upright(server, length, named, sent):
     pieces = [part(TURNED, length, sent), part(UPRIGHT, length, sent), b"--" + sent + b"--\r\n"]
     camera = mjpeg(server, b"\r\n", *pieces, boundary=named)
-    first, second, end = read_all(camera, 3)
+    first, second, again = read_all(camera, 3)
     assert (first.shape, corners(first)) == ((60, 40, 3), (False, True, False, False))
     assert (second.shape, corners(second)) == ((40, 60, 3), (True, False, False, False))
-    assert end is None
+    assert np.array_equal(again, first)  # the stream has ended and is opened again
     assert camera.reconnects
 
 
 def test_a_damaged_frame_is_skipped_and_the_camera_is_not_lost(server):
     camera = mjpeg(server, part(UPRIGHT), part(CUT_OFF), part(b"nothing"), part(UPRIGHT))
-    frames = read_all(camera, 3)
-    assert [frame is None for frame in frames] == [False, False, True]
+    frames = read_all(camera, 2)
+    assert [frame.shape for frame in frames] == [(40, 60, 3)] * 2
+
+
+def test_a_camera_that_ends_each_stream_after_a_few_frames_is_not_reported_as_lost(server, monkeypatch):
+    monkeypatch.setattr(http_camera, "MIN_POLL_S", 0.01)
+    messages, frames = [], []
+    for frame in frames_with_reconnect(mjpeg(server, part(UPRIGHT), part(UPRIGHT)), threading.Event(), messages.append):
+        frames.append(frame)
+        if len(frames) == 7:
+            break
+    assert (messages, server.hits["/stream"]) == ([], 4)
+
+
+def test_an_mjpeg_stream_without_any_frame_is_lost(server):
+    assert read_all(mjpeg(server, b"--frame--\r\n"), 1) == [None]
+
+
+def test_a_snapshot_may_fail_now_and_then(server, monkeypatch):
+    monkeypatch.setattr(http_camera, "MIN_POLL_S", 0.01)
+    server.pages["/snapshot"] = ("image/jpeg", [UPRIGHT], {})
+    camera = HttpCamera(f"{server.url}/snapshot", 100)
+    camera.open()
+    assert camera.read() is not None
+    server.failures["/snapshot"] = 2
+    assert camera.read() is not None
+    server.failures["/snapshot"] = 3
+    assert camera.read() is None
 
 
 def test_a_frame_that_claims_gigabytes_is_not_awaited(server):
@@ -172,7 +203,7 @@ def test_a_stream_that_stops_is_lost_after_the_limit_of_its_rate(server, monkeyp
 
 @pytest.mark.parametrize(
     ("intervals_s", "limit_s"),
-    [([], 20), ([0.04] * 5, 5), ([6.5], 26), ([0.2, 0.2, 8, 0.2], 32), ([100], 60), ([6.5, *[0.1] * 10], 5)],
+    [([], 30), ([0.04] * 5, 5), ([6.5], 26), ([0.2, 0.2, 8, 0.2], 32), ([100], 60), ([6.5, *[0.1] * 10], 5)],
 )
 def test_the_read_limit_grows_with_the_longest_of_the_newest_intervals(monkeypatch, intervals_s, limit_s):
     now_s = [100.0]

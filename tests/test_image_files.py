@@ -70,6 +70,25 @@ def test_the_stated_white_of_a_pgm_decides_and_not_its_brightest_pixel():
     assert decode_image(b"P4\n8 1\n\x0f", "bitmap")[0, :, 0].tolist() == [255] * 4 + [0] * 4
 
 
+def test_a_hot_pixel_does_not_make_a_10_bit_image_black():
+    image = np.full((100, 100), 512, np.uint16)
+    image[3, 4] = 65535
+    assert decode_image(encode(".png", image), "hot")[50, 50, 0] == 128
+    night = np.full((100, 100), 2000, np.uint16)
+    night[:20] = 65535
+    assert decode_image(encode(".png", night), "night")[50, 50, 0] == 8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_transparent_value_of_a_gray_png_is_drawn_on_white(dtype):
+    image = np.full((8, 8), 90, dtype)
+    image[4:] = 20 if dtype == np.uint8 else 40000
+    data = encode(".png", image)
+    decoded = decode_image(data[:33] + png_chunk(b"tRNS", b"\0\x5a") + data[33:], "gray")
+    assert decoded[0, 0].tolist() == [255] * 3
+    assert decoded[7, 7, 0] < 200
+
+
 def test_floating_point_images_are_read_as_0_to_1_or_0_to_255():
     cv2 = import_cv2()
     for scale in (1, 255):

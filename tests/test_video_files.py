@@ -9,6 +9,7 @@ from media import corner_image, corners, damage, encode, rotate_mp4, set_pixel_a
 
 from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.cameras.find_files import find_files
+from fer_edge.edge_runtime.cameras.mp4_duration import mp4_duration_s
 from fer_edge.edge_runtime.outputs.open import OutputSettings, write_outputs
 from fer_edge.edge_runtime.outputs.video import AtomicVideoWriter
 
@@ -119,6 +120,27 @@ def test_a_saved_video_is_upright_and_has_square_pixels(tmp_path, int8_model):
     pipeline = fer_edge.stream(tmp_path / "v.mp4", int8_model, detector="none", threads=1)
     write_outputs(pipeline, tmp_path / "v.mp4", OutputSettings(text_format="csv", save=tmp_path / "out"))
     assert {frame.image.shape for frame in read_frames(tmp_path / "out")} == {(64, 96, 3)}
+
+
+def test_the_duration_of_a_complete_video_agrees_with_its_frames(tmp_path):
+    path = video(tmp_path / "v.mp4", 30)
+    assert mp4_duration_s(path) == pytest.approx(3.0)
+    messages = []
+    assert len(list(read_frames(path, messages.append))) == 30
+    assert messages == []
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF", bytes(100), b"\0\0\0\x08moov", b"\0\0\0\x18moov\0\0\0\x10mvhd" + bytes(4)])
+def test_a_file_without_a_duration_has_none(tmp_path, data):
+    (tmp_path / "x.mp4").write_bytes(data)
+    assert mp4_duration_s(tmp_path / "x.mp4") is None
+
+
+def test_the_duration_of_a_long_video_is_read(tmp_path):
+    header = bytes([1]) + bytes(19) + (1000).to_bytes(4, "big") + (2**33).to_bytes(8, "big")
+    box = (len(header) + 8).to_bytes(4, "big") + b"mvhd" + header
+    (tmp_path / "x.mov").write_bytes(b"\0\0\0\x08wide" + (len(box) + 8).to_bytes(4, "big") + b"moov" + box)
+    assert mp4_duration_s(tmp_path / "x.mov") == 2**33 / 1000
 
 
 def test_frames_carry_the_number_of_frames_of_their_video(tmp_path):

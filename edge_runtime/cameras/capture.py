@@ -58,6 +58,11 @@ class UprightCapture:
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR_EXACT)
         return self._orientation.apply(np.asarray(pixels, np.uint8))
 
+    @property
+    def position_s(self) -> float:
+        """Return the time of the last frame in the video, seconds."""
+        return float(self.capture.get(import_cv2().CAP_PROP_POS_MSEC)) / 1000
+
     def release(self) -> None:
         """Close the video."""
         self.capture.release()

@@ -8,12 +8,15 @@ from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.cameras.capture import UprightCapture, path_for_ffmpeg
 from fer_edge.edge_runtime.cameras.find_files import MediaFile, find_files
 from fer_edge.edge_runtime.cameras.frame import Frame
+from fer_edge.edge_runtime.cameras.mp4_duration import mp4_duration_s
 from fer_edge.edge_runtime.images import MAX_PIXELS, read_image
 
 DEFAULT_FRAMES_PER_SECOND = 25.0  # of a video that does not report a plausible rate
 MIN_FRAME_BYTES = 8
-MISSING_FRAMES = 2  # a count of frames may be off by these without any damage
-EXACT_COUNT = (".mp4", ".m4v", ".mov", ".avi")  # other containers estimate the count from the duration
+MIN_ATTEMPTS = 10  # to read on after damage, also where a container estimates too few frames
+MIN_SHARE_OF_DURATION = 0.9  # the sound may be longer than the images
+MAX_FRAME_S = 0.5  # the last frame may be shown this long
+GAP_FRAMES = 10
 
 
 class FileSource:
@@ -83,15 +86,18 @@ def _video_frames(file: MediaFile, report: Callable[[str], None]) -> Generator[F
         count = _plausible_count(capture.frame_count, path.stat().st_size)
         rate = capture.frames_per_second or DEFAULT_FRAMES_PER_SECOND
         read = lost = failed = 0
+        end_s = longest_gap_s = 0.0
         try:
             while capture.is_open:
                 pixels = capture.read()
                 if pixels is None:
                     failed += 1  # each attempt drops one packet, so that reading can go on after damaged ones
-                    if read + lost + failed > count:
+                    if failed > max(count - read - lost, MIN_ATTEMPTS):
                         break
                     continue
                 lost, failed = (lost + failed if read else 0), 0
+                longest_gap_s = max(longest_gap_s, capture.position_s - end_s)
+                end_s = capture.position_s
                 yield Frame(path, read + lost, pixels, "bgr", rate, frame_count=count or None)
                 read += 1
         finally:
@@ -101,8 +107,11 @@ def _video_frames(file: MediaFile, report: Callable[[str], None]) -> Generator[F
             f"cannot read any frame of the video '{path}': it is damaged, was cut off while it was recorded, has an unknown "
             f"codec, or more than {MAX_PIXELS} pixels per frame"
         )
-    if lost or count - read > MISSING_FRAMES + (0 if path.suffix.lower() in EXACT_COUNT else count // 10):
-        report(f"the video '{path}' is damaged: {read} of {count} frames can be read")
+    # Not by the number of frames alone: an edit list hides some, and most containers only estimate it.
+    ends_early = end_s < (mp4_duration_s(path) or count / rate) * MIN_SHARE_OF_DURATION - MAX_FRAME_S
+    has_gap = longest_gap_s > max(GAP_FRAMES / rate, MAX_FRAME_S) and read < count * MIN_SHARE_OF_DURATION
+    if lost or (read < count and (ends_early or has_gap)):
+        report(f"the video '{path}' is damaged: {read} of {max(count, read + lost)} frames can be read")
 
 
 def _plausible_count(reported: float, file_bytes: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileType, type_of_file
 from fer_edge.edge_runtime.images import FORMATS
 
-VIDEO_FORMATS = "MP4, MOV, AVI, Matroska, WebM, MPEG, MPEG-TS, WMV, FLV, Ogg, MJPEG, H.264"
+VIDEO_FORMATS = "MP4, MOV, AVI, Matroska, WebM, MPEG, MPEG-TS, WMV, FLV, MJPEG, H.264"
 # Thumbnails, deleted files and metadata of NAS boxes, Windows and macOS.
 SKIPPED_FOLDERS = (
     *("@eadir", "#recycle", "@recycle", "@recently-snapshot", "$recycle.bin", "system volume information"),

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fer_edge.edge_runtime.cameras.camera import Camera, CameraError
-from fer_edge.edge_runtime.cameras.network import TIMEOUT_MS, NetworkStream, public_name
+from fer_edge.edge_runtime.cameras.network import NetworkStream, public_name
 from fer_edge.edge_runtime.cameras.read_limit import ReadLimit
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
 from fer_edge.edge_runtime.images import Image, decode_image
@@ -19,6 +19,7 @@ MIN_POLL_S = 0.2  # between two snapshots
 MAX_IMAGE_BYTES = 64 << 20
 MAX_LINE_BYTES = 1 << 16
 MAX_HEADER_LINES = 50
+MAX_FAILED_SNAPSHOTS = 3  # in a row; then the camera counts as lost
 MAX_DAMAGED_IMAGES = 30  # in a row; then the camera counts as lost
 NOT_CACHED = ("no-cache", "no-store", "must-revalidate", "max-age=0")
 
@@ -55,6 +56,7 @@ class HttpCamera:
         self._parts: _Multipart | None = None
         self._video: NetworkStream | None = None
         self._limit = ReadLimit()
+        self._images = 0  # since the stream was opened
 
     def open(self) -> None:
         """Connect.
@@ -64,8 +66,9 @@ class HttpCamera:
         """
         self.close()
         self._limit.restart()
+        self._images = 0
         try:
-            self._response = _request(self._url, TIMEOUT_MS / 1000)
+            self._response = _request(self._url, self._limit.seconds)
         except urllib.error.HTTPError as error:
             raise CameraError("denied" if error.code in (401, 403) else "missing", self._no_video(_reason(error))) from error
         except (urllib.error.URLError, OSError) as error:
@@ -86,10 +89,7 @@ class HttpCamera:
         if self._video is not None:
             return self._video.read()
         for _ in range(MAX_DAMAGED_IMAGES):
-            try:
-                data = self._next_image()
-            except (OSError, http.client.HTTPException, ValueError):
-                return None
+            data = self._next_part() if self._parts is not None else self._next_snapshot()
             if data is None:
                 return None
             self._limit.count_frame()
@@ -107,21 +107,41 @@ class HttpCamera:
             self._response.close()
         self._response = self._parts = self._video = None
 
-    def _next_image(self) -> bytes | None:
-        if self._parts is not None:
-            _set_timeout(self._response, self._limit.seconds)
-            return self._parts.next_part()
-        if self._response is None:
-            if not self.reconnects:
+    def _next_part(self) -> bytes | None:
+        """Return the next image of an MJPEG stream; None if it is lost. A stream that ends in good order is opened again."""
+        for _ in range(2):
+            try:
+                _set_timeout(self._response, self._limit.seconds)
+                data = self._parts.next_part() if self._parts is not None else None
+            except (OSError, http.client.HTTPException, ValueError):
                 return None
-            time.sleep(max(self._polled_s + self._poll_s - time.monotonic(), 0))
-            self._response = _request(self._url, self._limit.seconds)
-        self._polled_s = time.monotonic()
-        try:
-            return bytes(self._response.read(MAX_IMAGE_BYTES))
-        finally:
-            self._response.close()
-            self._response = None
+            if data is not None or not self._images:
+                self._images += 1
+                return data
+            time.sleep(MIN_POLL_S)
+            try:
+                self.open()
+            except CameraError:
+                return None
+        return None
+
+    def _next_snapshot(self) -> bytes | None:
+        """Return the next snapshot; None if some requests in a row fail, or after the only image."""
+        for _ in range(MAX_FAILED_SNAPSHOTS):
+            if self._response is None and not self.reconnects:
+                return None
+            try:
+                if self._response is None:
+                    time.sleep(max(self._polled_s + self._poll_s - time.monotonic(), 0))
+                    self._response = _request(self._url, self._limit.seconds)
+                with self._response as response:
+                    return bytes(response.read(MAX_IMAGE_BYTES))
+            except (OSError, http.client.HTTPException, ValueError):
+                continue
+            finally:
+                self._response = None
+                self._polled_s = time.monotonic()
+        return None
 
     def _open_video(self) -> None:
         self.close()

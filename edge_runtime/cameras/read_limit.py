@@ -5,7 +5,7 @@ from collections import deque
 
 MIN_LIMIT_S = 5.0
 MAX_LIMIT_S = 60.0
-UNKNOWN_LIMIT_S = 20.0  # before the rate is known
+UNKNOWN_LIMIT_S = 30.0  # before the rate is known
 INTERVALS_PER_LIMIT = 4.0
 
 

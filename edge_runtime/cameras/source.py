@@ -174,6 +174,8 @@ def open_source(
         )
     text = str(name)
     request = _Request(frame_size, fps, orientation)
+    if text in ("picamera2", "rpicam") and Path(text).exists():
+        raise ValueError(f"'{text}' is the name of a camera and of a path here. To read the path, pass ./{text}")
     if text == "auto":
         return LiveSource(AutoCamera(request) if wait else request.first_camera(), wait)
     if text == "picamera2":
