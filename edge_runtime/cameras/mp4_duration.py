@@ -18,8 +18,11 @@ def mp4_duration_s(path: Path) -> float | None:
         OSError: If it cannot be read.
     """
     with path.open("rb") as file:
-        if not _enter(file, b"moov", path.stat().st_size) or not _enter(file, b"mvhd", path.stat().st_size):
+        movie = _find_box(file, b"moov", 0)
+        start = None if movie is None else _find_box(file, b"mvhd", movie)
+        if start is None:
             return None
+        file.seek(start)
         header = file.read(HEADER_BYTES)
     try:
         # version and flags, creation and modification time, time scale, duration
@@ -30,21 +33,19 @@ def mp4_duration_s(path: Path) -> float | None:
     return duration / scale if scale and 0 < duration < unknown else None
 
 
-def _enter(file: BinaryIO, name: bytes, file_bytes: int) -> bool:
-    """Move to the content of the next box of a name at this level; return whether there is one."""
+def _find_box(file: BinaryIO, name: bytes, start: int) -> int | None:
+    """Return where the content of a box starts, searching the boxes of one level from ``start``; None if there is none."""
     for _ in range(MAX_BOXES):
-        start = file.tell()
+        file.seek(start)
         head = file.read(16)
         if len(head) < 8:
-            return False
-        size = struct.unpack_from(">I", head)[0]
-        content = start + 8
+            return None
+        size, content = struct.unpack_from(">I", head)[0], start + 8
         if size == 1 and len(head) == 16:  # a box of more than 4 GB
             size, content = struct.unpack_from(">Q", head, 8)[0], start + 16
         if head[4:8] == name:
-            file.seek(content)
-            return True
-        if size < 8 or start + size >= file_bytes:
-            return False
-        file.seek(start + size)
-    return False
+            return content
+        if size < 8:
+            return None
+        start += size
+    return None
