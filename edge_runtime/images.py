@@ -196,6 +196,15 @@ def _shape_remedy(shape: tuple[int, ...]) -> str:
     return ""
 
 
+def is_utf8(path: Path) -> bool:
+    """Return whether a path is valid UTF-8. With any other one, OpenCV fails or ends the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def import_cv2() -> ModuleType:
     """Import OpenCV where it is used, with a limit of the size of images, and without the log lines of it and of FFmpeg.
 

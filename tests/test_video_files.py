@@ -77,6 +77,14 @@ def test_videos_of_any_name_are_read_from_their_own_folder(tmp_path, monkeypatch
     assert len(list(read_frames(name))) == 3
 
 
+def test_a_video_in_a_working_folder_that_is_not_utf_8_is_read(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    video(tmp_path / "v.mp4", 3).rename(folder / "v.mp4")
+    assert len(list(read_frames("v.mp4"))) == 3
+
+
 def test_a_name_that_is_not_utf_8_is_read(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     video(tmp_path / "v.mp4", 3).rename(path)
@@ -130,7 +138,13 @@ def test_the_duration_of_a_complete_video_agrees_with_its_frames(tmp_path):
     assert messages == []
 
 
-@pytest.mark.parametrize("data", [b"", b"RIFF", bytes(100), b"\0\0\0\x08moov", b"\0\0\0\x18moov\0\0\0\x10mvhd" + bytes(4)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"RIFF", bytes(100), b"\0\0\0\x08moov", b"\0\0\0\x18moov\0\0\0\x10mvhd" + bytes(4)),
+        b"\0\0\0\x01wide" + b"\xff" * 8 + bytes(20),
+    ],
+)
 def test_a_file_without_a_duration_has_none(tmp_path, data):
     (tmp_path / "x.mp4").write_bytes(data)
     assert mp4_duration_s(tmp_path / "x.mp4") is None

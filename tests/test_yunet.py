@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,10 @@ def test_a_file_that_is_not_a_network_is_rejected(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(ImportError, match="as YuNet"):
         open_detector(str(tmp_path / "bad.onnx"))
+
+
+def test_a_path_that_is_not_utf_8_is_rejected(network, tmp_path):
+    path = tmp_path / os.fsdecode(b"yunet\xe9.onnx")
+    path.touch()
+    with pytest.raises(ImportError, match="its path is not UTF-8"):
+        open_detector(str(path))

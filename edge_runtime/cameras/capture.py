@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.edge_runtime.images import MAX_PIXELS, Image, import_cv2
+from fer_edge.edge_runtime.images import MAX_PIXELS, Image, import_cv2, is_utf8
 from fer_edge.edge_runtime.orientation import ROTATIONS, Orientation
 
 MAX_FRAMES_PER_SECOND = 240.0
@@ -96,13 +96,9 @@ def path_for_ffmpeg(path: Path) -> Iterator[str]:
     Args:
         path: A regular file.
     """
-    try:
-        str(path).encode()
-        special = "%" in path.name
-    except UnicodeEncodeError:
-        special = True
-    if not special:
-        yield f"file:{path.absolute()}"
+    absolute = path.absolute()
+    if is_utf8(absolute) and "%" not in str(absolute):
+        yield f"file:{absolute}"
         return
     with path.open("rb") as file:
         yield f"file:/proc/self/fd/{file.fileno()}"

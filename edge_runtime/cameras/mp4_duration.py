@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 HEADER_BYTES = 32  # of the box mvhd: enough for its duration
 MAX_BOXES = 1000
+MAX_FILE_BYTES = 1 << 50  # larger sizes are damage
 
 
 def mp4_duration_s(path: Path) -> float | None:
@@ -45,7 +46,7 @@ def _find_box(file: BinaryIO, name: bytes, start: int) -> int | None:
             size, content = struct.unpack_from(">Q", head, 8)[0], start + 16
         if head[4:8] == name:
             return content
-        if size < 8:
+        if size < 8 or start + size > MAX_FILE_BYTES:
             return None
         start += size
     return None

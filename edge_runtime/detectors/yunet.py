@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_edge.artifacts.user_folders import user_data_folder
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, largest_first, three_channels
-from fer_edge.edge_runtime.images import Image, import_cv2
+from fer_edge.edge_runtime.images import Image, import_cv2, is_utf8
 
 MODEL_VARIABLE = "FER_EDGE_YUNET"
 MODEL_FILES = ("face_detection_yunet_2023mar.onnx", "face_detection_yunet_2022mar.onnx")
@@ -62,6 +62,8 @@ class YuNet:
                 f"the YuNet model was not found: {reason}. Download it from github.com/opencv/opencv_zoo and pass "
                 f"--detector FILE.onnx or set {MODEL_VARIABLE}=FILE.onnx"
             )
+        if not is_utf8(path):  # OpenCV ends the process
+            raise ImportError(f"OpenCV cannot load '{path}': its path is not UTF-8. Rename it")
         self._cv2 = import_cv2()
         try:
             self._network = self._cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, MAX_IOU)
