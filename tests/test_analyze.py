@@ -16,6 +16,8 @@ from fer_edge.artifacts.contract import ModelError
 from fer_edge.edge_runtime.cameras.image_frame import to_frame
 from fer_edge.edge_runtime.images import import_cv2, read_image, write_image
 from fer_edge.edge_runtime.live import analyze as module
+from fer_edge.edge_runtime.personal.correction import LeaveOneOut
+from fer_edge.edge_runtime.personal.people import Person, write_person
 from fer_edge.train.synthetic import synthetic_image
 
 ORIENTATION_TAG = 0x0112
@@ -43,7 +45,7 @@ def fakes(monkeypatch):
     """Count how often a model is loaded; it labels a face by its brightness."""
     loaded = []
 
-    def load(path):
+    def load(path, person=None):
         loaded.append(path.name)
         return FakeClassifier()
 
@@ -193,6 +195,20 @@ def test_a_model_is_loaded_once_until_its_file_changes(fakes, tmp_path):
     fer_edge.analyze(PIXELS, names[0])
     assert fakes[module.MAX_LOADED :] == ["0.tflite"]
     assert module._load_once.cache_info().currsize == module.MAX_LOADED
+
+
+def test_the_correction_of_a_person_is_applied_and_read_again_when_it_changes(photo, int8_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    classifier, evaluation = fer_edge.Classifier(int8_model), LeaveOneOut(0.5, 0.75, -1.0, -0.8)
+    call = partial(fer_edge.analyze, photo, int8_model, detector="haar")
+    with pytest.raises(FileNotFoundError, match="Ann"):
+        call(person="Ann")
+    for number, label in enumerate(("sad", "angry")):
+        offsets = tuple(20.0 * (name == label) for name in classifier.labels)
+        person = Person("Ann", int8_model.name, classifier.sha256, classifier.labels, offsets, {label: 1}, evaluation)
+        os.utime(write_person(person), (number, number))
+        assert {face.label for face in call(person="Ann")} == {label}
+    assert {face.label for face in call()} != {"angry"}
 
 
 def test_threads_share_a_model_and_get_the_faces_of_their_image(fakes, int8_model):

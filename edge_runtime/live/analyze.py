@@ -18,6 +18,7 @@ from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline, PipelineSettings
 from fer_edge.edge_runtime.live.smoothing import Smoothing
 from fer_edge.edge_runtime.live.thread_tuning import load_classifier
+from fer_edge.edge_runtime.personal.people import person_file
 
 MAX_LOADED = 4  # models with their detectors that stay in memory
 
@@ -33,6 +34,7 @@ def analyze(
     min_face_score: float | None = None,
     max_faces: int | None = None,
     min_confidence: float | None = None,
+    person: str | None = None,
 ) -> list[list[LabeledFace]]: ...
 
 
@@ -47,6 +49,7 @@ def analyze(
     min_face_score: float | None = None,
     max_faces: int | None = None,
     min_confidence: float | None = None,
+    person: str | None = None,
 ) -> list[LabeledFace]: ...
 
 
@@ -60,6 +63,7 @@ def analyze(
     min_face_score: float | None = None,
     max_faces: int | None = None,
     min_confidence: float | None = None,
+    person: str | None = None,
 ) -> list[LabeledFace] | list[list[LabeledFace]]:
     """Find and label the faces of an image, or of each image of a list, as ``fer-edge run`` does.
 
@@ -86,6 +90,7 @@ def analyze(
         max_faces: Maximum number of faces per image; the largest are kept. None: no limit.
         min_confidence: Below this probability, 0..1, a face is marked as unsure. None: the threshold of the model's
             contract, or 0.4 if it has none.
+        person: Name of a person whose correction is applied to every face, see ``fer-edge personalize``.
 
     Returns:
         The faces of the image, largest first; an empty list if there is none. For a list, a list of faces per image.
@@ -93,7 +98,7 @@ def analyze(
     Raises:
         TypeError: If an image is of another type.
         ValueError: If an array is not an image, an image cannot be decoded, or a setting or the model cannot be used.
-        FileNotFoundError: If an image or the model does not exist.
+        FileNotFoundError: If an image, the model or the person does not exist.
         ImportError: If the interpreter, OpenCV or the detector's model is not installed.
         OSError: If a file or URL cannot be read.
     """
@@ -101,7 +106,7 @@ def analyze(
     settings = PipelineSettings(
         min_face_px=min_face_px, max_faces=max_faces, smoothing=Smoothing(min_confidence=min_confidence)
     )
-    loaded = _load(model, detector, min_face_score)
+    loaded = _load(model, detector, min_face_score, person)
     source = ImageSource(images if several else [images], bgr)
     with loaded.lock:
         results = [list(labeled.faces) for labeled in Pipeline(source, loaded.detector, loaded.classifier, settings)]
@@ -151,17 +156,20 @@ class _Loaded:
 _loading = threading.Lock()
 
 
-def _load(model: str | Path | None, detector: str, min_face_score: float | None) -> _Loaded:
-    """Return the loaded model and detector. A model file that has changed is loaded again."""
+def _load(model: str | Path | None, detector: str, min_face_score: float | None, person: str | None) -> _Loaded:
+    """Return the loaded model and detector. If the file of the model or person has changed, it is loaded again."""
     path = find_model(model).resolve()
-    status = path.stat()
+    files = [path] if person is None else [path, person_file(person)]
+    version = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
     with _loading:  # otherwise two threads load the same model
-        return _load_once(path, (status.st_mtime_ns, status.st_size), detector, min_face_score)
+        return _load_once(path, person, version, detector, min_face_score)
 
 
 @lru_cache(maxsize=MAX_LOADED)
-def _load_once(path: Path, version: tuple[int, int], detector: str, min_face_score: float | None) -> _Loaded:
-    return _Loaded(load_classifier(path), open_detector(detector, min_face_score))
+def _load_once(
+    path: Path, person: str | None, version: tuple[tuple[int, int], ...], detector: str, min_face_score: float | None
+) -> _Loaded:
+    return _Loaded(load_classifier(path, person=person), open_detector(detector, min_face_score))
 
 
 def _forget() -> None:
