@@ -227,6 +227,21 @@ def test_an_unsure_face_names_its_two_likely_labels(chromium, preview):
     page.close()
 
 
+@pytest.mark.parametrize("width", [1280, 360])
+def test_long_labels_neither_move_nor_widen_anything(chromium, preview, width):
+    labels = ("a label of a user that is much too long for its card", "another one that is as long as the first", "c")
+    sizes = []
+    page = open_page(chromium, preview.url, width)
+    for number, names in enumerate((labels, ("a", "b", "c")), 1):
+        face = LabeledFace((5, 20, 20, 20), Prediction(names[0], 0.45, (0.45, 0.4, 0.15), names), number)
+        show(preview, face, number=number)
+        wait_for(page, lambda names=names: names[0] in [label for _, label in card_names(page)])
+        sizes.append(cards(page)[number - 1][2][3])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert sizes[0] == sizes[1]
+    page.close()
+
+
 def test_the_page_can_be_used_with_the_keyboard(chromium, preview):
     page = open_page(chromium, preview.url)
     show(preview, face_at(1, 5))
