@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -80,6 +81,17 @@ def echo(text: object, err: bool = False) -> None:
         err: Print to standard error, not to standard output.
     """
     click.echo(printable_lines(str(text)), err=err)
+
+
+def show_status(text: str) -> None:
+    """Print a line to standard error. On a terminal it replaces the line before; an empty text ends the line."""
+    if not sys.stderr.isatty():
+        if text:
+            echo(text, err=True)
+    elif text:
+        click.echo(f"\r\033[K{printable(text)}", err=True, nl=False)
+    else:
+        click.echo(err=True)
 
 
 def note(text: str) -> None:

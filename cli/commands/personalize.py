@@ -1,14 +1,13 @@
 """fer-edge personalize: adapt a model to one person and their camera."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fer_edge.console import echo, friendly_errors, note, warn
+from fer_edge.console import echo, friendly_errors, note, show_status, warn
 from fer_edge.option_groups import examples
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def _film(camera: "Source", classifier: "Classifier", detector: str, serve: str 
     preview = PreviewServer(serve, pipeline.stats, token, on_problem=warn) if serve else None
 
     def prompt(text: str) -> None:
-        _show_on_terminal(text)
+        show_status(text)
         if preview:
             preview.notice = text
 
@@ -153,18 +152,9 @@ def _film(camera: "Source", classifier: "Classifier", detector: str, serve: str 
                     raise click.Abort from None
                 raise
     finally:
-        if sys.stderr.isatty():
-            click.echo(err=True)
+        show_status("")
         if preview:
             preview.close(True)
-
-
-def _show_on_terminal(text: str) -> None:
-    """Show the newest instruction: in one line of a terminal, otherwise line by line."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", err=True, nl=False)
-    else:
-        echo(text, err=True)
 
 
 def _print_people(as_json: bool) -> None:
