@@ -168,6 +168,12 @@ def test_an_image_that_may_be_cached_is_one_image(server, path, headers, is_one_
         assert len(list(frames_with_reconnect(camera, InstantStop()))) == 1
 
 
+def test_one_image_that_cannot_be_decoded_is_an_error(server):
+    server.pages["/a.jpg"] = ("image/jpeg", [CUT_OFF], {})
+    with pytest.raises(CameraError, match=r"the JPEG 'http://.*/a\.jpg' .* is damaged: it is cut off"):
+        read_all(HttpCamera(f"{server.url}/a.jpg"), 1)
+
+
 def test_a_video_over_http_is_turned_upright(server, tmp_path):
     write_video(tmp_path / "v.mp4", [corner_image(48, 64)] * 3)
     rotate_mp4(tmp_path / "v.mp4", 90)

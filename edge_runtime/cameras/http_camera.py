@@ -85,7 +85,11 @@ class HttpCamera:
             self._open_video()
 
     def read(self) -> Image | None:
-        """Wait for the next frame (height, width, 3), RGB, or BGR from FFmpeg; None if the camera is lost."""
+        """Wait for the next frame (height, width, 3), RGB, or BGR from FFmpeg; None if the camera is lost.
+
+        Raises:
+            CameraError: If the URL is one image that cannot be decoded.
+        """
         if self._video is not None:
             return self._video.read()
         for _ in range(MAX_DAMAGED_IMAGES):
@@ -95,8 +99,9 @@ class HttpCamera:
             self._limit.count_frame()
             try:
                 return decode_image(data, self.name)
-            except ValueError:  # one damaged frame is not a lost camera
-                continue
+            except ValueError as error:  # one damaged frame is not a lost camera
+                if not self.reconnects:
+                    raise CameraError("failed", str(error)) from error
         return None
 
     def close(self) -> None:
