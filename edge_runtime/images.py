@@ -25,6 +25,7 @@ WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", "
 # 400 MB as RGB. OpenCV's limit is eight times as high: a file of 700 bytes could occupy 1.5 GB.
 MAX_PIXELS_VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"
 MAX_PIXELS = 1 << 27
+MAX_16_BIT = 65535
 
 
 def decode_image(data: bytes, name: str) -> Image:
@@ -104,11 +105,14 @@ def _with_transparent_gray(data: bytes, pixels: npt.NDArray[Any]) -> npt.NDArray
 
 
 def _pnm_max_value(data: bytes) -> int | None:
-    """Return the value of white that a PGM or PPM file states; None for a bitmap, and where OpenCV scales by it."""
+    """Return the value of white that a PGM or PPM file states; None for a bitmap, and where OpenCV scales by it.
+
+    65535 may only be the size of a sample, so that the values decide as in other files of 16 bits.
+    """
     header = re.match(rb"P([2356])" + rb"(?:\s|#[^\n]*\n)+(\d+)" * 3, data)
     if header is None or (header[1] in b"23" and int(header[4]) <= WHITE):
         return None
-    return int(header[4])
+    return int(header[4]) if int(header[4]) < MAX_16_BIT else None
 
 
 def read_image(path: str | Path) -> Image:

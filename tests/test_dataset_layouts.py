@@ -4,6 +4,7 @@ import os
 import tarfile
 import zipfile
 from collections import Counter
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def write_splits(root, *names, classes=("happy", "sad")):
     [
         *(("Training", "train"), ("train_set", "train"), ("Testing", "test"), ("FER2013Test", "test"), ("dev", "validation")),
         *(("PublicTest", "test"), ("PRIVATETEST", "private_test"), ("Private Test", "private_test"), ("valid", "validation")),
+        *(("testdata", "test"), ("Validset", "validation"), ("trainval", "train"), ("fer2013_tests", "test")),
         *(("eval", "evaluation"), ("train_test", None), ("happy", None), ("contest", None), ("2024", None)),
     ],
 )
@@ -49,6 +51,10 @@ def test_a_name_means_a_split_in_any_wording(name, split):
         (("val",), "Training_1.jpg", "validation"),
         (("test",), "PrivateTest_1.jpg", "private_test"),  # FER2013 has both sets in one folder
         (("a",), "Training_1.jpg", "train"),
+        ((), "test-7.jpg", "test"),
+        ((), "train12.png", "train"),
+        ((), "happy_7_train.jpg", "train"),
+        ((), "my_test.jpg", None),
         ((), "evaluation of a smile.jpg", None),
     ],
 )
@@ -137,8 +143,11 @@ ROWS = [f"3,{PIXELS},Training", f"4,{PIXELS},PublicTest"]
         table([row.replace(",", ";") for row in ROWS], "emotion;pixels;Usage").encode("utf-16"),
         table([row.replace(PIXELS, f'"[{PIXELS.replace(" ", ", ")}]"') for row in ROWS]).encode("utf-8-sig"),
         table([row.replace(",", "\t") for row in ROWS], "label\tpixels\tsplit").encode(),
+        table([row.replace(",", "|") for row in ROWS], "emotion|pixels|Usage").encode("utf-16-le"),
+        b"sep=;\r\n" + table([row.replace(",", ";").replace(";", ",0;", 1) for row in ROWS], "emotion;pixels;Usage").encode(),
+        table(ROWS, "emotion,pixels,purpose").encode("utf-16-be"),
     ],
-    ids=["fer2013", "capitals", "floats", "words", "utf-16 and semicolons", "brackets", "tabs"],
+    ids=["fer2013", "capitals", "floats", "words", "utf-16 and semicolons", "brackets", "tabs", "bars", "Excel", "any title"],
 )
 def test_a_table_is_read_in_any_common_form(tmp_path, content):
     (tmp_path / "faces.csv").write_bytes(content)
@@ -164,6 +173,18 @@ def test_several_tables_are_read_together_with_splits_from_their_names(tmp_path)
     (tmp_path / "more.csv").write_text(table([f"3,{PIXELS}"], "emotion,pixels"))
     with pytest.raises(DataError, match=r"more\.csv may name splits"):
         make_split(load_faces(str(tmp_path)), "auto")
+
+
+def test_the_folder_of_a_table_names_its_split(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "faces.csv").write_text(table([f"3,{PIXELS}", f"4,{PIXELS}"], "emotion,pixels"))
+    assert counts_of(load_faces(str(tmp_path))) == {"train": 2, "test": 2}
+
+
+def test_a_column_is_the_split_only_if_all_its_values_name_one(tmp_path):
+    (tmp_path / "a.csv").write_text(table([*ROWS, f"4,{PIXELS},mine"], "emotion,pixels,source"))
+    assert set(load_faces(str(tmp_path / "a.csv")).official_split) == {None}
 
 
 def test_kaggles_zip_is_read_as_downloaded(tmp_path):
@@ -203,6 +224,13 @@ def test_archives_under_other_names_are_named(tmp_path):
     (tmp_path / "fer2013.tar.gz").write_bytes(b"\x1f\x8b" + bytes(500))
     with pytest.raises(DataError, match=r"is a gzip archive\. Unpack it"):
         load_faces(str(tmp_path / "fer2013.tar.gz"))
+    (tmp_path / "zipped.csv").write_bytes(b"PK\x03\x04" + bytes(500))
+    with pytest.raises(DataError, match=r"zipped\.csv is a zip archive, not a csv\. Unpack it"):
+        load_faces(str(tmp_path / "zipped.csv"))
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "ck.tar.gz").write_bytes(b"\x1f\x8b" + bytes(500))
+    with pytest.raises(DataError, match=r"it has: 1 gzip archive \(ck\.tar\.gz\)\. Unpack it"):
+        load_faces(str(tmp_path / "only"))
     (tmp_path / "binary.csv").write_bytes(bytes(600))
     with pytest.raises(DataError, match=r"binary\.csv is not a text file"):
         load_faces(str(tmp_path / "binary.csv"))
@@ -243,7 +271,30 @@ def test_zips_in_a_folder_are_read_if_it_has_nothing_else(tmp_path):
         pack(data / f"{name}.zip", write_class_folders(tmp_path / name, ["happy", "sad"], count=2))
     assert counts_of(load_faces(str(data))) == {"train": 4, "test": 4}
     write_class_folders(data, ["happy"], count=1)  # the unpacked data next to its zip
-    assert len(load_faces(str(data))) == 1
+    faces = load_faces(str(data))
+    assert len(faces) == 1
+    assert faces.notes == (f"left out of {data}: 2 zip archive (test.zip, train.zip)",)
+
+
+@pytest.mark.parametrize(
+    ("archives", "expected"),
+    [
+        ({"happy.zip": "happy", "sad.zip": "sad"}, {None: 4}),  # one per class
+        ({"faces-001.zip": "faces/happy", "faces-002.zip": "faces/sad"}, {None: 4}),  # one download in parts
+        ({"happy_train.zip": "happy", "happy_test.zip": "happy"}, {"train": 2, "test": 2}),
+    ],
+)
+def test_a_folder_that_the_name_of_a_zip_repeats_is_not_added_twice(tmp_path, archives, expected):
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, (name, folder) in enumerate(archives.items()):
+        source = tmp_path / str(number)
+        write_class_folders(source / PurePosixPath(folder).parent, [PurePosixPath(folder).name], count=2)
+        pack(data / name, source)
+    faces = load_faces(str(data))
+    assert counts_of(faces) == expected
+    assert set(faces.labels) == {PurePosixPath(folder).name for folder in archives.values()}
+    assert faces.split_problem is None
 
 
 def test_links_are_followed_once(tmp_path):

@@ -66,6 +66,7 @@ def test_the_stated_white_of_a_pgm_decides_and_not_its_brightest_pixel():
     assert decode_image(pnm(dark, 1000), "p").max() == 128
     assert decode_image(pnm(np.full((8, 8), 5, np.uint8), 15), "p").max() == 85
     assert decode_image(pnm(np.full((8, 8, 3), 1023, np.uint16), 1023, b"P6"), "p").min() == 255
+    assert decode_image(pnm(np.full((8, 8), 1023, np.uint16), 65535), "10 bits in 16").min() == 255
     assert decode_image(b"P2 2 1 4\n4 2", "text").tolist() == [[[255] * 3, [127] * 3]]
     assert decode_image(b"P4\n8 1\n\x0f", "bitmap")[0, :, 0].tolist() == [255] * 4 + [0] * 4
 

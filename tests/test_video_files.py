@@ -1,12 +1,15 @@
 """Video files: rotation, aspect ratio, damage and names."""
 
 import os
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 from media import corner_image, corners, damage, encode, rotate_mp4, set_pixel_aspect, textured_image, write_video
 
+from fer_edge.edge_runtime.cameras import files
+from fer_edge.edge_runtime.cameras.capture import UprightCapture
 from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.cameras.find_files import find_files
 from fer_edge.edge_runtime.cameras.mp4_duration import mp4_duration_s
@@ -55,6 +58,23 @@ def test_a_video_goes_on_after_a_damaged_part_and_reports_the_lost_frames(tmp_pa
     assert 40 <= len(numbers) <= 52
     assert sorted(set(numbers)) == numbers
     assert messages == [f"the video '{path}' is damaged: {len(numbers)} of 60 frames can be read"]
+
+
+def test_the_empty_frames_of_an_avi_file_are_not_damage(tmp_path, monkeypatch):
+    path = video(tmp_path / "v.avi", 12, "MJPG")
+    open_capture = UprightCapture.__init__
+
+    def with_twice_the_frames(self, *arguments):  # as FFmpeg writes H.264 into AVI
+        open_capture(self, *arguments)
+        self.frame_count, self.frames_per_second = 24, 20.0
+
+    positions = chain.from_iterable((second, second) for second in [*np.arange(2, 12) / 10, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(UprightCapture, "__init__", with_twice_the_frames)
+    monkeypatch.setattr(UprightCapture, "position_s", property(lambda self: next(positions)))
+    monkeypatch.setattr(files, "MAX_FRAME_S", 0.1)
+    messages = []
+    assert len(list(read_frames(path, messages.append))) == 12
+    assert messages == []
 
 
 def test_a_video_without_its_index_is_reported(tmp_path):

@@ -3,7 +3,7 @@
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ from fer_edge.edge_runtime.cameras.find_files import SKIPPED_FOLDERS, LeftOut, w
 from fer_edge.edge_runtime.file_types import HEAD_BYTES, IMAGE_SUFFIXES, file_type
 from fer_edge.edge_runtime.images import Image, decode_image
 from fer_edge.train.dataset import DataError
+from fer_edge.train.official_splits import split_of_name
 
 UTF8_FLAG = 0x800  # of a zip member whose name is UTF-8
 MAX_IMAGE_BYTES = 64 << 20
@@ -22,6 +23,7 @@ MAX_TABLE_BYTES = 1 << 30  # fer2013.csv has 301 MB
 TABLE_SUFFIXES = (".csv", ".tsv")
 # Files that belong to datasets but show no face; they are left out without a word.
 COMPANION_SUFFIXES = (".txt", ".md", ".json", ".xml", ".yaml", ".yml", ".html", ".pdf", ".ini", ".py", ".ipynb", ".m", ".mat")
+ARCHIVE = "archive"
 
 Read = Callable[[int], bytes]
 
@@ -56,7 +58,8 @@ class DatasetFiles:
             zips = [name for name in self._read if name.lower().endswith(".zip")]
             if zips and not any(self._is_content(name) for name in self._read):
                 for name in zips:
-                    folders |= self._add_zip(path / name, f"{name[: -len('.zip')]}/")
+                    del self._read[name]
+                    folders |= self._add_zip(path / name, name[: -len(".zip")])
         else:
             folders = self._add_zip(path, "")
         self.files = sorted(self._read)
@@ -124,14 +127,23 @@ class DatasetFiles:
         folders = (p for p in path.rglob("*") if p.is_dir() and not p.is_symlink())
         return {p.relative_to(path).as_posix() for p in folders if not _is_hidden(p.relative_to(path))}
 
-    def _add_zip(self, path: Path, prefix: str) -> set[str]:
+    def _add_zip(self, path: Path, folder: str) -> set[str]:
+        """Add the files of a zip.
+
+        Args:
+            path: The zip.
+            folder: Folder that the zip is taken for; empty for none. If the zip has this folder itself, it is not added twice.
+        """
         archive = _open_zip(path)
         self._zips.append(archive)
         folders = set()
-        for member in archive.infolist():
-            name = prefix + _member_name(member)
-            if _is_hidden(PurePosixPath(name)):
-                continue
+        members = {name: member for member in archive.infolist() if not _is_hidden(PurePosixPath(name := _member_name(member)))}
+        prefix = f"{folder}/" if folder else ""
+        parent = prefix[: -len(PurePosixPath(folder).name) - 1]
+        if _has_folder(members, PurePosixPath(folder).name) and not any(parent + name in self._read for name in members):
+            prefix = parent
+        for member_name, member in members.items():
+            name = prefix + member_name
             if name.endswith("/"):
                 folders.add(name.rstrip("/"))
                 continue
@@ -147,16 +159,19 @@ class DatasetFiles:
         lower = name.lower()
         if lower.endswith(IMAGE_SUFFIXES):
             return True
-        if lower.endswith((*TABLE_SUFFIXES, *COMPANION_SUFFIXES, ".zip")) or not self._bytes[name]:
+        if lower.endswith((*TABLE_SUFFIXES, *COMPANION_SUFFIXES)) or not self._bytes[name]:
             return False
         try:
-            found = file_type(self._read[name](HEAD_BYTES))
+            head = self._read[name](HEAD_BYTES)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):
             return False
-        if found is None or found.kind != "image":
-            self.left_out.add(found.name.removeprefix("a ") if found else "of other types", Path(name))
-            return False
-        return True
+        found = file_type(head)
+        if found is not None and found.kind == "image":
+            return True
+        archive = archive_kind(head) or ("zip" if lower.endswith(".zip") else None)
+        reason = f"{archive} {ARCHIVE}" if archive else found.name.removeprefix("a ") if found else "of other types"
+        self.left_out.add(reason, Path(name))
+        return False
 
 
 def gray_if_equal(image: Image) -> Image:
@@ -185,6 +200,14 @@ def read_table(path: Path) -> bytes:
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise DataError(f"{path} has {path.stat().st_size >> 20} MB, more than {MAX_TABLE_BYTES >> 20} MB. Split it")
     return path.read_bytes()
+
+
+def _has_folder(names: Iterable[str], folder: str) -> bool:
+    """Return whether all files of a zip are in one folder that its name repeats, as in ``faces-20240101-001.zip``."""
+    outer = {name.partition("/")[0] for name in names}
+    if len(outer) != 1 or not folder.casefold().startswith(min(outer).casefold()):
+        return False
+    return split_of_name(folder) == split_of_name(min(outer))
 
 
 def _read_file(file: Path, limit: int) -> bytes:

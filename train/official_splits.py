@@ -3,18 +3,22 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 TRAIN, VALIDATION, TEST, PRIVATE_TEST = "train", "validation", "test", "private_test"
 EVALUATION = "evaluation"  # the test split, unless there is another one
 WORDS = {
-    **dict.fromkeys(("train", "training", "trainset", "trn"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "valset", "dev", "devel", "development"), VALIDATION),
-    **dict.fromkeys(("test", "testing", "testset", "tst", "publictest", "holdout"), TEST),
+    **dict.fromkeys(("train", "training", "trainval", "trn"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "tst", "publictest", "holdout"), TEST),
     **dict.fromkeys(("privatetest",), PRIVATE_TEST),
     **dict.fromkeys(("eval", "evaluation", "evaluate"), EVALUATION),
 }
 WRAPPERS = {"images", "image", "imgs", "img", "faces", "face", "photos", "data", "dataset", "crops", "cropped"}
+WORD_ENDS = ("set", "data", "split", "s")  # trainset, testdata
 EXAMPLES = "train, validation, test"
+# The word before a separator or a number, and the word after a number.
+FILE_WORDS = (re.compile(r"([A-Za-z]+)[_\-\d]"), re.compile(r".*\d[_-]([A-Za-z]+)$"))
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -40,10 +44,25 @@ def split_of_name(name: str) -> str | None:
         One of dataset.OFFICIAL_SPLITS, or EVALUATION. None if the name means no split, or two as ``train_test`` does.
     """
     words = [word.lower() for word in WORD.findall(name)]
-    found = {WORDS[word] for word in words if word in WORDS}
+    found = {split for word in words if (split := _split_of_word(word))}
     if found == {TEST} and "private" in words:
         return PRIVATE_TEST
     return found.pop() if len(found) == 1 else None
+
+
+def split_of_file_name(file_name: str) -> str | None:
+    """Return the split that a file name means, as in ``PublicTest_123.jpg``, ``test-7.png`` or ``7_train.png``.
+
+    Returns:
+        As split_of_name.
+    """
+    words = [match[1].lower() for pattern in FILE_WORDS if (match := pattern.match(PurePosixPath(file_name).stem))]
+    return next((WORDS[word] for word in words if word in WORDS), None)
+
+
+def _split_of_word(word: str) -> str | None:
+    """Return the split of a word in small letters, also with one of WORD_ENDS."""
+    return WORDS.get(word) or next((WORDS[start] for end in WORD_ENDS if (start := word.removesuffix(end)) in WORDS), None)
 
 
 def split_of_image(folders: Sequence[str], file_name: str) -> str | None:
@@ -57,7 +76,7 @@ def split_of_image(folders: Sequence[str], file_name: str) -> str | None:
     Returns:
         As split_of_name.
     """
-    of_file = WORDS.get(file_name.partition("_")[0].lower())
+    of_file = split_of_file_name(file_name)
     of_folder = next((split for name in reversed(folders) if (split := split_of_name(name))), None)
     if of_folder == TEST and of_file == PRIVATE_TEST:
         return PRIVATE_TEST

@@ -8,7 +8,7 @@ from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import RunRecord
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
 from fer_edge.train.dataset import DataError, FaceDataset
-from fer_edge.train.dataset_files import MAX_TABLE_BYTES, TABLE_SUFFIXES, DatasetFiles, read_table
+from fer_edge.train.dataset_files import ARCHIVE, MAX_TABLE_BYTES, TABLE_SUFFIXES, DatasetFiles, read_table
 from fer_edge.train.dataset_rows import Rows
 from fer_edge.train.ferplus import with_votes
 from fer_edge.train.read_ckplus import CODE_SUFFIX, read_ckplus
@@ -107,6 +107,8 @@ def _read_files(files: DatasetFiles, options: ReadOptions, progress: Progress | 
             return read_class_folders(files, options, progress)
         if not files.tables:
             rest = f"; it has: {files.left_out}" if files.left_out.names else ""
+            if any(reason.endswith(ARCHIVE) for reason in files.left_out.names):
+                rest += ". Unpack it and give the folder"
             raise DataError(f"{files.path} has no images (looked for {', '.join(IMAGE_SUFFIXES)}) and no csv{rest}")
         contents = {name: files.read(name, MAX_TABLE_BYTES) for name in files.tables}
         return read_tables(contents, str(files.path), options, progress)

@@ -6,6 +6,7 @@ Source: Goodfellow et al., 2013, Kaggle challenge.
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ COLUMNS = {
     **dict.fromkeys(("pixels", "pixel", "pixel values"), "pixels"),
     **dict.fromkeys(("usage", "split", "subset", "partition"), "split"),
 }
+EXCEL_SEPARATOR = re.compile(r"sep=.\r?\n")  # the first line by which Excel states the separator
 MIN_SIDE = 16  # pixels of a face
 SEPARATORS = str.maketrans(dict.fromkeys("[](),;", " "))
 MAX_SHOWN = 40  # characters of the data in a message
@@ -56,8 +58,11 @@ class Table:
         return {"class", "pixels"} <= self.columns
 
     def split_of_row(self, row: Mapping[str, str]) -> str | None:
-        """Return the official split of a row: by its column, otherwise by the name of the table."""
-        return split_of_name(row["split"] or "") if "split" in self.columns else split_of_name(PurePosixPath(self.name).stem)
+        """Return the official split of a row: by its column, otherwise by the path of the table."""
+        if "split" in self.columns:
+            return split_of_name(row["split"])
+        path = PurePosixPath(self.name)
+        return next((split for name in (path.stem, *reversed(path.parent.parts)) if (split := split_of_name(name))), None)
 
 
 def read_tables(contents: Mapping[str, bytes], source: str, options: ReadOptions, progress: Progress | None = None) -> Rows:
@@ -121,20 +126,23 @@ def _unknown_splits(tables: Sequence[Table]) -> list[str]:
 
 def _parse_table(name: str, data: bytes) -> Table:
     """Parse a csv in any common form: comma, semicolon or tab; UTF-8 or UTF-16."""
-    if archive := archive_kind(data[:400]):
+    if archive := archive_kind(data[:400]) or ("zip" if data.startswith(b"PK\x03\x04") else None):
         raise DataError(f"{name} is a {archive} archive, not a csv. Unpack it")
     csv.field_size_limit(1 << 20)
     text = _decode(data)
     if "\0" in text[:MAX_SHOWN]:
         raise DataError(f"{name} is not a text file. Give a csv, a folder or a zip")
-    header = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
+    text = EXCEL_SEPARATOR.sub("", text.lstrip())
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t|", key=header.count)
     try:
-        lines = list(csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=delimiter))
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise DataError(f"{name} cannot be read as a csv ({error})") from error
     titles = [title.strip() for title in lines[0]] if lines else []
     columns = [COLUMNS.get(title.lower()) for title in titles]
+    if "split" not in columns:
+        columns = _with_split_column(columns, lines[1:])
     rows = tuple(
         {column: (row[index] if index < len(row) else "") for index, column in enumerate(columns) if column}
         for row in lines[1:]
@@ -143,21 +151,32 @@ def _parse_table(name: str, data: bytes) -> Table:
     return Table(name, rows, frozenset(column for column in columns if column), tuple(filter(None, titles)))
 
 
+def _with_split_column(columns: Sequence[str | None], lines: Sequence[Sequence[str]]) -> list[str | None]:
+    """Return the columns with the split column by its content: every value of it names a split, and there are several."""
+    for index, column in enumerate(columns):
+        values = {line[index] if index < len(line) else "" for line in lines if any(line)} if column is None else set()
+        if len(values) > 1 and all(len(value) <= MAX_SHOWN and split_of_name(value) for value in values):
+            return [*columns[:index], "split", *columns[index + 1 :]]
+    return list(columns)
+
+
 def _decode(data: bytes) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
+    if b"\0" in data[:2]:  # UTF-16 without a byte order mark
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors="replace")
     return data.decode("utf-8-sig", errors="replace")
 
 
 def _class_of(row: Mapping[str, str]) -> str:
-    """Return the class name of a row: a word, or the name of a code such as 3 or 3.0.
+    """Return the class name of a row: a word, or the name of a code such as 3, 3.0 or 3,0.
 
     Raises:
         ValueError: If there is none.
     """
     text = row["class"].strip()
     try:
-        code = float(text)
+        code = float(text.replace(",", "."))
     except ValueError:
         if text:
             return text

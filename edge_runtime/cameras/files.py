@@ -97,7 +97,7 @@ def _video_frames(file: MediaFile, report: Callable[[str], None]) -> Generator[F
                     continue
                 lost, failed = (lost + failed if read else 0), 0
                 longest_gap_s = max(longest_gap_s, capture.position_s - end_s)
-                end_s = capture.position_s
+                end_s = max(end_s, capture.position_s)  # the last frames of an AVI file may have no position
                 yield Frame(path, read + lost, pixels, "bgr", rate, frame_count=count or None)
                 read += 1
         finally:

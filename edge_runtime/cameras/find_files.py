@@ -13,6 +13,7 @@ VIDEO_FORMATS = "MP4, MOV, AVI, Matroska, WebM, MPEG, MPEG-TS, WMV, FLV, MJPEG, 
 # Thumbnails, deleted files and metadata of NAS boxes, Windows and macOS.
 SKIPPED_FOLDERS = (
     *("@eadir", "#recycle", "@recycle", "@recently-snapshot", "$recycle.bin", "system volume information"),
+    *("@__thumb", "@tmp", "@sharebin", "@sharesnap", "#snapshot", "~snapshot", "found.000"),
     *("__macosx", "lost+found", "thumbs.db"),
 )
 NAMED_PER_REASON = 3
