@@ -53,7 +53,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    return (yield from _skip_without_optional_package())
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
+    return (yield from _skip_without_optional_package())
+
+
+def _skip_without_optional_package():
     try:
         return (yield)
     except ImportError as error:

@@ -169,6 +169,7 @@ def test_bench_takes_the_name_of_a_bundled_model(invoke):
     assert (row["network"], row["precision"]) == ("cnn_nano", "int8-tflite")
 
 
+@pytest.mark.tensorflow
 def test_an_unsupported_backend_is_reported_before_keras_is_imported(error_of, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "theano")
     message = error_of("train", "cnn", "--data", "synthetic:10")
