@@ -56,6 +56,15 @@ def test_images_keep_all_faces_and_frames_the_16_largest():
     assert len(find(crowd, still(400, 100), max_faces=3)) == 3
 
 
+def test_a_frame_with_more_faces_than_the_maximum_is_reported_once():
+    crowd = FakeDetector(*((x, 0, 9, 9) for x in range(0, 400, 20)))
+    messages = []
+    source = FakeSource([frame(number, width=400, height=100) for number in range(3)])
+    pipeline = Pipeline(source, crowd, FakeClassifier(), on_message=messages.append)
+    assert [len(labeled.faces) for labeled in pipeline] == [16, 16, 16]
+    assert messages == [f"'{frame(0).source}' shows 20 faces; the 16 largest are labeled. For more, pass --max-faces"]
+
+
 def test_an_image_without_a_face_points_to_detector_none_once():
     class Blind(FakeDetector):
         def detect(self, image, min_face_px=32, previous_boxes=None):

@@ -81,6 +81,11 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     help="Smallest face to detect, in pixels.  [default: 1/16 of the image, 1/8 of a frame]",
 )
 @detector_option(
+    "--max-faces",
+    type=click.IntRange(min=1),
+    help="Label only this many faces, the largest.  [default: all of an image, 16 of a frame]",
+)
+@detector_option(
     "--min-face-score",
     type=FiniteRange(0, 1),
     help="Drop faces of which the detector is less sure.  [default: 0.65 for blazeface, 0.5 for haar, 0.6 for yunet]",

@@ -58,6 +58,9 @@ class DetectAndTrack:
         min_face_px: Side of the smallest face, pixels. None: 1/16 (images) or 1/8 (frames) of the shorter side, at least 32.
         max_faces: Maximum number of faces per frame; the largest are kept. None: 16, no limit in single images.
         stats: Receives counts and times.
+
+    Attributes:
+        left_out: Number of faces above the maximum in the newest detection.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class DetectAndTrack:
         self._min_face_px = min_face_px
         self._stats = stats
         self._max_faces = max_faces
+        self.left_out = 0
         self._tracker = Tracker()
         self._frames_since_detection = 0
         self._detected_s: float | None = None
@@ -120,9 +124,10 @@ class DetectAndTrack:
             detections = self._detector.detect(image, min_face_px, previous_boxes)
             if single and not detections:
                 detections = _detect_with_border(self._detector, image, min_face_px)
-        detections = detections[: self._max_faces or (None if single else MAX_FACES)]
+        kept = detections[: self._max_faces or (None if single else MAX_FACES)]
+        self.left_out = len(detections) - len(kept)
         will_track = self._interval.frames > 1 or not self._interval.fixed
-        return self._tracker.update(detections, frame.gray if will_track else None)
+        return self._tracker.update(kept, frame.gray if will_track else None)
 
 
 def _detect_with_border(detector: Detector, image: Image, min_face_px: int) -> list[Detection]:

@@ -183,7 +183,7 @@ class Pipeline:
         self._classifier = classifier
         self._on_message = on_message
         self._stop = threading.Event()
-        self._suggested = False
+        self._suggested = self._reported_left_out = False
         block_when_full = not source.live or self._settings.every_frame
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
         self._detected: Mailbox[tuple[Frame, list[TrackedFace]]] = Mailbox(block_when_full)
@@ -277,6 +277,8 @@ class Pipeline:
                 faces = self._detect_and_track.update(frame, dropped, self._captured.waited_s)
                 if frame.number is None and not faces:
                     self._suggest_no_detection(frame)
+                if self._settings.max_faces is None and self._detect_and_track.left_out:
+                    self._report_left_out(frame, len(faces))
                 self._detected.put((frame, faces))
         except Closed:
             self._detected.close()
@@ -288,6 +290,15 @@ class Pipeline:
         if self._on_message and not self._suggested:
             self._suggested = True
             self._on_message(f"no face found in '{frame.source}'. If it shows only a face, pass --detector none")
+
+    def _report_left_out(self, frame: Frame, kept: int) -> None:
+        """Report that a frame has more faces than the maximum, once per run."""
+        if self._on_message and not self._reported_left_out:
+            self._reported_left_out = True
+            found = kept + self._detect_and_track.left_out
+            self._on_message(
+                f"'{frame.source}' shows {found} faces; the {kept} largest are labeled. For more, pass --max-faces"
+            )
 
     def _label(self, frame: Frame, faces: list[TrackedFace]) -> LabeledFrame:
         crop = self._classifier.contract.crop
