@@ -126,6 +126,19 @@ def test_few_people_leave_every_class_in_training():
     assert len(split.validation) > 0
 
 
+@pytest.mark.parametrize("people", [3, 4])
+def test_three_people_are_enough_for_three_splits(people):
+    subjects = np.repeat(np.arange(people), 4)
+    faces = make_faces(["happy", "sad"], np.arange(len(subjects)) % 2, [f"S{person}" for person in subjects])
+    split = make_split(faces, "auto")
+    assert split.protocol == "subject"
+    parts = [{faces.subjects[i] for i in part} for part in (split.train, split.validation, split.test)]
+    assert [len(part) for part in parts] == [people - 2, 1, 1]
+    assert len(set.union(*parts)) == people
+    with pytest.raises(DataError, match=r"needs 3 people, one per split; tiny has 2\. Use --protocol paper"):
+        make_split(faces.subset(np.flatnonzero(subjects < 2)), "auto")
+
+
 def table(rows, header="emotion,pixels,Usage"):
     return "\n".join([header, *rows]) + "\n"
 

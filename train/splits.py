@@ -194,10 +194,12 @@ def _take_per_class(indices: Indices, targets: Targets, fraction: float, rng: np
 def _subject(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
     if any(subject is None for subject in faces.subjects):
         raise DataError(f"{faces.name} does not name its subjects. Use --protocol paper or official")
-    rest, test = _stratified_group_k_fold(faces, np.arange(len(faces)), folds or round(1 / TEST_FRACTION), seed, fold)
-    people = len({faces.subjects[i] for i in rest})
-    parts = min(people, _largest_class(faces, rest), round(1 / VALIDATION_FRACTION))
-    train, validation = _stratified_group_k_fold(faces, rest, parts, seed, None)
+    people = len(set(faces.subjects))
+    if people < 3:
+        raise DataError(f"the protocol subject needs 3 people, one per split; {faces.name} has {people}. Use --protocol paper")
+    everything = np.arange(len(faces))
+    rest, test = _stratified_group_k_fold(faces, everything, folds or _fold_count(faces, everything, TEST_FRACTION), seed, fold)
+    train, validation = _stratified_group_k_fold(faces, rest, _fold_count(faces, rest, VALIDATION_FRACTION), seed, None)
     return train, validation, test
 
 
@@ -224,6 +226,12 @@ def _stratified_group_k_fold(
         fold = next(complete, 0)
     rest, taken = divisions[fold]
     return indices[rest], indices[taken]
+
+
+def _fold_count(faces: FaceDataset, indices: Indices, fraction: float) -> int:
+    """Return the number of folds of which one is ``fraction`` of the faces, fewer with few people; at least 2."""
+    people = len({faces.subjects[i] for i in indices})
+    return max(2, min(people, _largest_class(faces, indices), round(1 / fraction)))
 
 
 def _largest_class(faces: FaceDataset, indices: Indices) -> int:
