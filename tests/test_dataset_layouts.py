@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 from conftest import make_faces, write_class_folders
+from media import encode
 
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.train.dataset import DataError
@@ -328,6 +329,19 @@ def test_folders_of_thumbnails_are_left_out_with_a_note(tmp_path):
     assert len(faces) == 6
     assert "1 GIF (film.gif)" in faces.notes[0]
     assert "notes.txt" not in faces.notes[0]
+
+
+def test_10_bit_images_and_other_suffixes_have_the_brightness_of_the_others(tmp_path):
+    gray = np.full((48, 48), 100, np.uint8)
+    gray[0] = 255
+    for name in ("happy", "sad"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "deep.png").write_bytes(encode(".png", gray.astype(np.uint16) * 4))
+        (tmp_path / name / "photo.jfif").write_bytes(encode(".jpg", gray))
+        (tmp_path / name / "plain.png").write_bytes(encode(".png", gray))
+    faces = load_faces(str(tmp_path))
+    assert len(faces) == 6
+    assert [round(float(image[24:].mean())) for image in faces.images] == [100] * 6
 
 
 def test_an_image_is_recognized_by_its_content(tmp_path):
