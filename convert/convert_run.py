@@ -152,7 +152,7 @@ def convert(
     calibration = None
     if options.calibrate_from is not None:
         calibration = collect_calibration_faces(options.calibrate_from, opened, reporter=reporter)
-    calibrated_from = Path(options.calibrate_from).name if options.calibrate_from else ""
+    calibrated_from = Path(options.calibrate_from).absolute().name if options.calibrate_from else ""
     out = None if options.out is None else Path(options.out)
     prepared = prepare_run(opened, out, calibration, calibrated_from, tuple(command))
     # Everything that can be wrong is checked before the long parts start.
