@@ -13,7 +13,22 @@ EDGE_VENV := build/edge-venv
 # One process per core. The tests of a file share trained models, so they stay in one process.
 ON_TWO_CORES := -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-edge test-wheel lint docs soak fuzz setup clean
+# Only these platforms have a lock. Elsewhere pip chooses the newest versions that setup.cfg allows.
+LOCKED := $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m))
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
+TOOLS_VENV := build/tools-venv
+comma := ,
+DEV_EXTRAS := edge,train,convert,bench,dev
+
+.PHONY: demo test test-fast test-edge test-wheel lint docs soak fuzz lock sbom setup clean
+
+# $(call install,ENVIRONMENT,LOCK,EXTRAS): the packages of a lock, each checked against its hash, then fer-edge itself.
+define install
+	$(PYTHON) -m venv $(1)
+	$(if $(LOCKED),$(1)/bin/$(PIP_INSTALL) --require-hashes -r locks/$(2).lock,@echo "no lock for this platform: newest versions")
+	$(1)/bin/$(PIP_INSTALL) $(if $(LOCKED),--no-deps --no-build-isolation) -e '.[$(3)]'
+	touch $(1)/done
+endef
 
 # The package as it is installed, built from links: type checkers ignore package_dir in setup.cfg.
 define link_tree
@@ -23,11 +38,9 @@ endef
 
 setup: $(VENV)/done
 
-$(VENV)/done: setup.cfg pyproject.toml
+$(VENV)/done: setup.cfg pyproject.toml locks/dev.lock
 	$(PYTHON) -c 'import sys; sys.exit("fer-edge needs Python 3.10 to 3.13; set PYTHON=... (this is %s)" % sys.version.split()[0] if not (3, 10) <= sys.version_info[:2] <= (3, 13) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,train,convert,bench,dev]'
-	touch $@
+	$(call install,$(VENV),dev,$(DEV_EXTRAS))
 
 # $(call job,DATA,RUN FOLDER): train, convert, label an image, compare. Deletes earlier results, so settings can change.
 define job
@@ -62,10 +75,9 @@ test-fast: setup
 	$(BIN)/pytest -m "not tensorflow" $(ON_TWO_CORES)
 
 # The fast tests in an environment with the edge installation only, as on a board.
-$(EDGE_VENV)/done: setup.cfg
-	$(PYTHON) -m venv $(EDGE_VENV)
-	$(EDGE_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[edge]' pytest pytest-xdist
-	touch $@
+$(EDGE_VENV)/done: setup.cfg locks/edge.lock
+	$(call install,$(EDGE_VENV),edge,edge)
+	$(if $(LOCKED),,$(EDGE_VENV)/bin/$(PIP_INSTALL) pytest pytest-xdist)
 
 test-edge: $(EDGE_VENV)/done
 	$(EDGE_VENV)/bin/pytest $(ON_TWO_CORES) -m "not tensorflow"
@@ -77,10 +89,8 @@ test-wheel: setup
 	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest $(ON_TWO_CORES)
 
 # A small environment of its own, so that the pages need neither TensorFlow nor .venv. Stops at a broken link (not with --quiet).
-$(DOCS_VENV)/done: setup.cfg
-	$(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
-	touch $@
+$(DOCS_VENV)/done: setup.cfg locks/docs.lock
+	$(call install,$(DOCS_VENV),docs,docs)
 
 docs: $(DOCS_VENV)/done
 	$(link_tree)
@@ -96,6 +106,27 @@ MUTANTS ?= 5000
 SEED ?= 0
 fuzz: setup
 	$(BIN)/python tests/fuzz_models.py --mutants $(MUTANTS) --seed $(SEED)
+
+# uv and cyclonedx-py.
+$(TOOLS_VENV)/done: locks/tools.lock
+	$(PYTHON) -m venv $(TOOLS_VENV)
+	$(TOOLS_VENV)/bin/$(PIP_INSTALL) --require-hashes -r locks/tools.lock
+	touch $@
+
+# The locks: versions and hashes of everything that development and CI install, for Python 3.10 to 3.13. Versions in a lock stay
+# where setup.cfg allows them; UPGRADE=--upgrade takes the newest ones. setuptools builds fer-edge.
+COMPILE = $(TOOLS_VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-package fer-edge \
+	--custom-compile-command "make lock" $(UPGRADE)
+lock: $(TOOLS_VENV)/done
+	$(COMPILE) setup.cfg $(addprefix --extra ,$(subst $(comma), ,$(DEV_EXTRAS))) -o locks/dev.lock
+	echo "setuptools>=68 pytest pytest-xdist" | tr ' ' '\n' | $(COMPILE) setup.cfg - --extra edge -o locks/edge.lock
+	echo "setuptools>=68" | $(COMPILE) setup.cfg - --extra docs -o locks/docs.lock
+	echo "uv cyclonedx-bom" | tr ' ' '\n' | $(COMPILE) - -o locks/tools.lock
+
+# The software bill of materials of .venv as installed, CycloneDX JSON.
+sbom: setup $(TOOLS_VENV)/done
+	mkdir -p build
+	$(TOOLS_VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info

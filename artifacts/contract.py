@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fer_edge.artifacts.conversion import ConversionMetrics, QuantizationSummary
 from fer_edge.artifacts.model_archive import read_archive
-from fer_edge.artifacts.training_data import SplitSummary, check_labels, check_name
+from fer_edge.artifacts.training_data import SplitSummary, check_labels, check_name, check_range
 from fer_edge.artifacts.typed_json import from_data, to_data
 
 CANONICAL_LABELS = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -30,12 +30,6 @@ class ModelError(ValueError):
     """A model file that cannot be used: truncated, made by another tool, or with another contract."""
 
 
-def _check_range(what: str, value: float, limits: tuple[float, float]) -> None:
-    low, high = limits
-    if not low <= value <= high:
-        raise ValueError(f"{what} must be between {low:g} and {high:g}. Received: {value:.6g}")
-
-
 @dataclass(frozen=True)
 class BoxTransform:
     """Where the training crop is, relative to a detector's box.
@@ -54,9 +48,9 @@ class BoxTransform:
     shift_y: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_range("the scale of a box transform", self.scale, BOX_SCALES)
+        check_range("the scale of a box transform", self.scale, BOX_SCALES)
         for shift in (self.shift_x, self.shift_y):
-            _check_range("the shift of a box transform", shift, BOX_SHIFTS)
+            check_range("the shift of a box transform", shift, BOX_SHIFTS)
 
 
 # Used when no detector was run on the training faces. FER2013 and CK+48 faces were cropped with OpenCV's Haar box, so that box
@@ -90,8 +84,8 @@ class CropConvention:
     box_transforms: dict[str, BoxTransform] = field(default_factory=lambda: dict(BOX_TRANSFORMS))
 
     def __post_init__(self) -> None:
-        _check_range("the training resolution of a contract", self.training_resolution_px, RESOLUTIONS)
-        _check_range("the number of box transforms", len(self.box_transforms), (1, MAX_BOX_TRANSFORMS))
+        check_range("the training resolution of a contract", self.training_resolution_px, RESOLUTIONS)
+        check_range("the number of box transforms", len(self.box_transforms), (1, MAX_BOX_TRANSFORMS))
 
 
 @dataclass(frozen=True)
@@ -163,13 +157,13 @@ class Contract:
         check_name("the network of a contract", self.architecture)
         check_name("the data of a contract", self.data)
         check_labels(self.labels)
-        _check_range("the number of labels", len(self.labels), (MIN_LABELS, MAX_LABELS))
-        _check_range("the image size of a contract", self.image_size, IMAGE_SIZES)
-        _check_range("the parameters of a contract", self.parameters, (1, 10**10))
+        check_range("the number of labels", len(self.labels), (MIN_LABELS, MAX_LABELS))
+        check_range("the image size of a contract", self.image_size, IMAGE_SIZES)
+        check_range("the parameters of a contract", self.parameters, (1, 10**10))
         for name in ("temperature", "unsure_threshold"):
             value = getattr(self, name)
             if value is not None:
-                _check_range(f"the {name} of a contract", value, (0.0, 1.0 if name == "unsure_threshold" else 1000.0))
+                check_range(f"the {name} of a contract", value, (0.0, 1.0 if name == "unsure_threshold" else 1000.0))
 
     def to_json(self) -> str:
         """Return the contract as indented JSON text."""

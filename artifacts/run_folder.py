@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
-from fer_edge.artifacts.contract import CropConvention
+from fer_edge.artifacts.contract import IMAGE_SIZES, MAX_LABELS, MIN_LABELS, RESOLUTIONS, CropConvention
+from fer_edge.artifacts.keras_model import read_model_labels
 from fer_edge.artifacts.metrics import ClassificationMetrics
-from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_labels, check_name
+from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_labels, check_name, check_range
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.artifacts.typed_json import from_data, to_data
 
@@ -25,6 +27,8 @@ CALIBRATION_FILE = "calibration.npz"
 HELD_OUT_FILE = "held_out.npz"
 RUN_VERSION = 2
 GRAY_LAYER = "to_gray"  # the first layer of model.keras: from RGB 0..255 to one gray channel 0..1
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Image = npt.NDArray[np.uint8]
 
@@ -109,7 +113,8 @@ class RunRecord:
         crop: How the faces were cut out of whole photos; None where the images were face crops.
 
     Raises:
-        ValueError: If the name of the network or of the recipe cannot be part of a file name, or a label cannot be used.
+        ValueError: If the name of the network or of the recipe cannot be part of a file name, a label cannot be used, a number
+            is out of range, or the metrics are those of other labels.
     """
 
     run_version: int
@@ -129,6 +134,31 @@ class RunRecord:
         check_name("the network of a run", self.plan.network)
         check_name("the recipe of a run", self.plan.recipe.name)
         check_labels(self.labels)
+        check_range("the number of labels of a run", len(self.labels), (MIN_LABELS, MAX_LABELS))
+        check_range("the image size of a run", self.plan.image_size, IMAGE_SIZES)
+        check_range("the resolution of the data of a run", self.data.resolution_px, RESOLUTIONS)
+        if self.results is not None:
+            _check_results(self.results, self.labels)
+
+
+def _check_results(results: TrainingResults, labels: tuple[str, ...]) -> None:
+    """Check that results are possible, and that their metrics are those of the labels, in this order."""
+    if not DIGEST.fullmatch(results.model_digest):
+        raise ValueError(f"the digest of {MODEL_FILE} must be 64 hexadecimal digits. Received: {results.model_digest[:80]!a}")
+    check_range("the parameters of a run", results.parameters, (1, 10**10))
+    if results.temperature is not None:
+        check_range("the temperature of a run", results.temperature, (0.0, 1000.0))
+    if results.unsure_threshold is not None:
+        check_range("the unsure threshold of a run", results.unsure_threshold, (0.0, 1.0))
+    for name in ("train", "validation", "test"):
+        metrics: ClassificationMetrics = getattr(results.metrics, name)
+        if tuple(metrics.per_class) != labels:
+            raise ValueError(
+                f"its labels are {', '.join(labels)}, but its {name} metrics are of {', '.join(metrics.per_class)}: the labels "
+                "were changed after training"
+            )
+        if [len(row) for row in metrics.confusion] != [len(labels)] * len(labels):
+            raise ValueError(f"the confusion of its {name} metrics is not {len(labels)} x {len(labels)}")
 
 
 @dataclass(frozen=True)
@@ -216,7 +246,7 @@ def read_run_record(folder: str | Path) -> RunRecord:
 
 
 def read_finished_run(folder: str | Path) -> tuple[RunRecord, TrainingResults]:
-    """Read run.json of a finished run and check that model.keras is the model it finished with.
+    """Read run.json of a finished run and check that model.keras is the model it finished with, with the same labels.
 
     Args:
         folder: The run folder.
@@ -226,7 +256,7 @@ def read_finished_run(folder: str | Path) -> tuple[RunRecord, TrainingResults]:
 
     Raises:
         FileNotFoundError: If it is not a run folder or the run has not finished.
-        ValueError: If run.json is damaged, or model.keras is damaged or was replaced.
+        ValueError: If run.json is damaged, its labels were changed, or model.keras is damaged or was replaced.
     """
     record = read_run_record(folder)
     model = Path(folder) / MODEL_FILE
@@ -236,6 +266,12 @@ def read_finished_run(folder: str | Path) -> tuple[RunRecord, TrainingResults]:
         raise FileNotFoundError(f"the run folder '{folder}' lacks {MODEL_FILE}. Train again, or copy the whole folder")
     if file_digest(model) != record.results.model_digest:
         raise ValueError(f"{model} is not the model that this run finished with: it is damaged or was replaced. Train again")
+    labels = read_model_labels(model)
+    if labels not in (None, record.labels):  # None: written by an earlier version
+        raise ValueError(
+            f"the labels in {Path(folder) / RUN_FILE} were changed: they are {', '.join(record.labels)}, but those of "
+            f"{MODEL_FILE} are {', '.join(labels or ())}. Copy the whole run folder again"
+        )
     return record, record.results
 
 
@@ -250,8 +286,9 @@ def read_run(folder: str | Path) -> Run:
         ValueError: If a file is damaged or was replaced.
     """
     record, results = read_finished_run(folder)
-    path = Path(folder)
-    return Run(path, record, results, read_stored_faces(path / CALIBRATION_FILE), read_stored_faces(path / HELD_OUT_FILE))
+    path, classes = Path(folder), len(record.labels)
+    calibration, held_out = (read_stored_faces(path / name, classes) for name in (CALIBRATION_FILE, HELD_OUT_FILE))
+    return Run(path, record, results, calibration, held_out)
 
 
 def finished_runs(folder: Path) -> list[Path]:
@@ -300,24 +337,43 @@ def write_stored_faces(path: Path, images: Sequence[Image], targets: npt.NDArray
         np.savez_compressed(file, **content)
 
 
-def read_stored_faces(path: Path) -> StoredFaces:
+def read_stored_faces(path: Path, classes: int) -> StoredFaces:
     """Read faces that write_stored_faces wrote.
+
+    Args:
+        path: The .npz file.
+        classes: Number of labels of the run.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, or contains something other than faces and their targets.
     """
     try:
-        with np.load(path) as content:
+        with np.load(path, allow_pickle=False) as content:
             targets = content["targets"]
             images = (
                 content["images"] if "images" in content.files else [content[f"image_{k:05d}"] for k in range(len(targets))]
             )
-            return StoredFaces(tuple(images), targets)
+            faces = StoredFaces(tuple(images), targets)
+        _check_faces(faces, classes)
+        return faces
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the run folder lacks {path.name}. Train again, or copy the whole folder") from error
     except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}). Train again, or copy the run folder again") from error
+
+
+def _check_faces(faces: StoredFaces, classes: int) -> None:
+    targets = faces.targets
+    if targets.dtype != np.int64 or targets.shape != (len(faces.images),):
+        raise ValueError(
+            f"targets must be int64, one per image. Received: {targets.dtype} {targets.shape} for {len(faces.images)} images"
+        )
+    if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
+        raise ValueError(f"targets must be 0 to {classes - 1}. Received: {targets.min()} to {targets.max()}")
+    for image in faces.images:
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
+            raise ValueError(f"images must be uint8, gray or RGB. Received: {image.dtype} {image.shape}")
 
 
 def file_digest(path: Path) -> str:

@@ -42,6 +42,22 @@ def check_labels(labels: Sequence[str]) -> None:
         raise ValueError(f"labels must be distinct. Received twice: {', '.join(twice)}")
 
 
+def check_range(what: str, value: float, limits: tuple[float, float]) -> None:
+    """Check a number.
+
+    Args:
+        what: Its name, for the error.
+        value: The number.
+        limits: Its minimum and maximum.
+
+    Raises:
+        ValueError: If it is outside.
+    """
+    low, high = limits
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be between {low:g} and {high:g}. Received: {value:.6g}")
+
+
 @dataclass(frozen=True)
 class PhotoSummary:
     """How the faces of a dataset were cut out of whole photos.
@@ -149,6 +165,9 @@ class SplitSummary:
         counts: Number of images per split.
         train_digest: sha256 over the sorted ids of the training images.
         leakage: What test shares with training.
+
+    Raises:
+        ValueError: If the protocol cannot be part of a file name.
     """
 
     protocol: str
@@ -158,6 +177,9 @@ class SplitSummary:
     counts: SplitCounts
     train_digest: str
     leakage: Leakage
+
+    def __post_init__(self) -> None:
+        check_name("the protocol of a split", self.protocol)
 
     @property
     def title(self) -> str:

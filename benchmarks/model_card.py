@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fer_edge.artifacts.accuracy_records import EvaluationRecord, TrainingRecord
 from fer_edge.artifacts.contract import Contract, read_contract
+from fer_edge.artifacts.run_folder import file_digest
 from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table
 
 USE = """## Intended use
@@ -104,6 +105,7 @@ def _facts(path: Path, contract: Contract, ancestry: Sequence[TrainingRecord]) -
         ("weights kept", _kept(ancestry[-1])),
         ("calibrated probabilities", calibrated),
         ("Keras model", contract.source_digest[:8]),
+        ("sha256 of the file", file_digest(path)),
         ("made with", ", ".join(f"{name} {version}" for name, version in contract.versions.items())),
     ]
 

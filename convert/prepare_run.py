@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.contract import CropConvention
 from fer_edge.artifacts.conversion import CalibrationSummary
+from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.run_folder import Run
 from fer_edge.convert.calibrate import describe_calibration
 from fer_edge.convert.cross_layer_equalization import equalize
@@ -83,7 +84,7 @@ def prepare_run(
         ValueError: If the model is damaged, was not trained by fer-edge, or outputs NaN.
         RuntimeError: If Keras does not run on TensorFlow.
     """
-    model = load_keras_model(run)
+    model = load_model_of_run(run)
     images = run.calibration.images if calibration is None else calibration
     targets = run.calibration.targets if calibration is None else None
     source = "the run folder" if calibration is None else calibrated_from
@@ -124,22 +125,18 @@ def crop_convention(run: Run) -> CropConvention:
     return CropConvention(training_resolution_px=run.record.data.resolution_px, box_transforms=transforms)
 
 
-def load_keras_model(run: Run) -> "keras.Model":
+def load_model_of_run(run: Run) -> "keras.Model":
     """Load the Keras model of a run.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If it is damaged or does not fit run.json.
         RuntimeError: If Keras does not run on TensorFlow.
     """
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"conversion needs the TensorFlow backend. Received: KERAS_BACKEND={keras.backend.backend()}")
-    try:
-        return keras.models.load_model(run.model_path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{run.model_path} cannot be loaded ({reason}). Train again") from error
+    return load_keras_model(keras, run.model_path, run.labels, run.record.plan.image_size)
 
 
 def preprocess(run: Run, faces: Sequence[Image]) -> npt.NDArray[np.uint8]:

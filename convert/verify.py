@@ -10,7 +10,7 @@ from fer_edge.convert.compare import compare
 from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_disagreement_grid
 from fer_edge.convert.gate import check_thresholds, diagnose, warnings
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
-from fer_edge.convert.prepare_run import fold_and_equalize, load_keras_model, predict, preprocess
+from fer_edge.convert.prepare_run import fold_and_equalize, load_model_of_run, predict, preprocess
 from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 
@@ -70,7 +70,7 @@ def verify(
             f"{model} takes faces of {contract.image_size} px and has {len(contract.labels)} labels, the run in {run.folder} "
             f"{image_size} px and {len(run.labels)} labels. Verify it against the run it was made from"
         )
-    keras_model = load_keras_model(run)
+    keras_model = load_model_of_run(run)
     pixels = preprocess(run, faces.images)
     keras_probs, tflite_probs = predict(keras_model, pixels), classify_faces(classifier, list(pixels))
     inspection, metrics = inspect_model(model), compare(keras_probs, tflite_probs, faces.targets, run.labels)

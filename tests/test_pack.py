@@ -1,5 +1,6 @@
 import re
 import shutil
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,29 @@ def test_damaged_parts_are_rejected(content, faces, tmp_path):
     (tmp_path / "runs.tar.00").write_bytes(content)
     with pytest.raises(ValueError, match="are damaged or incomplete"):
         unpack_runs(tmp_path, faces, tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../run.json", tarfile.REGTYPE),
+        ("./run.json", tarfile.REGTYPE),
+        ("/run.json", tarfile.REGTYPE),
+        ("a/b/run.json", tarfile.REGTYPE),
+        ("..\\x/run.json", tarfile.REGTYPE),
+        ("\x1b[2J/run.json", tarfile.REGTYPE),
+        ("run/run.json", tarfile.SYMTYPE),
+        ("run/run.json", tarfile.FIFOTYPE),
+    ],
+)
+def test_packed_files_outside_a_run_folder_are_rejected(name, kind, faces, tmp_path):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, "/etc/hostname"
+    with tarfile.open(tmp_path / "runs.tar.00", "w") as archive:
+        archive.addfile(entry)
+    with pytest.raises(ValueError, match="are damaged or incomplete"):
+        unpack_runs(tmp_path, faces, tmp_path / "home" / "runs")
     assert not (tmp_path / "home").exists()
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.contract import read_contract
+from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.run_folder import MODEL_FILE, file_digest, read_finished_run
 from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
@@ -126,9 +127,9 @@ def _load_teacher(teacher: Path) -> Callable[[FaceDataset], Probabilities]:
         return lambda faces: classify_faces(classifier, faces.images).clip(min=smallest)
     import keras
 
-    resolution_px = read_finished_run(teacher)[0].data.resolution_px
-    model = keras.models.load_model(teacher / MODEL_FILE, compile=False)
-    return partial(keras_probabilities, model, training_resolution_px=resolution_px)
+    run, _ = read_finished_run(teacher)
+    model = load_keras_model(keras, teacher / MODEL_FILE, run.labels, run.plan.image_size)
+    return partial(keras_probabilities, model, training_resolution_px=run.data.resolution_px)
 
 
 def _order_digest(faces: FaceDataset) -> str:

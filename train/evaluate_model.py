@@ -9,6 +9,7 @@ import numpy as np
 
 from fer_edge.artifacts.accuracy_records import EvaluationRecord
 from fer_edge.artifacts.contract import CropConvention
+from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.metrics import MIN_PROBABILITY, classification_metrics, vote_metrics
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import CALIBRATION_FILE, MODEL_FILE, RunRecord, read_finished_run, read_stored_faces
@@ -214,7 +215,7 @@ def _crop_of_run(folder: Path, run: RunRecord, detector: str) -> CropConvention:
     """Return the crop convention of a run; measure the box transform if another detector cropped its training faces."""
     if run.crop and detector in run.crop.box_transforms:
         return run.crop
-    faces = read_stored_faces(folder / CALIBRATION_FILE).images
+    faces = read_stored_faces(folder / CALIBRATION_FILE, len(run.labels)).images
     return CropConvention(
         training_resolution_px=run.data.resolution_px,
         box_transforms={detector: box_transform_for(faces, open_detector(detector))},
@@ -225,7 +226,7 @@ def _run_probabilities(folder: Path, run: RunRecord, faces: FaceDataset, progres
     start_keras()
     import keras
 
-    model = keras.models.load_model(folder / MODEL_FILE, compile=False)
+    model = load_keras_model(keras, folder / MODEL_FILE, run.labels, run.plan.image_size)
     return keras_probabilities(model, faces, run.data.resolution_px, progress)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.keras_model import write_keras_model
 from fer_edge.artifacts.metrics import ClassificationMetrics, classification_metrics
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import (
@@ -127,7 +128,7 @@ def _finish(
     validation = faces.subset(split.validation)
     probabilities = keras_probabilities(model, validation, faces.resolution_px)
     with atomic_path(folder / MODEL_FILE) as temporary:
-        model.save(temporary)
+        write_keras_model(model, temporary, faces.labels)
     return TrainingResults(
         model_digest=file_digest(folder / MODEL_FILE),
         history={name: tuple(values) for name, values in checkpoint.history.items()},

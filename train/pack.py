@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.artifacts.keras_model import load_keras_model, write_keras_model
 from fer_edge.artifacts.run_folder import (
     MODEL_FILE,
     RUN_FILE,
@@ -58,8 +59,8 @@ def pack_runs(folders: Sequence[Path], out: Path, part_bytes: int = PART_BYTES) 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for folder in folders:
-            read_finished_run(folder)
-            model = keras.models.load_model(folder / MODEL_FILE, compile=False)
+            run, _ = read_finished_run(folder)
+            model = load_keras_model(keras, folder / MODEL_FILE, run.labels, run.plan.image_size)
             weights = io.BytesIO()
             np.savez_compressed(weights, *(values.astype(np.float16) for values in model.get_weights()))
             for name, content in ((RUN_FILE, (folder / RUN_FILE).read_bytes()), (WEIGHTS_FILE, weights.getvalue())):
@@ -110,10 +111,12 @@ def _read_parts(parts: Sequence[Path]) -> dict[str, dict[str, bytes]]:
         with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in parts))) as archive:
             for entry in archive.getmembers():
                 folder, name = entry.name.split("/")
-                if folder in ("", ".", ".."):
-                    raise ValueError(f"'{entry.name}' is not in a run folder")
-                file = archive.extractfile(entry)
-                contents.setdefault(folder, {})[name] = file.read() if file else b""
+                if folder in ("", ".", "..") or "\\" in folder or not folder.isprintable():
+                    raise ValueError(f"{entry.name[:80]!a} is not in a run folder")
+                file = archive.extractfile(entry) if entry.isreg() else None
+                if file is None or name in contents.setdefault(folder, {}):
+                    raise ValueError(f"{entry.name[:80]!a} is not a file, or occurs twice")
+                contents[folder][name] = file.read()
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise ValueError(f"the packed runs in '{parts[0].parent}' are damaged or incomplete ({error}). Pack again") from error
     for folder, files in contents.items():
@@ -134,7 +137,7 @@ def _unpack_run(files: dict[str, bytes], faces: FaceDataset, folder: Path) -> No
                 f"the packed run {folder.name} has not finished. Finish it first: fer-edge train ... --resume"
             )
         model = _load_packed_weights(run, run.results, files[WEIGHTS_FILE], faces, folder.name)
-        model.save(unfinished / MODEL_FILE)
+        write_keras_model(model, unfinished / MODEL_FILE, faces.labels)
         division = run.split
         split = make_split(faces, division.protocol, division.seed, division.fold, division.folds)
         results = replace(

@@ -8,14 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import read_contract
-from fer_edge.artifacts.run_folder import (
-    GRAY_LAYER,
-    MODEL_FILE,
-    LoadedWeights,
-    is_run_folder,
-    read_finished_run,
-    read_run_record,
-)
+from fer_edge.artifacts.keras_model import load_keras_model, read_model_labels
+from fer_edge.artifacts.run_folder import GRAY_LAYER, MODEL_FILE, LoadedWeights, is_run_folder, read_finished_run
 from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.model_source import check_no_leakage_from_run, check_no_leakage_from_tflite, is_tflite
@@ -185,14 +179,16 @@ def _load_run(model: "keras.Model", path: Path, labels: tuple[str, ...]) -> Load
 
     if not path.is_file():
         raise FileNotFoundError(f"no finished model '{path}'. Finish that run first: fer-edge train ... --resume")
-    source = keras.models.load_model(path, compile=False)
+    if path.name == MODEL_FILE and is_run_folder(path.parent):
+        source_labels = read_finished_run(path.parent)[0].labels
+    else:
+        source_labels = read_model_labels(path) or labels  # the file of an earlier version does not name its labels
+    source = load_keras_model(keras, path)
     layers, source_layers = _layers_with_weights(model), _layers_with_weights(source)
     if [type(layer) for layer in layers] != [type(layer) for layer in source_layers]:
         if source.name == model.name:
             raise ValueError(f"{path} contains a {model.name} of a different version of fer-edge. Give another run")
         raise ValueError(f"{path} contains the network '{source.name}', not '{model.name}'. Give a run of {model.name}")
-    # A .keras file outside a run folder does not name its labels.
-    source_labels = read_run_record(path.parent).labels if is_run_folder(path.parent) else labels
     reinitialized = []
     for layer, other in zip(layers, source_layers, strict=True):
         if layer.name == OUTPUT_LAYER:
