@@ -1,4 +1,5 @@
 import shutil
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from fer_edge.artifacts.run_folder import (
     RUN_VERSION,
     LoadedWeights,
     RunRecord,
+    SplitMetrics,
     file_digest,
     read_run_record,
     write_run_record,
@@ -31,12 +33,20 @@ def run(tmp_path):
     """A finished run folder without a usable model."""
     folder = tmp_path / "runs" / "cnn-run"
     folder.mkdir(parents=True)
-    (folder / MODEL_FILE).write_bytes(b"weights")
+    with zipfile.ZipFile(folder / MODEL_FILE, "w") as archive:
+        archive.writestr("model.weights.h5", b"weights")
     made = training("subject", 0.7)
-    results = replace(made.results, model_digest=file_digest(folder / MODEL_FILE), history={"loss": (1.0,)})
+    one = metrics(0.7)
+    of_each = replace(one, per_class=dict.fromkeys(("happy", "sad"), one.per_class["happy"]), confusion=((7, 3), (0, 0)))
+    results = replace(
+        made.results,
+        model_digest=file_digest(folder / MODEL_FILE),
+        history={"loss": (1.0,)},
+        metrics=SplitMetrics(of_each, of_each, of_each),
+    )
     data = DataSummary("ck48", "f", 10, 48)
     record = RunRecord(
-        RUN_VERSION, ("happy",), made.plan, (), data, made.split, SplitIds(("a",), (), ()), {}, "now", results=results
+        RUN_VERSION, ("happy", "sad"), made.plan, (), data, made.split, SplitIds(("a",), (), ()), {}, "now", results=results
     )  # fmt: skip
     write_run_record(folder, record)
     return folder
