@@ -126,7 +126,7 @@ lock: $(TOOLS_VENV)/done
 # The software bill of materials of .venv as installed, CycloneDX JSON.
 sbom: setup $(TOOLS_VENV)/done
 	mkdir -p build
-	$(TOOLS_VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.cdx.json $(BIN)/python
+	$(TOOLS_VENV)/bin/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist demo .cache *.egg-info
