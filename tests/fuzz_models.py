@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,9 @@ def use_in_child(path, expected):
     os.close(write_end)
     readable = select.select([read_end], [], [], MAX_SECONDS)[0]
     if not readable:
-        os.killpg(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the child has not become a group yet
+            os.killpg(child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
     result = os.read(read_end, 4096).decode() if readable else f"hangs for {MAX_SECONDS} s"
     os.close(read_end)
     _, status, usage = os.wait4(child, 0)
