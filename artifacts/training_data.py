@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fer_edge.artifacts.printable import JOINERS
+
 NAME = re.compile(r"[a-z0-9_-]+")
 MAX_LABEL_CHARACTERS = 64
-JOINERS = "\u200c\u200d"  # not printable themselves, but part of words in Persian and in Indian scripts
 
 
 def check_name(kind: str, name: str) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.contract import ModelError
 from fer_edge.artifacts.model_file import ModelFile
+from fer_edge.artifacts.user_folders import user_cache_folder
 from fer_edge.edge_runtime.check_probabilities import check_probabilities
 from fer_edge.edge_runtime.interpreter import find_interpreter, make_interpreter
 
@@ -19,7 +20,6 @@ MAX_CPU_SECONDS = 10
 MAX_SECONDS = 60  # a busy machine may take this long for the same work
 MAX_MEMORY_BYTES = 2 << 30  # of addresses; the interpreter and numpy reserve half of it without using it
 PATTERN_CELLS = (1, 2, 3, 4, 6, 8, 12, 24)
-CACHE_VARIABLE = "XDG_CACHE_HOME"
 _loaded_before: set[str] = set()  # in this process
 # Not -m: with it, a module in the current folder could take the place of one that is imported.
 CHILD = (
@@ -111,8 +111,7 @@ def _version(package: str) -> str:
 
 
 def _cache_folder() -> Path:
-    root = os.environ.get(CACHE_VARIABLE, "")
     try:
-        return (Path(root) if root.startswith("/") else Path.home() / ".cache") / "fer-edge" / "models"
+        return user_cache_folder() / "models"
     except RuntimeError:  # a user without a home folder
         return Path(os.devnull) / "models"

@@ -8,6 +8,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from fer_edge.artifacts.user_folders import user_config_folder
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 
 TOKEN_VARIABLE = "FER_EDGE_TOKEN"
@@ -92,8 +93,7 @@ def token_path() -> Path:
     Raises:
         RuntimeError: If the user has no home folder.
     """
-    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return (configured if configured.is_absolute() else Path.home() / ".config") / "fer-edge" / "token"
+    return user_config_folder() / "token"
 
 
 def _read_token(path: Path, report: OnMessage) -> str | None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.typed_json import from_data, to_data
+from fer_edge.artifacts.user_folders import user_config_folder
 from fer_edge.edge_runtime.personal.correction import (
     MIN_LABELS,
     LeaveOneOut,
@@ -68,9 +68,7 @@ class Person:
 
 def people_folder() -> Path:
     """Return the folder of the personal files: ``fer-edge/people`` in $XDG_CONFIG_HOME or ~/.config."""
-    configured = os.environ.get("XDG_CONFIG_HOME", "")
-    base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".config"
-    return base / "fer-edge" / "people"
+    return user_config_folder() / "people"
 
 
 def person_file(name: str) -> Path:
