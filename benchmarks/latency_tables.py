@@ -1,23 +1,17 @@
-"""Rows, tables and a plot of latency records: accuracy, latency, size, memory."""
+"""Rows and tables of latency records: accuracy, latency, size, memory."""
 
 import csv
 import io
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.latency_records import LatencyRecord
 from fer_edge.artifacts.printable import csv_cell
 from fer_edge.benchmarks.tables import NOT_MEASURED
 
-MARKERS = {"float32": "o", "float16": "s", "dynamic": "D", "int8": "^"}
-OTHER_MARKERS = "PXv<>*hp"
 HEADER = (
     "network", "precision", "data", "protocol", "accuracy", "macro F1", "MB", "parameters", "threads",
     "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB", "board",
@@ -181,54 +175,3 @@ def pareto_front(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
         return any(all(a <= b for a, b in zip(other, costs, strict=True)) and other != costs for _, other in measured)
 
     return [row for row, costs in measured if not dominated(costs)]
-
-
-def precision_markers(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
-    """Return a different matplotlib marker for each precision of the rows (the usual four and up to eight others)."""
-    used = dict.fromkeys(row.precision for row in rows)
-    others = [precision for precision in used if precision not in MARKERS]
-    return {name: marker for name, marker in MARKERS.items() if name in used} | dict(
-        zip(others, itertools.cycle(OTHER_MARKERS), strict=False)
-    )
-
-
-def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
-    """Plot accuracy against latency. The area of a mark is the file size; rings mark the Pareto front.
-
-    Args:
-        rows: The rows. Those without a measured accuracy are left out.
-        path: Image file to write.
-
-    Raises:
-        ImportError: If matplotlib is missing.
-        ValueError: If no row has an accuracy.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"matplotlib is missing ({error}). Install it: pip install 'fer-edge[bench]'") from error
-    measured = [row for row in rows if row.accuracy is not None]
-    if not measured:
-        raise ValueError("no row has a measured accuracy to plot. Pass --data")
-    front = pareto_front(measured)
-    networks = list(dict.fromkeys(row.network for row in measured))
-    markers = precision_markers(measured)
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    axes = figure.subplots()
-    for row in measured:
-        style: dict[str, Any] = {"marker": markers[row.precision], "color": f"C{networks.index(row.network)}"}
-        style |= {"s": 20 + 12 * row.file_bytes / 1e6, "edgecolors": "black" if row in front else "none"}
-        axes.scatter(row.p50_ms, row.accuracy or 0.0, alpha=0.6, linewidths=2, **style)
-    for network in networks:
-        axes.scatter([], [], color=f"C{networks.index(network)}", label=network)
-    for precision, marker in markers.items():
-        axes.scatter([], [], marker=marker, color="gray", label=precision)
-    axes.scatter([], [], facecolors="none", edgecolors="black", linewidths=2, label="Pareto front")
-    axes.set_xscale("log")
-    axes.set_xlabel(f"{measured[0].stage}, median ms ({', '.join(dict.fromkeys(row.board for row in measured))})")
-    axes.set_ylabel("accuracy")
-    axes.set_title("Accuracy, latency and size (area of the mark)")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)

@@ -13,11 +13,10 @@ from fer_edge.benchmarks.latency_tables import (
     conversion_cells,
     derive_row,
     pareto_front,
-    plot_rows,
-    precision_markers,
 )
 from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
+from fer_edge.benchmarks.plots import plot_rows, precision_markers
 from fer_edge.benchmarks.tables import markdown_table, text_table
 from fer_edge.benchmarks.timing import time_runs
 from fer_edge.edge_runtime import board as board_module

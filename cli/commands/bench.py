@@ -85,7 +85,9 @@ def command(
     if not form:
         note(f"stage {_joined(row.stage for row in rows)}; measured on {_joined(row.board for row in rows)}")
     if plot:
-        latency_tables.plot_rows(rows, plot)
+        from fer_edge.benchmarks.plots import plot_rows
+
+        plot_rows(rows, plot)
         note(f"plot: {plot}")
 
 
