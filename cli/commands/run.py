@@ -160,6 +160,7 @@ def command(
     Nothing is stored and nothing leaves the machine unless an option asks for it.
     """
     from fer_edge.edge_runtime import NO_SMOOTHING, Smoothing, stream
+    from fer_edge.edge_runtime.live.service_manager import report_to_service_manager
     from fer_edge.edge_runtime.outputs.open import OutputSettings, write_outputs
     from fer_edge.standard_streams import without_library_messages
     from fer_edge.stop_signals import stop_on_signals
@@ -177,7 +178,8 @@ def command(
     if not model:
         note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}. To use another, pass --model")
     settings = OutputSettings(text_format, log, save, record, serve, token, tls_cert, tls_key, mqtt, mqtt_ca, device_name)
-    with without_library_messages(), stop_on_signals(pipeline.stop) as interrupted:
+    service = report_to_service_manager(pipeline.stats, pipeline.heartbeat, note)
+    with without_library_messages(), stop_on_signals(pipeline.stop) as interrupted, service:
         annotated = write_outputs(
             pipeline, source, settings, max_frames=max_frames, interrupted=interrupted, on_message=note, on_warning=warn
         )

@@ -15,6 +15,7 @@ from fer_edge.edge_runtime.crop import Box, Eyes, crop_face
 from fer_edge.edge_runtime.detectors.detection import Detector
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
+from fer_edge.edge_runtime.live.heartbeat import Heartbeat, PolledEvent
 from fer_edge.edge_runtime.live.mailbox import Closed, Mailbox
 from fer_edge.edge_runtime.live.smoothing import UNSURE, Smoother, Smoothing
 from fer_edge.edge_runtime.live.stats import PipelineStats
@@ -157,6 +158,7 @@ class Pipeline:
 
     Attributes:
         stats: Counters and times, always current.
+        heartbeat: Since when each stage is busy with a frame.
         live: Whether the source is live, such as a camera.
         model: Path of the classifier's file.
         detector: Name of the detector.
@@ -173,6 +175,7 @@ class Pipeline:
     ) -> None:
         self.stats = PipelineStats()
         self.stats.threads = classifier.num_threads
+        self.heartbeat = Heartbeat()
         self.live = source.live
         self.model = classifier.model
         self.detector = detector.name
@@ -182,7 +185,8 @@ class Pipeline:
         self._detector = detector
         self._classifier = classifier
         self._on_message = on_message
-        self._stop = threading.Event()
+        # The loops of the cameras check the event while they wait for a camera, which is not a hang.
+        self._stop = PolledEvent(lambda: self.heartbeat.beat("capture"))
         self._suggested = self._reported_left_out = False
         block_when_full = not source.live or self._settings.every_frame
         self._captured: Mailbox[Frame] = Mailbox(block_when_full)
@@ -218,10 +222,12 @@ class Pipeline:
                     frame, faces = self._detected.get()
                 except Closed:
                     return
-                labeled = self._label(frame, faces)
+                with self.heartbeat.busy("label"):
+                    labeled = self._label(frame, faces)
                 self.stats.count_frame(len(faces), frame.capture_time_s)
                 self.stats.dropped = self._captured.dropped + self._detected.dropped
-                yield labeled
+                with self.heartbeat.busy("output"):
+                    yield labeled
         finally:
             self.close()
 
@@ -254,7 +260,7 @@ class Pipeline:
         try:
             with closing(self._source.frames(self._stop, self._forward_message)) as frames:
                 while not self._stop.is_set():
-                    with self.stats.timed("capture"):
+                    with self.stats.timed("capture"), self.heartbeat.busy("capture"):
                         frame = next(frames, None)
                     if frame is None:
                         break
@@ -274,7 +280,8 @@ class Pipeline:
                 dropped = self._captured.dropped + self._detected.dropped
                 if not frame.number:  # an image or the first frame of a video is unrelated to the previous frame
                     self._detect_and_track.reset()
-                faces = self._detect_and_track.update(frame, dropped, self._captured.waited_s)
+                with self.heartbeat.busy("detect"):
+                    faces = self._detect_and_track.update(frame, dropped, self._captured.waited_s)
                 if frame.number is None and not faces:
                     self._suggest_no_detection(frame)
                 if self._settings.max_faces is None and self._detect_and_track.left_out:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import socket
 import ssl
@@ -15,6 +14,7 @@ from typing import Any
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import LabeledFrame
 from fer_edge.edge_runtime.outputs.address import parse_address
+from fer_edge.edge_runtime.outputs.secret import read_secret
 
 PASSWORD_VARIABLE = "FER_EDGE_MQTT_PASSWORD"
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -44,7 +44,7 @@ class Mqtt:
 
     Args:
         address: ``mqtt://[USER@]HOST[:PORT]``, ``mqtts://`` for TLS, or ``HOST[:PORT]``. The password comes from the
-            environment variable FER_EDGE_MQTT_PASSWORD.
+            environment variable FER_EDGE_MQTT_PASSWORD or the credential ``mqtt-password`` of the service manager.
         device_name: Name of this board in topics and in Home Assistant, at most 64 characters; None for the host name.
         on_message: Called with a line of text when the broker connects or disconnects, or why it cannot be reached.
         ca_file: PEM file with the certificates to trust instead of the system's; for mqtts.
@@ -84,7 +84,7 @@ class Mqtt:
         self._too_large = False
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"fer_edge_{self.device_name}_{_board_id()}")
         if broker.user:
-            self._client.username_pw_set(broker.user, broker.password or os.environ.get(PASSWORD_VARIABLE))
+            self._client.username_pw_set(broker.user, broker.password or read_secret(PASSWORD_VARIABLE))
         if broker.scheme == "mqtts":
             self._client.tls_set_context(_client_tls(ca_file))
         self._client.will_set(self._availability_topic, "offline", retain=True)

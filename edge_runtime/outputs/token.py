@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer_edge.artifacts.user_folders import user_config_folder
 from fer_edge.edge_runtime.cameras.camera import OnMessage
+from fer_edge.edge_runtime.outputs.secret import read_secret
 
 TOKEN_VARIABLE = "FER_EDGE_TOKEN"
 MIN_TOKEN_CHARACTERS = 16
@@ -18,7 +19,7 @@ VALID_TOKEN = re.compile(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},}}")
 
 
 def token_from_user(option: str | None, on_message: OnMessage | None = None) -> str | None:
-    """Return the token that the user gives in an option, in a file, or in the variable FER_EDGE_TOKEN.
+    """Return the token that the user gives in an option, in a file, in the variable FER_EDGE_TOKEN, or as a credential.
 
     Args:
         option: The value of --token: ``@FILE`` or the token itself.
@@ -28,11 +29,11 @@ def token_from_user(option: str | None, on_message: OnMessage | None = None) -> 
         The token; None if the user gives none.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file or the credential cannot be read.
         ValueError: If the token is too short, or has spaces or characters that are not ASCII.
     """
     if option is None:
-        token = os.environ.get(TOKEN_VARIABLE)
+        token = read_secret(TOKEN_VARIABLE)
         return None if not token else checked_token(token, f"the variable {TOKEN_VARIABLE}")
     if not option.startswith("@"):
         if on_message:
