@@ -16,7 +16,8 @@ from fer_edge.artifacts.reporter import Progress, Reporter
 from fer_edge.option_groups import option_group
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-EXTRA_BY_MODULE = {"sklearn": "bench", "matplotlib": "bench"}  # the smallest extra that installs a module
+# The smallest extra that installs a module.
+EXTRA_BY_MODULE = {"sklearn": "bench", "matplotlib": "bench", "bokeh": "bench", "jinja2": "bench"}
 ALL_EXTRAS = "train,convert,bench"  # of any other module
 
 

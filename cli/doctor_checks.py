@@ -49,6 +49,7 @@ def run_checks() -> list[Check]:
             "tensorflow_model_optimization", "convert", "pip install 'fer-edge[convert]'", "tensorflow-model-optimization"
         ),
         _installed("matplotlib", "bench", "pip install 'fer-edge[bench]'"),
+        _installed("bokeh", "bench --html", "pip install 'fer-edge[bench]'"),
         _installed("aiohttp", "run --serve", "pip install 'fer-edge[serve]'"),
         _installed("paho", "run --mqtt", "pip install 'fer-edge[mqtt]'", "paho-mqtt"),
         _picamera(),
