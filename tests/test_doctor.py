@@ -1,18 +1,21 @@
+import hashlib
 import json
 import sys
 
-import numpy as np
-
 from fer_edge import doctor_checks
-from fer_edge.edge_runtime.cameras import usb
+from fer_edge.edge_runtime import interpreter
+from fer_edge.edge_runtime.find_model import default_model
 
 
 def test_doctor_runs_an_interpreter_and_reports_it(invoke):
     result = invoke("doctor", "--json")
     checks = {check["part"]: check for check in json.loads(result.stdout)}
     assert result.exit_code == 0
-    assert checks["interpreter"]["remedy"] is None
+    assert checks["interpreter"]["state"] == "ok"
     assert checks["opencv"]["details"].endswith("with Haar cascades")
+    digest = hashlib.sha256(default_model().read_bytes()).hexdigest()
+    assert checks["model"]["details"].startswith(f"{default_model().name}, sha256 {digest[:16]}...")
+    assert "64-bit" in checks["python"]["details"]
 
 
 def test_doctor_fails_if_models_cannot_run(invoke, monkeypatch):
@@ -20,23 +23,25 @@ def test_doctor_fails_if_models_cannot_run(invoke, monkeypatch):
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "opencv: pip install" in result.stdout
+    assert "FAILED" in result.stdout
 
 
-def test_doctor_lists_cameras_and_how_to_get_permission(monkeypatch):
-    devices = [
-        usb.VideoDevice(usb.Path("/dev/video0"), "Good Cam", True),
-        usb.VideoDevice(usb.Path("/dev/video1"), "Good Cam metadata", False),
-        usb.VideoDevice(usb.Path("/dev/video2"), "Locked Cam", None),
-    ]
-    monkeypatch.setattr(usb, "video_devices", lambda: devices)
-    good, locked = doctor_checks._cameras()
-    assert (good.part, good.details, good.remedy) == ("/dev/video0", "Good Cam", None)
-    assert "usermod -aG video" in locked.remedy
+def test_doctor_finds_a_damaged_model(monkeypatch, tmp_path):
+    damaged = tmp_path / default_model().name
+    damaged.write_bytes(default_model().read_bytes()[:-100])
+    monkeypatch.setattr("fer_edge.edge_runtime.find_model.BUNDLED_FOLDER", tmp_path)
+    check = doctor_checks._try("model", doctor_checks._models, "again")
+    assert (check.state, check.remedy) == ("failed", "again")
+    assert damaged.name in check.details
 
 
-def test_doctor_warns_of_numpy_2_with_picamera2(monkeypatch):
-    monkeypatch.setattr(doctor_checks, "find_spec", lambda name: object())
-    monkeypatch.setattr(np, "__version__", "2.1.0")
-    check = doctor_checks._picamera()
-    assert check.details == "installed together with numpy 2.1.0"
-    assert "constraints-raspberry.txt" in check.remedy
+def test_doctor_warns_of_the_other_labels_of_tflite_runtime(monkeypatch):
+    class Interpreter:
+        def invoke(self):
+            pass
+
+    monkeypatch.setattr(interpreter, "find_interpreter", lambda: ("tflite_runtime", Interpreter))
+    monkeypatch.setattr(interpreter, "open_interpreter", lambda model: Interpreter())
+    check = doctor_checks._interpreter()
+    assert check.state == "warning"
+    assert "changes the labels of 1 to 2 % of faces" in check.details

@@ -2,11 +2,12 @@ import io
 import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from live import FakeCapture, InstantStop, flat_image, picamera2_module, rpicam
 
-from fer_edge.edge_runtime.cameras import raspberry_pi, source, usb
+from fer_edge.edge_runtime.cameras import devices, raspberry_pi, source
 from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.capture import reported_rate
 from fer_edge.edge_runtime.cameras.files import read_frames
@@ -26,7 +27,7 @@ def test_auto_prefers_picamera2_then_rpicam_vid_then_usb(monkeypatch, tmp_path):
     program = rpicam(tmp_path, "echo '0 : imx708'")
     assert open_source("auto").camera._program == program
     (tmp_path / "rpicam-vid").unlink()
-    monkeypatch.setattr(source, "video_devices", lambda: [usb.VideoDevice(usb.Path("/dev/video3"), "Cam", True)])
+    monkeypatch.setattr(source, "video_devices", lambda: [devices.VideoDevice(Path("/dev/video3"), "Cam", True)])
     assert open_source("auto").name == "/dev/video3"
     monkeypatch.setattr(source, "video_devices", list)
     with pytest.raises(CameraError, match=r"no camera found .*rpicam-vid is not installed; no camera at /dev/video"):
@@ -40,8 +41,8 @@ def test_auto_uses_usb_if_picamera2_fails_or_rpicam_vid_does_not_answer(monkeypa
     module = picamera2_module()
     module.Picamera2.global_camera_info = fail
     monkeypatch.setitem(sys.modules, "picamera2", module)
-    devices = [usb.VideoDevice(usb.Path("/dev/video3"), "Cam", True)]
-    monkeypatch.setattr(source, "video_devices", lambda: devices)
+    found = [devices.VideoDevice(Path("/dev/video3"), "Cam", True)]
+    monkeypatch.setattr(source, "video_devices", lambda: found)
     assert open_source("auto").name == "/dev/video3"
     monkeypatch.setattr(source, "video_devices", list)
     with pytest.raises(CameraError, match="picamera2 fails: no camera manager; no camera at /dev/video"):
@@ -52,7 +53,7 @@ def test_auto_uses_usb_if_picamera2_fails_or_rpicam_vid_does_not_answer(monkeypa
     monkeypatch.setattr(source, "find_rpicam", lambda: rpicam(tmp_path, "exec sleep 20"))
     with pytest.raises(CameraError, match=r"rpicam-vid lists no cameras within 0.1 s; no camera at /dev/video"):
         open_source("auto")
-    monkeypatch.setattr(source, "video_devices", lambda: devices)
+    monkeypatch.setattr(source, "video_devices", lambda: found)
     assert open_source("auto").name == "/dev/video3"
 
 

@@ -2,17 +2,18 @@ import errno
 import os
 import subprocess
 import types
+from pathlib import Path
 
 import pytest
 from live import FakeCapture, flat_image
 
-from fer_edge.edge_runtime.cameras import usb
+from fer_edge.edge_runtime.cameras import devices, usb
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.usb import UsbCamera, diagnose_no_frames
 
 
 def test_the_error_for_a_missing_usb_camera_lists_the_available_ones(monkeypatch):
-    available = [usb.VideoDevice(usb.Path("/dev/video7"), "Good Cam", True)]
+    available = [devices.VideoDevice(Path("/dev/video7"), "Good Cam", True)]
     monkeypatch.setattr(usb, "video_devices", lambda: available)
     with pytest.raises(CameraError, match=r"no camera at /dev/video99.*Available cameras: /dev/video7 \(Good Cam\)") as caught:
         UsbCamera("/dev/video99").open()
@@ -35,7 +36,7 @@ def busy_ioctl(handle, request, argument):
 
 
 def test_the_error_for_a_busy_usb_camera_names_the_process(monkeypatch, tmp_path):
-    monkeypatch.setattr(usb.fcntl, "ioctl", busy_ioctl)
+    monkeypatch.setattr(devices.fcntl, "ioctl", busy_ioctl)
     device = tmp_path / "video0"
     device.touch()
     with device.open() as file, subprocess.Popen(["sleep", "30"], stdin=file) as holder:
@@ -46,7 +47,7 @@ def test_the_error_for_a_busy_usb_camera_names_the_process(monkeypatch, tmp_path
 
 
 def test_a_usb_camera_used_by_another_user_is_busy(monkeypatch, tmp_path):
-    monkeypatch.setattr(usb.fcntl, "ioctl", busy_ioctl)
+    monkeypatch.setattr(devices.fcntl, "ioctl", busy_ioctl)
     device = tmp_path / "video0"
     device.touch()
     error = diagnose_no_frames(device, processes=tmp_path / "nobody")
@@ -117,4 +118,4 @@ def test_codecs_and_the_raw_side_of_the_pi_camera_are_not_listed(tmp_path):
     for number, title in enumerate(["bcm2835-codec-decode", "unicam", "HD Webcam", "rp1-cfe-csi2_ch0"]):
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(title + "\n")
-    assert [device.title for device in usb.video_devices(tmp_path)] == ["HD Webcam"]
+    assert [device.title for device in devices.video_devices(tmp_path)] == ["HD Webcam"]

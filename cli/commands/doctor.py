@@ -45,5 +45,5 @@ def command(as_json: bool, install: str | None, path: Path | None) -> None:
         for check in checks:
             if check.remedy:
                 echo(f"{check.part}: {check.remedy}")
-    if any(check.remedy and check.needed_for == "run" for check in checks):
+    if any(check.state == "failed" for check in checks):
         raise click.exceptions.Exit(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fer_edge.edge_runtime.cameras.camera import Camera, CameraError, OnMessage, frames_with_reconnect
+from fer_edge.edge_runtime.cameras.devices import video_devices
 from fer_edge.edge_runtime.cameras.files import FileSource
 from fer_edge.edge_runtime.cameras.find_files import find_files
 from fer_edge.edge_runtime.cameras.frame import Frame
@@ -24,7 +25,7 @@ from fer_edge.edge_runtime.cameras.raspberry_pi import (
 )
 from fer_edge.edge_runtime.cameras.raw_input import RawInput
 from fer_edge.edge_runtime.cameras.turned import TurnedFiles, turned
-from fer_edge.edge_runtime.cameras.usb import UsbCamera, video_devices
+from fer_edge.edge_runtime.cameras.usb import UsbCamera
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.orientation import UPRIGHT, Orientation
 
