@@ -5,11 +5,13 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from fer_edge.artifacts.latency_records import LatencyRecord
 from fer_edge.artifacts.printable import csv_cell
+from fer_edge.benchmarks.intervals import accuracy_interval
 from fer_edge.benchmarks.tables import NOT_MEASURED
 
 HEADER = (
@@ -42,7 +44,7 @@ class BenchmarkRow:
         load_ms: From file to allocated tensors, milliseconds.
         first_inference_ms: The first inference, milliseconds.
         peak_memory_bytes: Peak memory of the measuring process, bytes.
-        stage: What was timed.
+        stage: What the latency is of.
         board: Where it was measured, with the CPU's integer dot product.
         accuracy_before: Accuracy of the Keras model on the test faces of its run, 0..1.
         accuracy_after: Accuracy of the file on the same faces, 0..1.
@@ -51,22 +53,36 @@ class BenchmarkRow:
         conversion_s: Time of the quantizer, seconds, without folding, fine-tuning and the search for layers.
         rejected: Whether the gate rejected the file.
         compressed_bytes: Size after zlib, bytes: what a download or an app package takes.
+        file: Name of the file.
+        backend: What ran it, one of BACKENDS.
+        accuracy_low: Lower end of the 95 % interval of ``accuracy``.
+        accuracy_high: Upper end.
+        accuracy_source: ``measured``, or ``stored`` if it is the figure that conversion stored in the file.
+        vote_agreement: Mean fraction of the FER+ annotators who chose the predicted label, 0..1.
+        arena_bytes: Memory that the interpreter plans for activations, bytes, without XNNPACK.
+        detect_ms: Median time to find the face in a frame, milliseconds.
+        preprocess_ms: Median time to crop and resize it, milliseconds.
+        classify_ms: Median time from the crop to the probabilities, milliseconds.
+        end_to_end_ms: Median time of all three, milliseconds.
+        energy_mj: Energy of the board or CPU package per inference, idle power included, millijoules.
+        busy: Why the latency is unreliable; empty where nothing was found or checked.
+        problem: Why the file could not run, or its accuracy could not be measured.
     """
 
     network: str
-    precision: str
-    data: str
-    protocol: str
+    precision: str | None
+    data: str | None
+    protocol: str | None
     accuracy: float | None
     macro_f1: float | None
     file_bytes: int
-    parameters: int
+    parameters: int | None
     threads: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    load_ms: float
-    first_inference_ms: float
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    load_ms: float | None
+    first_inference_ms: float | None
     peak_memory_bytes: int | None
     stage: str
     board: str
@@ -77,21 +93,37 @@ class BenchmarkRow:
     conversion_s: float | None = None
     rejected: bool | None = None
     compressed_bytes: int | None = None
+    file: str = ""
+    backend: str = "xnnpack"
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    accuracy_source: str | None = None
+    vote_agreement: float | None = None
+    arena_bytes: int | None = None
+    detect_ms: float | None = None
+    preprocess_ms: float | None = None
+    classify_ms: float | None = None
+    end_to_end_ms: float | None = None
+    energy_mj: float | None = None
+    busy: tuple[str, ...] = ()
+    problem: str | None = None
 
 
 def derive_row(record: LatencyRecord) -> BenchmarkRow:
     """Derive a table row from a raw record."""
-    p50, p90, p99 = map(float, np.percentile(record.samples_ms, [50, 90, 99]))
-    measured = record.measured_accuracy
-    protocol, leaky = (measured.protocol, measured.warning) if measured else (record.protocol, record.leaky)
-    elsewhere = measured is not None and measured.data != record.data
+    percentiles = map(float, np.percentile(record.samples_ms, [50, 90, 99])) if record.samples_ms else (None, None, None)
+    p50, p90, p99 = percentiles
+    measured, cost, energy = record.measured_accuracy, record.conversion, record.energy
+    data, protocol, leaky = record.data, record.protocol, bool(record.leaky)
+    if measured:
+        elsewhere = data is not None and measured.data != data
+        data = f"{measured.data}, trained on {data}" if elsewhere else measured.data
+        protocol, leaky = measured.protocol, bool(measured.warning)
     return BenchmarkRow(
         network=record.network,
         precision=record.precision,
-        data=f"{measured.data}, trained on {record.data}" if measured and elsewhere else record.data,
+        data=data,
         protocol=f"{protocol} (leaky)" if leaky else protocol,
-        accuracy=measured.accuracy if measured else None,
-        macro_f1=measured.macro_f1 if measured else None,
         file_bytes=record.file_bytes,
         parameters=record.parameters,
         threads=record.num_threads,
@@ -104,27 +136,60 @@ def derive_row(record: LatencyRecord) -> BenchmarkRow:
         stage=record.latency_protocol.stage,
         board=record.environment.title,
         compressed_bytes=record.compressed_bytes,
-        **(asdict(record.conversion) if record.conversion else {}),
+        file=record.file,
+        backend=record.backend,
+        arena_bytes=record.arena_bytes,
+        energy_mj=1000 * energy.joules / energy.runs if energy else None,
+        busy=record.busy or (),
+        problem=record.problem,
+        **{name: value for name, value in asdict(cost).items() if name != "faces"} if cost else {},
+        **_accuracy(record),
+        **_stage_medians(record),
     )
+
+
+def _accuracy(record: LatencyRecord) -> dict[str, Any]:
+    """Return the measured accuracy; otherwise the one that conversion stored in the file, if it says of how many faces."""
+    measured, cost = record.measured_accuracy, record.conversion
+    if measured:
+        accuracy, count, source = measured.accuracy, measured.count, "measured"
+    elif cost and cost.faces:
+        accuracy, count, source = cost.accuracy_after, cost.faces, "stored"
+    else:
+        return {"accuracy": None, "macro_f1": None}
+    low, high = accuracy_interval(accuracy, count)
+    return {
+        "accuracy": accuracy,
+        "macro_f1": measured.macro_f1 if measured else None,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "accuracy_source": source,
+        "vote_agreement": measured.votes.agreement if measured and measured.votes else None,
+    }
+
+
+def _stage_medians(record: LatencyRecord) -> dict[str, Any]:
+    stages = record.stages.samples_ms if record.stages else {}
+    return {f"{stage}_ms": float(np.median(samples)) for stage, samples in stages.items() if samples}
 
 
 def cells(row: BenchmarkRow) -> tuple[str, ...]:
     """Return a row as text in the order of HEADER."""
     return (
         row.network,
-        row.precision,
-        row.data,
-        row.protocol,
+        row.precision or "-",
+        row.data or "-",
+        row.protocol or "-",
         _text(row.accuracy, ".4f"),
         _text(row.macro_f1, ".4f"),
         f"{row.file_bytes / 1e6:.2f}",
-        f"{row.parameters:,}",
+        _text(row.parameters, ","),
         str(row.threads),
-        f"{row.p50_ms:.2f}",
-        f"{row.p90_ms:.2f}",
-        f"{row.p99_ms:.2f}",
-        f"{row.load_ms:.1f}",
-        f"{row.first_inference_ms:.1f}",
+        _text(row.p50_ms, ".2f"),
+        _text(row.p90_ms, ".2f"),
+        _text(row.p99_ms, ".2f"),
+        _text(row.load_ms, ".1f"),
+        _text(row.first_inference_ms, ".1f"),
         _text(row.peak_memory_bytes, ".0f", 1e-6),
         row.board,
     )
@@ -134,9 +199,9 @@ def conversion_cells(row: BenchmarkRow) -> tuple[str, ...]:
     """Return what conversion cost as text in the order of CONVERSION_HEADER, measured on the test faces of the run."""
     return (
         row.network,
-        row.precision,
-        row.data,
-        row.protocol,
+        row.precision or "-",
+        row.data or "-",
+        row.protocol or "-",
         _text(row.accuracy_before, ".4f"),
         _text(row.accuracy_after, ".4f"),
         _text(row.agreement, ".4f"),
@@ -144,12 +209,12 @@ def conversion_cells(row: BenchmarkRow) -> tuple[str, ...]:
         NOT_MEASURED if row.rejected is None else ("rejected" if row.rejected else "passed"),
         f"{row.file_bytes / 1e6:.2f}",
         _text(row.compressed_bytes, ".2f", 1e-6),
-        f"{row.p50_ms:.2f}",
+        _text(row.p50_ms, ".2f"),
         _text(row.conversion_s, ".1f"),
     )
 
 
-def _text(value: float | None, form: str, factor: float = 1.0) -> str:
+def _text(value: float | None, form: str, factor: float = 1) -> str:
     return NOT_MEASURED if value is None else format(factor * value, form)
 
 
@@ -158,8 +223,12 @@ def as_csv(rows: Sequence[BenchmarkRow]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(BenchmarkRow)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in asdict(row).items()} for row in rows)
+    writer.writerows({name: csv_cell(_joined(value)) for name, value in asdict(row).items()} for row in rows)
     return text.getvalue()
+
+
+def _joined(value: Any) -> Any:
+    return "; ".join(value) if isinstance(value, tuple) else value
 
 
 def as_json(rows: Sequence[BenchmarkRow]) -> str:
@@ -168,8 +237,12 @@ def as_json(rows: Sequence[BenchmarkRow]) -> str:
 
 
 def pareto_front(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
-    """Return the rows that no other row dominates in accuracy, latency and size. Rows without accuracy are left out."""
-    measured = [(row, (-row.accuracy, row.p50_ms, row.file_bytes)) for row in rows if row.accuracy is not None]
+    """Return the rows that no other row dominates in accuracy, latency and size, of those that have both."""
+    measured = [
+        (row, (-row.accuracy, row.p50_ms, row.file_bytes))
+        for row in rows
+        if row.accuracy is not None and row.p50_ms is not None
+    ]
 
     def dominated(costs: tuple[float, ...]) -> bool:
         return any(all(a <= b for a, b in zip(other, costs, strict=True)) and other != costs for _, other in measured)

@@ -117,6 +117,7 @@ def _conversion_cost(contract: Contract) -> ConversionCost | None:
         worst_recall_change=metrics.worst_recall_change(),
         conversion_s=contract.quantization.conversion_s,
         rejected=None if metrics.gate is None else bool(metrics.gate.issues),
+        faces=metrics.faces,
     )
 
 

@@ -14,7 +14,7 @@ OTHER_MARKERS = "PXv<>*hp"
 
 def precision_markers(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
     """Return a different matplotlib marker for each precision of the rows (the usual four and up to eight others)."""
-    used = dict.fromkeys(row.precision for row in rows)
+    used = dict.fromkeys(row.precision or "-" for row in rows)
     others = [precision for precision in used if precision not in MARKERS]
     return {name: marker for name, marker in MARKERS.items() if name in used} | dict(
         zip(others, itertools.cycle(OTHER_MARKERS), strict=False)
@@ -36,7 +36,7 @@ def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"matplotlib is missing ({error}). Install it: pip install 'fer-edge[bench]'") from error
-    measured = [row for row in rows if row.accuracy is not None]
+    measured = [row for row in rows if row.accuracy is not None and row.p50_ms is not None]
     if not measured:
         raise ValueError("no row has a measured accuracy to plot. Pass --data")
     front = pareto_front(measured)
@@ -45,9 +45,9 @@ def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for row in measured:
-        style: dict[str, Any] = {"marker": markers[row.precision], "color": f"C{networks.index(row.network)}"}
+        style: dict[str, Any] = {"marker": markers[row.precision or "-"], "color": f"C{networks.index(row.network)}"}
         style |= {"s": 20 + 12 * row.file_bytes / 1e6, "edgecolors": "black" if row in front else "none"}
-        axes.scatter(row.p50_ms, row.accuracy or 0.0, alpha=0.6, linewidths=2, **style)
+        axes.scatter(row.p50_ms or 0.0, row.accuracy or 0.0, alpha=0.6, linewidths=2, **style)
     for network in networks:
         axes.scatter([], [], color=f"C{networks.index(network)}", label=network)
     for precision, marker in markers.items():

@@ -99,7 +99,7 @@ def compare_networks(
         published = PUBLISHED[name].test_accuracy if name in PUBLISHED else None
         path = models.get(name)
         metrics = read_contract(path).metrics if path else None
-        timed = [record for record in latencies if path and record.file == path.name and record.num_threads == 1]
+        timed = [record for record in latencies if path and record.file == path.name and _is_plain(record)]
         rows.append(
             ComparedNetwork(
                 title=title,
@@ -114,6 +114,11 @@ def compare_networks(
             )
         )
     return rows
+
+
+def _is_plain(record: LatencyRecord) -> bool:
+    """Return whether a record is of one thread with the default backend, and has samples."""
+    return record.num_threads == 1 and record.backend == "xnnpack" and bool(record.samples_ms)
 
 
 def newest_series(groups: Sequence[Series], network: str, protocol: str) -> Series | None:
