@@ -2,10 +2,12 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from live import FakeCamera, FakeClassifier, FakeDetector, FakeSource, flat_image, frame, textured
 
 from fer_edge.artifacts.contract import CropConvention
+from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.source import LiveSource
 from fer_edge.edge_runtime.detectors.detector import open_detector
@@ -190,3 +192,21 @@ def test_a_mailbox_keeps_the_newest_item_and_counts_the_dropped_ones():
         mailbox.get()
     with pytest.raises(Closed):
         mailbox.put(6)
+
+
+class ReopenedCamera:
+    """A camera that is lost after its first frame, cannot be reopened for two reasons, and delivers two more frames."""
+
+    name = "camera"
+    live = True
+
+    def frames(self, stop, on_message=None):
+        frame = np.zeros((64, 64, 3), np.uint8)
+        script = [frame, None, CameraError("busy", "busy"), CameraError("missing", "missing"), frame, frame]
+        return frames_with_reconnect(FakeCamera(script), stop, on_message, delays_s=(0.0,))
+
+
+def test_a_camera_that_is_lost_and_back_counts_as_one_loss():
+    pipeline = Pipeline(ReopenedCamera(), FakeDetector(), FakeClassifier(), PipelineSettings(every_frame=True))
+    assert len(list(pipeline)) == 3
+    assert (pipeline.stats.lost, pipeline.stats.reopened) == (1, 1)

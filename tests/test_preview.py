@@ -16,8 +16,10 @@ from fer_edge.edge_runtime.cameras.source import open_source
 from fer_edge.edge_runtime.images import import_cv2
 from fer_edge.edge_runtime.live import stats as stats_module
 from fer_edge.edge_runtime.live.stats import PipelineStats
+from fer_edge.edge_runtime.outputs import http_server
 from fer_edge.edge_runtime.outputs import preview as preview_module
-from fer_edge.edge_runtime.outputs.preview import MAX_STREAMS, PreviewServer, is_loopback
+from fer_edge.edge_runtime.outputs.http_server import is_loopback
+from fer_edge.edge_runtime.outputs.preview import MAX_STREAMS, PreviewServer
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
 
@@ -83,9 +85,9 @@ class Route:
     ],
 )
 def test_the_printed_host_is_one_that_other_machines_can_open(monkeypatch, host, connected, expected):
-    monkeypatch.setattr(preview_module.socket, "gethostname", lambda: "raspberrypi")
-    monkeypatch.setattr(preview_module.socket, "socket", lambda *kind: Route(connected))
-    assert preview_module._host_for_browsers(host) == expected
+    monkeypatch.setattr(http_server.socket, "gethostname", lambda: "raspberrypi")
+    monkeypatch.setattr(http_server.socket, "socket", lambda *kind: Route(connected))
+    assert http_server._host_for_clients(host) == expected
 
 
 def test_another_loopback_address_accepts_its_own_name():

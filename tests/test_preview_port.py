@@ -19,8 +19,7 @@ from conftest import TOKEN
 from live import labeled
 
 from fer_edge.edge_runtime.live.stats import PipelineStats
-from fer_edge.edge_runtime.outputs import http_listener
-from fer_edge.edge_runtime.outputs import preview as preview_module
+from fer_edge.edge_runtime.outputs import http_listener, http_server
 from fer_edge.edge_runtime.outputs.http_listener import max_connections
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
 from fer_edge.edge_runtime.outputs.rate_limit import RateLimitedMessages
@@ -55,7 +54,7 @@ class Server:
     def __init__(self, limit=96, **options):
         self.problems = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(preview_module, "max_connections", lambda: limit)
+            patch.setattr(http_server, "max_connections", lambda: limit)
             self.preview = PreviewServer("127.0.0.1:0", PipelineStats(), on_problem=self.problems.append, **options)
         self.preview.write(labeled(1))
         self.url, _, self.query = self.preview.url.partition("?")

@@ -118,12 +118,19 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     help="Serve a preview page.  [default address: 127.0.0.1:8080]",
 )
 @network_option(
+    "--metrics",
+    is_flag=False,
+    flag_value="127.0.0.1:9464",
+    metavar="[HOST:PORT]",
+    help="Serve metrics for Prometheus at /metrics.  [default address: 127.0.0.1:9464]",
+)
+@network_option(
     "--token",
     metavar="@FILE",
-    help="File with the token that viewers need, at least 16 characters; or set FER_EDGE_TOKEN.  "
+    help="File with the token that viewers and Prometheus need, at least 16 characters; or set FER_EDGE_TOKEN.  "
     "[default: made once and kept; none on a loopback address]",
 )
-@network_option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate of the preview page, for HTTPS.")
+@network_option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate of --serve and --metrics, for HTTPS.")
 @network_option("--tls-key", type=click.Path(path_type=Path), help="PEM private key of --tls-cert.")
 @network_option("--mqtt", metavar="[mqtt[s]://]HOST[:PORT]", help="Publish labels to this broker, also for Home Assistant.")
 @network_option(
@@ -145,6 +152,7 @@ def command(
     record: Path | None,
     profile: bool,
     serve: str | None,
+    metrics: str | None,
     token: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -165,8 +173,9 @@ def command(
     from fer_edge.standard_streams import without_library_messages
     from fer_edge.stop_signals import stop_on_signals
 
-    if serve and ("/" in serve or Path(serve).exists()):
-        raise ValueError(f"--serve takes HOST:PORT or nothing. Put the source first: fer-edge run {serve} --serve")
+    for option, address in (("--serve", serve), ("--metrics", metrics)):
+        if address and ("/" in address or Path(address).exists()):
+            raise ValueError(f"{option} takes HOST:PORT or nothing. Put the source first: fer-edge run {address} {option}")
     pipeline = stream(
         source,
         model,
@@ -177,7 +186,9 @@ def command(
     )
     if not model:
         note(f"model: {pipeline.model.name}, {_origin(pipeline.model)}. To use another, pass --model")
-    settings = OutputSettings(text_format, log, save, record, serve, token, tls_cert, tls_key, mqtt, mqtt_ca, device_name)
+    settings = OutputSettings(
+        text_format, log, save, record, serve, metrics, token, tls_cert, tls_key, mqtt, mqtt_ca, device_name
+    )
     service = report_to_service_manager(pipeline.stats, pipeline.heartbeat, note)
     with without_library_messages(), stop_on_signals(pipeline.stop) as interrupted, service:
         annotated = write_outputs(

@@ -253,6 +253,8 @@ class Pipeline:
 
     def _forward_message(self, text: str) -> None:
         self.stats.reopened += text.endswith(" is back")
+        # A camera that cannot be reopened for another reason is reported again.
+        self.stats.lost += " is lost (" in text and self.stats.lost == self.stats.reopened
         if self._on_message:
             self._on_message(text)
 

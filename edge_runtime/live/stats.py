@@ -1,15 +1,19 @@
 """Counters and stage times of a running pipeline."""
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 STAGES = ("capture", "detect", "track", "crop", "classify", "output")
 MAX_SAMPLES = 1000  # per stage, the newest; keeps memory constant over weeks
 RATE_WINDOW_FRAMES = 100
+# Upper bounds of the histograms, milliseconds: from the cropping of a face to a camera that is lost.
+BUCKETS_MS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 10000.0)
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,38 @@ class StageTime:
     cpu_ms: float
 
 
+class Histogram:
+    """Counts times, by BUCKETS_MS. One thread may add times while others read.
+
+    Attributes:
+        total_ms: Sum of the times, milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self.total_ms = 0.0
+        self._counts = [0] * (len(BUCKETS_MS) + 1)  # the last one is of longer times
+
+    def add(self, elapsed_ms: float) -> None:
+        """Count a time, milliseconds."""
+        self.total_ms += elapsed_ms
+        self._counts[bisect_left(BUCKETS_MS, elapsed_ms)] += 1
+
+    def cumulative(self) -> list[int]:
+        """Return how many times are at most each of BUCKETS_MS, and how many there are."""
+        return list(accumulate(self._counts))
+
+
 class _Times:
     def __init__(self) -> None:
         self.runs = 0
-        self.total_ms = self.cpu_ms = 0.0
+        self.cpu_ms = 0.0
+        self.histogram = Histogram()
         self.newest: deque[float] = deque(maxlen=MAX_SAMPLES)
 
     def add(self, elapsed_ms: float, cpu_ms: float) -> None:
         self.runs += 1
-        self.total_ms += elapsed_ms
         self.cpu_ms += cpu_ms
+        self.histogram.add(elapsed_ms)
         self.newest.append(elapsed_ms)
 
 
@@ -51,18 +77,21 @@ class PipelineStats:
         captured: Number of frames from the source.
         processed: Number of labeled frames.
         dropped: Number of frames that a newer one replaced before they were processed.
+        lost: Number of times that the camera was lost.
         reopened: Number of times that a lost camera was reopened.
         faces: Number of labeled faces.
         detect_every: Current number of frames from one detection to the next.
         latency_ms: Time from capture to label of the newest labeled frame, milliseconds. None for files.
+        latencies: All latencies so far.
         threads: Number of interpreter threads.
     """
 
     def __init__(self) -> None:
-        self.captured = self.processed = self.dropped = self.reopened = self.faces = 0
+        self.captured = self.processed = self.dropped = self.lost = self.reopened = self.faces = 0
         self.detect_every = 1
         self.threads = 1
         self.latency_ms: float | None = None
+        self.latencies = Histogram()
         self._times = {stage: _Times() for stage in STAGES}
         self._labeled_s: deque[float] = deque(maxlen=RATE_WINDOW_FRAMES)
         self._start_s = time.monotonic()
@@ -88,6 +117,8 @@ class PipelineStats:
         self.processed += 1
         self.faces += faces
         self.latency_ms = None if capture_time_s is None else (now - capture_time_s) * 1000
+        if self.latency_ms is not None:
+            self.latencies.add(self.latency_ms)
         self._labeled_s.append(now)
 
     @property
@@ -96,6 +127,10 @@ class PipelineStats:
         times_s = list(self._labeled_s)
         return (len(times_s) - 1) / max(times_s[-1] - times_s[0], 1e-9) if len(times_s) > 1 else 0.0
 
+    def histograms(self) -> dict[str, Histogram]:
+        """Return all times of each stage so far."""
+        return {stage: times.histogram for stage, times in self._times.items()}
+
     def stages(self) -> dict[str, StageTime]:
         """Return the times of the stages that have run."""
         result = {}
@@ -103,7 +138,7 @@ class PipelineStats:
             newest = sorted(times.newest)
             if newest:
                 last = len(newest) - 1
-                mean, cpu = times.total_ms / times.runs, times.cpu_ms / times.runs
+                mean, cpu = times.histogram.total_ms / times.runs, times.cpu_ms / times.runs
                 result[stage] = StageTime(times.runs, mean, newest[last // 2], newest[last * 9 // 10], cpu)
         return result
 
@@ -114,6 +149,7 @@ class PipelineStats:
             "captured": self.captured,
             "processed": self.processed,
             "dropped": self.dropped,
+            "lost": self.lost,
             "reopened": self.reopened,
             "faces": self.faces,
             "frames_per_second": self.frames_per_second,

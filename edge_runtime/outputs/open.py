@@ -12,6 +12,7 @@ from fer_edge.edge_runtime.board import board_name
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import Pipeline
 from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
+from fer_edge.edge_runtime.outputs.metrics import MetricsServer, file_digest
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs.output import Output, as_json_line
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
@@ -32,8 +33,9 @@ class OutputSettings:
         save: Folder or file for annotated copies of the source's files.
         record: .mp4 file for an annotated recording of a live source.
         serve: ``HOST:PORT`` of the preview page.
-        token: Token of the preview page, see token_from_user.
-        tls_cert: PEM file with the certificate of the preview page, for HTTPS.
+        metrics: ``HOST:PORT`` of the metrics for Prometheus.
+        token: Token of the preview page and the metrics, see token_from_user.
+        tls_cert: PEM file with the certificate of the preview page and the metrics, for HTTPS.
         tls_key: PEM file with its private key; None if ``tls_cert`` contains it.
         mqtt: Address of an MQTT broker.
         mqtt_ca: PEM file with the certificates that sign the broker's, see Mqtt.
@@ -45,6 +47,7 @@ class OutputSettings:
     save: Path | None = None
     record: Path | None = None
     serve: str | None = None
+    metrics: str | None = None
     token: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -71,9 +74,9 @@ def write_outputs(
         settings: Which outputs.
         max_frames: Stop after this many frames.
         interrupted: Set if the user stops the run early. A video file that is half annotated is then discarded.
-        on_message: Called with the address of the preview page, with labels that images show in another way, and when the MQTT
-            broker connects or disconnects.
-        on_warning: Called when the log or the recording ends early, or the preview refuses requests.
+        on_message: Called with the addresses of the preview page and the metrics, with labels that images show in another
+            way, and when the MQTT broker connects or disconnects.
+        on_warning: Called when the log or the recording ends early, or requests are refused.
 
     Returns:
         The annotated copies that were written.
@@ -148,11 +151,11 @@ def _open_each(
     if settings.record and not pipeline.live:
         raise ValueError("--record is for live sources. To annotate files, use --save FOLDER")
     for option, value, needed in (
-        ("--tls-cert", settings.tls_cert, "serve"),
-        ("--mqtt-ca", settings.mqtt_ca, "mqtt"),
+        ("--tls-cert", settings.tls_cert, ("serve", "metrics")),
+        ("--mqtt-ca", settings.mqtt_ca, ("mqtt",)),
     ):
-        if value is not None and getattr(settings, needed) is None:
-            raise ValueError(f"{option} needs --{needed}")
+        if value is not None and all(getattr(settings, name) is None for name in needed):
+            raise ValueError(f"{option} needs {' or '.join(f'--{name}' for name in needed)}")
     if on_message and (settings.save or settings.record or settings.serve):
         drawn = [f"'{label}' as {text}" for label in pipeline.labels if (text := drawn_label(label, pipeline.labels)) != label]
         if drawn:
@@ -164,16 +167,31 @@ def _open_each(
         yield AnnotatedFileWriter(settings.save, source, on_warning)
     if settings.record:
         yield VideoRecorder(settings.record, on_warning)
+    if settings.serve or settings.metrics:
+        yield from _open_servers(pipeline, settings, on_message, on_warning)
+    if settings.mqtt:
+        yield Mqtt(settings.mqtt, settings.device_name, on_message, settings.mqtt_ca)
+
+
+def _open_servers(
+    pipeline: Pipeline, settings: OutputSettings, on_message: OnMessage | None, on_warning: OnMessage | None
+) -> Iterator[Output]:
+    token = token_from_user(settings.token, on_warning)
+    tls = server_tls(settings.tls_cert, settings.tls_key)
+    shown = {"model": pipeline.model.name, "detector": pipeline.detector, "board": board_name()}
     if settings.serve:
-        tls = server_tls(settings.tls_cert, settings.tls_key)
-        shown = {"model": pipeline.model.name, "detector": pipeline.detector, "board": board_name()}
-        token = token_from_user(settings.token, on_warning)
         preview = PreviewServer(settings.serve, pipeline.stats, token, tls=tls, shown=shown, on_problem=on_warning)
         yield preview
         if on_message:
             on_message(f"preview: {preview.url}")
-    if settings.mqtt:
-        yield Mqtt(settings.mqtt, settings.device_name, on_message, settings.mqtt_ca)
+    if settings.metrics:
+        names = {**shown, "model_sha256": file_digest(pipeline.model)}
+        metrics = MetricsServer(
+            settings.metrics, pipeline.stats, names, pipeline.labels, token=token, tls=tls, on_problem=on_warning
+        )
+        yield metrics
+        if on_message:
+            on_message(f"metrics: {metrics.url}")
 
 
 def _standard_output(pipeline: Pipeline, text_format: str | None) -> Output:
