@@ -10,11 +10,31 @@ from fer_edge.console import ConsoleReporter, FiniteRange, echo, friendly_errors
 from fer_edge.option_groups import dataset_options, examples
 
 
+class BenchCommand(click.Command):
+    """``bench MODEL...``, and ``bench compare OLD NEW``, which is another command. ``./compare`` is a file of that name."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
+        """Parse the arguments, or let the command compare parse those after its name.
+
+        Args:
+            info_name: Name of the command.
+            args: Its arguments.
+            *rest: As for click.Command.
+            **options: As for click.Command.
+        """
+        if args[:1] != ["compare"]:
+            return super().make_context(info_name, args, *rest, **options)
+        from fer_edge.commands.bench_compare import command as compare
+
+        return compare.make_context(f"{info_name} compare", args[1:], *rest, **options)
+
+
 @click.command(
+    cls=BenchCommand,
     epilog=examples(
         "fer-edge bench cnn_nano mobilenet_v2",
         "fer-edge bench runs/cnn-fer2013-edge-official-s0 --data fer2013.zip --plot plot.png",
-    )
+    ),
 )
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL|FOLDER...")
 @click.option("--data", help="Labeled faces to measure the accuracy on: a folder, zip or csv file, or synthetic.")
@@ -51,6 +71,8 @@ def command(
 
     MODEL is a .tflite file or the name of a bundled model, such as mobilenet_v2. FOLDER stands for all .tflite files in it.
     Default: the folder runs.
+
+    fer-edge bench compare OLD NEW compares two stored records; see its --help.
     """
     from fer_edge.artifacts.latency_records import LatencyProtocol, read_latency_records
     from fer_edge.benchmarks import latency_tables
