@@ -55,6 +55,7 @@ class Environment:
         python: Python version.
         runtimes: Version per installed TFLite runtime.
         governor: CPU frequency governor.
+        emulator: Name of the emulator that ran the measurement; None on a real machine. Emulated times are not latencies.
     """
 
     board: str | None
@@ -67,12 +68,15 @@ class Environment:
     runtimes: dict[str, str]
     governor: str | None
     integer_dot_product: str | None = None
+    emulator: str | None = None
 
     @property
     def title(self) -> str:
-        """Board or CPU for tables, with its integer dot product."""
+        """Board or CPU for tables, with its integer dot product, marked if it is emulated."""
         name = self.board or self.cpu or self.machine
-        return f"{name} ({self.integer_dot_product})" if self.integer_dot_product else name
+        details = [self.integer_dot_product, "emulated" if self.emulator else None]
+        text = ", ".join(filter(None, details))
+        return f"{name} ({text})" if text else name
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class LatencyRecord:
         num_threads: Threads of the interpreter.
         load_ms: From file to allocated tensors, milliseconds.
         first_inference_ms: The first inference, milliseconds.
-        samples_ms: Each counted run in order, milliseconds; empty if the file could not run.
+        samples_ms: Each counted run in order, milliseconds; empty if the file could not run, or an emulator ran it.
         memory_before_bytes: Peak memory of the process before loading, bytes.
         peak_memory_bytes: Peak memory of the process, bytes, before the other stages run.
         environment: Where it was measured.
@@ -214,10 +218,11 @@ class LatencyRecord:
         energy: Energy of the counted runs.
         busy: Why the samples are unreliable, such as load of other processes or throttling; empty if nothing was found.
         sha256: Digest of the file.
+        instructions: Executed instructions per inference, counted by the emulator.
         record_version: Version of this format.
 
     Raises:
-        ValueError: If the backend is unknown, or there are neither samples nor a problem.
+        ValueError: If the backend is unknown, if there are neither samples nor a problem, or if an emulator was timed.
     """
 
     file: str
@@ -249,12 +254,16 @@ class LatencyRecord:
     energy: Energy | None = None
     busy: tuple[str, ...] | None = None
     sha256: str | None = None
+    instructions: int | None = None
     record_version: int = 1
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise ValueError(f"unknown backend '{self.backend}'; choose one of: {', '.join(BACKENDS)}")
-        if not (self.samples_ms or self.problem):
+        times = (self.load_ms, self.first_inference_ms, self.stages, self.energy)
+        if self.environment.emulator and (self.samples_ms or any(time is not None for time in times)):
+            raise ValueError(f"times of an emulator ({self.environment.emulator}) are not latencies; the record must have none")
+        if not (self.samples_ms or self.problem or self.environment.emulator):
             raise ValueError("a record needs samples, or the problem that prevented them")
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.edge_runtime.board import BOARD, cpu_info, read_text, temperature_c
+from fer_edge.edge_runtime.emulation import find_emulator
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")  # firmware of the Raspberry Pi
 # Instructions that multiply and add four int8 values at once, as cpuinfo names them; best first. They make int8 fast.
 INTEGER_DOT_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
+EMULATED_CPU = "QEMU_CPU"  # variable in which the user of qemu names the processor
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 
 
@@ -23,9 +25,10 @@ def describe_environment() -> Environment:
             runtimes[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    emulator = find_emulator()
     return Environment(
         board=read_text(BOARD),
-        cpu=cpu_info("model name", "Model"),
+        cpu=(emulator and os.environ.get(EMULATED_CPU)) or cpu_info("model name", "Model"),
         integer_dot_product=_integer_dot_product(),
         machine=platform.machine(),
         cores=os.cpu_count(),
@@ -34,6 +37,7 @@ def describe_environment() -> Environment:
         python=platform.python_version(),
         runtimes=runtimes,
         governor=read_text(GOVERNOR),
+        emulator=emulator,
     )
 
 

@@ -67,6 +67,8 @@ class BenchmarkRow:
         energy_mj: Energy of the board or CPU package per inference, idle power included, millijoules.
         busy: Why the latency is unreliable; empty where nothing was found or checked.
         problem: Why the file could not run, or its accuracy could not be measured.
+        emulated: Whether an emulator ran it. It then has no latency.
+        instructions: Executed instructions per inference, counted by the emulator.
     """
 
     network: str
@@ -107,6 +109,8 @@ class BenchmarkRow:
     energy_mj: float | None = None
     busy: tuple[str, ...] = ()
     problem: str | None = None
+    emulated: bool = False
+    instructions: int | None = None
 
 
 def derive_row(record: LatencyRecord) -> BenchmarkRow:
@@ -142,6 +146,8 @@ def derive_row(record: LatencyRecord) -> BenchmarkRow:
         energy_mj=1000 * energy.joules / energy.runs if energy else None,
         busy=record.busy or (),
         problem=record.problem,
+        emulated=record.environment.emulator is not None,
+        instructions=record.instructions,
         **{name: value for name, value in asdict(cost).items() if name != "faces"} if cost else {},
         **_accuracy(record),
         **_stage_medians(record),

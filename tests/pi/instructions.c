@@ -13,7 +13,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define ADD_U64 0         /* qemu_plugin_op: add to a variable, without a call */
 #define GETPRIORITY 141   /* number of the system call on AArch64 */
-#define MARKER 0x4d61726b /* artifacts/instruction_counts.py uses the same value */
+#define MARKER 0x4d61726b /* benchmarks/instructions.py uses the same value */
 
 typedef uint64_t plugin_id;
 struct qemu_plugin_tb;
