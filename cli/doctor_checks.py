@@ -107,7 +107,7 @@ def _version(package: str) -> str:
 
 def _rpicam() -> list[Check]:
     """Return one check for rpicam-vid if the Pi camera is read through it."""
-    from fer_edge.edge_runtime.cameras.raspberry_pi import find_rpicam
+    from fer_edge.edge_runtime.cameras.rpicam_vid import find_rpicam
 
     program = find_rpicam()
     return [Check("rpicam-vid", "optional", program)] if program and find_spec("picamera2") is None else []

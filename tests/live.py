@@ -1,6 +1,6 @@
 """Fake cameras, detectors and models for tests of the live runtime."""
 
-import concurrent.futures
+import shlex
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from fer_edge.artifacts.contract import CropConvention
-from fer_edge.edge_runtime.cameras import raspberry_pi
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Prediction
@@ -85,11 +84,22 @@ class FakeCapture:
         self.released = True
 
 
+def sensor_mode(size, crop, fps):
+    """A sensor mode as picamera2 lists it."""
+    return {"size": size, "bit_depth": 10, "crop_limits": (0, 0, *crop), "fps": fps}
+
+
 def picamera2_module(cameras=1, error=None):
     """A fake picamera2 with padded rows and the real one's errors."""
 
     class Picamera2:
         closed = 0
+
+        sensor_modes = (
+            {"format": "MJPEG"},
+            sensor_mode((640, 480), (1280, 960), 206.65),
+            sensor_mode((1640, 1232), (3280, 2464), 41.85),
+        )
 
         def __init__(self, number=0):
             self.number = number
@@ -111,11 +121,14 @@ def picamera2_module(cameras=1, error=None):
         def start(self):
             self.frames = 2
 
-        def capture_array(self, name, wait=None):
+        def capture_array(self, name, wait, signal_function):
+            assert wait is False
             self.frames -= 1
-            if self.frames < 0:
-                assert wait == raspberry_pi.FRAME_TIMEOUT_S
-                raise concurrent.futures.TimeoutError
+            if self.frames >= 0:
+                signal_function(self)
+            return self
+
+        def wait(self, job):
             width, height = self.settings["main"]["size"]
             rows = np.zeros((height * 3 // 2, width + 4), np.uint8)
             rows[:height, :width] = 77
@@ -130,10 +143,12 @@ def picamera2_module(cameras=1, error=None):
     return SimpleNamespace(Picamera2=Picamera2)
 
 
-def rpicam(tmp_path, body):
-    """Path of a shell script that stands in for rpicam-vid."""
+def rpicam(tmp_path, body, frame_bytes=None, listing=""):
+    """Path of a shell script that stands in for rpicam-vid: it prints the listing, or the size of a frame and runs the body."""
     program = tmp_path / "rpicam-vid"
-    program.write_text(f"#!/bin/sh\n{body}\n")
+    list_cameras = "exec sleep 20" if listing is None else f"printf '%s\\n' {shlex.quote(listing)}; exit"
+    size = f"echo 'FileOutput: output buffer 0x7f9c8000 size {frame_bytes}' >&2" if frame_bytes else ""
+    program.write_text(f'#!/bin/sh\ncase "$*" in *--list-cameras*) {list_cameras};; esac\n{size}\n{body}\n')
     program.chmod(0o755)
     return str(program)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from live import FakeCapture, InstantStop, flat_image, picamera2_module, rpicam
 
-from fer_edge.edge_runtime.cameras import devices, raspberry_pi, source
+from fer_edge.edge_runtime.cameras import devices, rpicam_vid, source
 from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.capture import reported_rate
 from fer_edge.edge_runtime.cameras.files import read_frames
@@ -24,7 +24,7 @@ def test_auto_prefers_picamera2_then_rpicam_vid_then_usb(monkeypatch, tmp_path):
         open_source("auto")
     monkeypatch.setitem(sys.modules, "picamera2", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    program = rpicam(tmp_path, "echo '0 : imx708'")
+    program = rpicam(tmp_path, "", listing="0 : imx708")
     assert open_source("auto").camera._program == program
     (tmp_path / "rpicam-vid").unlink()
     monkeypatch.setattr(source, "video_devices", lambda: [devices.VideoDevice(Path("/dev/video3"), "Cam", True)])
@@ -49,8 +49,8 @@ def test_auto_uses_usb_if_picamera2_fails_or_rpicam_vid_does_not_answer(monkeypa
         open_source("auto")
 
     monkeypatch.setitem(sys.modules, "picamera2", None)
-    monkeypatch.setattr(raspberry_pi, "LIST_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(source, "find_rpicam", lambda: rpicam(tmp_path, "exec sleep 20"))
+    monkeypatch.setattr(rpicam_vid, "LIST_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(source, "find_rpicam", lambda: rpicam(tmp_path, "", listing=None))
     with pytest.raises(CameraError, match=r"rpicam-vid lists no cameras within 0.1 s; no camera at /dev/video"):
         open_source("auto")
     monkeypatch.setattr(source, "video_devices", lambda: found)

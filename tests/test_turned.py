@@ -1,6 +1,7 @@
 """Frames that are rotated and flipped, by the camera where it can and in software elsewhere."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from live import FakeCamera, FakeClassifier, FakeDetector, InstantStop, flat_image, lost, picamera2_module, rpicam
 from media import corner_image, corners, encode, with_exif
 
-from fer_edge.edge_runtime.cameras import source, usb
+from fer_edge.edge_runtime.cameras import devices, source
 from fer_edge.edge_runtime.cameras.camera import CameraError, frames_with_reconnect
 from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.raspberry_pi import PiCamera
@@ -101,7 +102,7 @@ def test_a_raspberry_pi_camera_rotates_by_180_degrees_and_flips_itself(monkeypat
     assert isinstance(camera, PiCamera)
     camera.open()
     assert requested["transform"] == mirrors
-    program = rpicam(tmp_path, f'echo "$@" > {tmp_path}/arguments; head -c 1000000 /dev/zero')
+    program = rpicam(tmp_path, f'echo "$@" > {tmp_path}/arguments; head -c 1000000 /dev/zero', 384)
     monkeypatch.setattr(source, "find_rpicam", lambda: program)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     camera = open_source("rpicam", (64, 4), orientation=Orientation(rotate, flip)).camera
@@ -155,7 +156,7 @@ def test_stop_ends_the_wait():
 def test_auto_with_wait_takes_the_first_camera_that_appears(monkeypatch):
     monkeypatch.setitem(sys.modules, "picamera2", None)
     monkeypatch.setattr(source, "find_rpicam", lambda: None)
-    appears = iter([[], [], [usb.VideoDevice(usb.Path("/dev/video7"), "Cam", True)]])
+    appears = iter([[], [], [devices.VideoDevice(Path("/dev/video7"), "Cam", True)]])
     monkeypatch.setattr(source, "video_devices", lambda: next(appears))
     monkeypatch.setattr(source, "UsbCamera", lambda device, size, rate: FakeCamera([corner_image()]))
     messages = []

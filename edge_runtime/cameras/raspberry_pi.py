@@ -1,28 +1,23 @@
-"""The Raspberry Pi camera, through picamera2 or through a pipe from rpicam-vid. Both deliver full-range I420."""
+"""The Raspberry Pi camera through picamera2. It delivers full-range I420."""
 
-import concurrent.futures
 import importlib
-import shutil
-import subprocess
 import threading
-from collections import deque
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from fer_edge.edge_runtime.cameras.camera import CameraError, FirstFrameMixin
-from fer_edge.edge_runtime.cameras.frame import frame_bytes, from_buffer
+from fer_edge.edge_runtime.cameras.camera import CameraError
+from fer_edge.edge_runtime.cameras.frame import frame_bytes
+from fer_edge.edge_runtime.cameras.sensor_mode import SensorMode, choose_mode
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.orientation import UPRIGHT, Orientation
 
-PROGRAMS = ("rpicam-vid", "libcamera-vid")  # libcamera-vid: its name before Raspberry Pi OS Bookworm
-LIST_TIMEOUT_S = 10.0  # for rpicam-vid to list the cameras
 FRAME_TIMEOUT_S = 5.0  # for one frame; by default picamera2 waits forever
-STRIDE_PX = 64  # rpicam-vid pads rows to a multiple of it, without notice
-NUMPY_HINT = (
-    "picamera2 does not work with numpy 2: pip install 'numpy<2', or use constraints-raspberry.txt of the fer-edge repository"
-)
+FRAMES_PER_TIMEOUT = 4  # of a camera that is slower than one frame per second
+CLOSE_TIMEOUT_S = 10.0
+NUMPY_HINT = "It was built for the numpy of the system. If pip installed another one here, remove that: pip uninstall numpy"
 USERMOD_HINT = "Allow it: sudo usermod -aG video $USER"
 
 
@@ -53,25 +48,6 @@ def pi_cameras(picamera2: Any) -> list[int]:
     return [number for number, info in enumerate(infos) if "/usb" not in str(info.get("Id", ""))]
 
 
-def find_rpicam() -> str | None:
-    """Return the path of rpicam-vid; None if it is not installed."""
-    return next((path for path in map(shutil.which, PROGRAMS) if path), None)
-
-
-def rpicam_lists_a_camera(program: str) -> bool:
-    """Return whether rpicam-vid lists a camera.
-
-    Raises:
-        CameraError: If it does not answer in time.
-    """
-    command = [program, "--list-cameras"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=LIST_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise CameraError("failed", f"rpicam-vid lists no cameras within {LIST_TIMEOUT_S:g} s") from error
-    return "0 :" in result.stdout + result.stderr
-
-
 class PiCamera:
     """The Raspberry Pi camera through picamera2.
 
@@ -99,6 +75,7 @@ class PiCamera:
         self.frames_per_second: float | None = frames_per_second
         self._size = size
         self._camera: Any = None
+        self._closing: threading.Thread | None = None
 
     def open(self) -> None:
         """Configure and start the first camera.
@@ -108,10 +85,16 @@ class PiCamera:
             ImportError: If picamera2 cannot be imported.
         """
         picamera2 = import_picamera2()
+        if self._closing is not None and self._closing.is_alive():
+            raise CameraError(
+                "failed",
+                "the camera stopped responding, and this version of picamera2 cannot release it. Restart fer-edge, and update "
+                "picamera2 to 0.3.20 or later: sudo apt full-upgrade",
+            )
         try:
             numbers = pi_cameras(picamera2)
             if not numbers:
-                raise _no_camera("picamera2")
+                raise no_camera("picamera2")
             self._camera = picamera2.Picamera2(numbers[0])
             # A preview configuration has the full range 0..255, like the raw frames of rpicam-vid; a video one has 16..235.
             # Three buffers: one is being filled, one waits, one is being read.
@@ -119,6 +102,7 @@ class PiCamera:
                 main={"size": self._size, "format": "YUV420"},
                 controls={"FrameRate": self.frames_per_second},
                 buffer_count=3,
+                **self._sensor(),
                 **self._transform(),
             )
             self._camera.configure(configuration)
@@ -128,9 +112,22 @@ class PiCamera:
         except PermissionError as error:
             self.close()
             raise CameraError("denied", f"this user may not use the Raspberry Pi camera ({error}). {USERMOD_HINT}") from error
+        except TypeError as error:  # an unknown argument
+            self.close()
+            raise CameraError("failed", f"this picamera2 is too old ({error}). Update it: sudo apt full-upgrade") from error
         except (RuntimeError, OSError, IndexError) as error:
             self.close()
-            raise _error_from_output(str(error), "picamera2") from error
+            raise error_from_output(str(error), "picamera2") from error
+
+    def _sensor(self) -> dict[str, Any]:
+        """Return the settings for a sensor mode with the full field of view."""
+        modes = [
+            SensorMode(mode["size"], mode["bit_depth"], mode["crop_limits"][2:], mode["fps"])
+            for mode in self._camera.sensor_modes
+            if "crop_limits" in mode
+        ]
+        mode = choose_mode(modes, self._size, self.frames_per_second or 0)
+        return {"sensor": {"output_size": mode.size, "bit_depth": mode.bit_depth}} if mode else {}
 
     def _transform(self) -> dict[str, Any]:
         if not any(self._mirrors.values()):
@@ -139,20 +136,43 @@ class PiCamera:
 
     def read(self) -> Image | None:
         """Wait for the next frame (3/2 height, width), I420; None if the camera is lost."""
+        captured = threading.Event()
         try:
-            rows = self._camera.capture_array("main", wait=FRAME_TIMEOUT_S)
-            return without_padding(np.asarray(rows, np.uint8), *self._size)
-        except (RuntimeError, OSError, AttributeError, ValueError, concurrent.futures.TimeoutError):
+            # Not wait=SECONDS: before 0.3.20, any number waits forever.
+            job = self._camera.capture_array("main", wait=False, signal_function=lambda job: captured.set())
+            if not captured.wait(read_timeout_s(self.frames_per_second)):
+                return None
+            return without_padding(np.asarray(self._camera.wait(job), np.uint8), *self._size)
+        except (RuntimeError, OSError, AttributeError, ValueError, CancelledError):
             return None
 
     def close(self) -> None:
-        """Stop and release the camera."""
+        """Stop and release the camera. A camera that does not respond may stay open, see open()."""
         camera, self._camera = self._camera, None
-        if camera is not None:
+        if camera is None:
+            return
+
+        def release() -> None:
+            # Before 0.3.20 it is missing, and stop() waits forever for the capture of a silent camera.
+            with suppress(AttributeError):
+                camera.cancel_all_and_flush()
             with suppress(RuntimeError, OSError):  # a disconnected camera cannot be stopped
                 camera.stop()
             with suppress(RuntimeError, OSError):
                 camera.close()
+
+        self._closing = threading.Thread(target=release, name="picamera2 close", daemon=True)
+        self._closing.start()
+        self._closing.join(CLOSE_TIMEOUT_S)
+
+
+def read_timeout_s(frames_per_second: float | None) -> float:
+    """Return how long to wait for a frame, seconds, before the camera counts as lost.
+
+    Args:
+        frames_per_second: Its frame rate; None if unknown.
+    """
+    return max(FRAME_TIMEOUT_S, FRAMES_PER_TIMEOUT / (frames_per_second or FRAMES_PER_TIMEOUT))
 
 
 def mirrors(orientation: Orientation) -> dict[str, bool]:
@@ -194,97 +214,17 @@ def without_padding(rows: Image, width: int, height: int) -> Image:
     return np.concatenate([rows[:height, :width], chroma.reshape(height // 2, width)])
 
 
-class RpicamVid(FirstFrameMixin):
-    """The Raspberry Pi camera through rpicam-vid, which writes raw I420 frames to a pipe.
+def error_from_output(output: str, program: str) -> CameraError:
+    """Return the error that the output of a camera program describes.
 
     Args:
-        size: Width, a multiple of 64, and height, even, pixels.
-        frames_per_second: Frame rate to request.
-        program: Path of rpicam-vid; None searches PATH.
-        orientation: As for PiCamera.
-
-    Raises:
-        ValueError: If the width is not a multiple of 64, the height is odd, or the camera cannot turn its frames so.
+        output: The output, or the message of an exception.
+        program: Name of the program.
     """
-
-    pixel_format = "i420-full"
-    reconnects = True
-
-    def __init__(
-        self,
-        size: tuple[int, int] = (640, 480),
-        frames_per_second: float = 30.0,
-        program: str | None = None,
-        orientation: Orientation = UPRIGHT,
-    ) -> None:
-        if size[0] % STRIDE_PX:
-            raise ValueError(f"rpicam-vid needs a width that is a multiple of {STRIDE_PX}. Received: {size[0]}x{size[1]}")
-        self.name = "rpicam-vid"
-        self.frames_per_second: float | None = frames_per_second
-        self._size = size
-        self._bytes = frame_bytes(*size, self.pixel_format)
-        self._program = program
-        self._mirrors = [f"--{name}" for name, wanted in mirrors(orientation).items() if wanted]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stderr_tail: deque[str] = deque(maxlen=20)  # rpicam-vid writes one line per frame
-        self._stderr_thread: threading.Thread | None = None
-
-    def open(self) -> None:
-        """Start the program and wait for a first frame.
-
-        Raises:
-            CameraError: If the program is missing, or delivers no frame.
-        """
-        program = self._program or find_rpicam()
-        if program is None:
-            raise CameraError("missing", "rpicam-vid is not installed. Install it: sudo apt install rpicam-apps")
-        width, height = self._size
-        command = [program, "--timeout", "0", "--nopreview", "--codec", "yuv420", "--width", str(width), "--height"]
-        command += [str(height), "--framerate", f"{self.frames_per_second:g}", "--output", "-", *self._mirrors]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._stderr_tail.clear()
-        self._stderr_thread = threading.Thread(target=self._drain_stderr, args=(self._process,), name="rpicam-vid", daemon=True)
-        self._stderr_thread.start()
-        self._first_frame = self._read_frame()
-        if self._first_frame is None:
-            self.close()
-            raise _error_from_output("\n".join(self._stderr_tail).strip(), "rpicam-vid")
-
-    def close(self) -> None:
-        """End the program."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(timeout=3)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
-        if self._stderr_thread is not None:
-            self._stderr_thread.join()
-            self._stderr_thread = None
-
-    def _drain_stderr(self, process: subprocess.Popen[bytes]) -> None:
-        if process.stderr:
-            with process.stderr as lines:
-                self._stderr_tail.extend(line.decode(errors="replace").rstrip() for line in lines)
-
-    def _read_frame(self) -> Image | None:
-        """Return the next frame; None if the program has ended, also in the middle of a frame."""
-        if self._process is None or self._process.stdout is None:
-            return None
-        data = self._process.stdout.read(self._bytes)
-        return from_buffer(data, *self._size, self.pixel_format) if len(data) == self._bytes else None
-
-
-def _error_from_output(output: str, program: str) -> CameraError:
-    """Return the error that the output of a camera program describes."""
     text = output.lower()
     last_line = output.splitlines()[-1] if output else "no error message"
-    if "no cameras available" in text:
-        return _no_camera(program)
+    if "no cameras available" in text or "no camera number" in text:
+        return no_camera(program)
     if any(phrase in text for phrase in ("in use by another process", "acquire", "busy", "did not complete")):
         return CameraError("busy", f"the Raspberry Pi camera is in use by another program ({last_line}). Close that program")
     if "permission denied" in text:
@@ -292,5 +232,6 @@ def _error_from_output(output: str, program: str) -> CameraError:
     return CameraError("failed", f"{program} delivers no frames ({last_line})")
 
 
-def _no_camera(program: str) -> CameraError:
+def no_camera(program: str) -> CameraError:
+    """Return the error of a program that finds no camera."""
     return CameraError("missing", f"{program} finds no camera: check the ribbon cable, then reboot")

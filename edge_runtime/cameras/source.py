@@ -16,14 +16,12 @@ from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.cameras.network import SCHEMES
 from fer_edge.edge_runtime.cameras.raspberry_pi import (
     PiCamera,
-    RpicamVid,
-    find_rpicam,
     import_picamera2,
     pi_cameras,
-    rpicam_lists_a_camera,
     turns_by_mirrors,
 )
 from fer_edge.edge_runtime.cameras.raw_input import RawInput
+from fer_edge.edge_runtime.cameras.rpicam_vid import RpicamVid, find_rpicam, list_cameras
 from fer_edge.edge_runtime.cameras.turned import TurnedFiles, turned
 from fer_edge.edge_runtime.cameras.usb import UsbCamera
 from fer_edge.edge_runtime.images import Image
@@ -97,7 +95,7 @@ class _Request:
             reasons.append("picamera2 is not installed" if "No module named 'picamera2'" in str(error) else str(error))
             program = find_rpicam()
             try:
-                if program and rpicam_lists_a_camera(program):
+                if program and list_cameras(program):
                     return self.rpicam(program)
                 reasons.append("rpicam-vid finds none" if program else "rpicam-vid is not installed")
             except CameraError as timeout:

@@ -152,7 +152,7 @@ class Haar:
         x, y, width, height = box
         rows = np.clip(np.arange(round(y - margin * height), round(y + (1 + margin) * height)), 0, gray.shape[0] - 1)
         columns = np.clip(np.arange(round(x - margin * width), round(x + (1 + margin) * width)), 0, gray.shape[1] - 1)
-        method = self._cv2.INTER_AREA if width > EXAMINED_FACE_PX else self._cv2.INTER_LINEAR
+        method = self._cv2.INTER_AREA if width > EXAMINED_FACE_PX else self._cv2.INTER_LINEAR_EXACT
         square = self._cv2.resize(gray[rows][:, columns], (EXAMINED_SIDE_PX, EXAMINED_SIDE_PX), interpolation=method)
         low, high = (round(EXAMINED_FACE_PX * size) for size in EXAMINED_SIZES)
         boxes, counts = self._classifiers[SECOND_FRONTAL.file].detectMultiScale2(
