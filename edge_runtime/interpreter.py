@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fer_edge.artifacts.contract import ModelError
 from fer_edge.edge_runtime.native_stderr import suppress_stderr
 
 PACKAGES = ("ai_edge_litert", "tflite_runtime")
+IS_64_BIT = sys.maxsize > 2**32  # of Python; the kernel of 32-bit Raspberry Pi OS is 64-bit
 PROBE_MODEL = Path(__file__).with_name("probe.tflite")
 
 
@@ -28,6 +30,10 @@ def find_interpreter() -> tuple[str, Callable[..., Any]]:
             return package, importlib.import_module(f"{package}.interpreter").Interpreter
         except ImportError as error:
             reasons.append(f"{package}: {error}")
+    if not IS_64_BIT:
+        raise ImportError(
+            "this Python is 32-bit, and there is no LiteRT for 32-bit systems. Write Raspberry Pi OS (64-bit) to the SD card"
+        )
     raise ImportError(
         f"no TFLite interpreter found (tried {', '.join(PACKAGES)}). Install one: pip install 'fer-edge[edge]'. "
         f"Reasons: {'; '.join(reasons)}"

@@ -45,3 +45,12 @@ def test_doctor_warns_of_the_other_labels_of_tflite_runtime(monkeypatch):
     check = doctor_checks._interpreter()
     assert check.state == "warning"
     assert "changes the labels of 1 to 2 % of faces" in check.details
+
+
+def test_a_32_bit_system_is_rejected_with_the_name_of_the_image_for_64_bits(invoke, monkeypatch):
+    monkeypatch.setattr(interpreter, "PACKAGES", ())
+    monkeypatch.setattr(interpreter, "IS_64_BIT", False)
+    result = invoke("run", "docs/images/face.png")
+    assert result.exit_code == 1
+    assert "this Python is 32-bit, and there is no LiteRT" in result.stderr
+    assert "Raspberry Pi OS (64-bit)" in result.stderr
