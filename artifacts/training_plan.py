@@ -22,11 +22,12 @@ class Augmentation:
         crop_shift: Standard deviation of the crop's center in each direction, fraction of the side.
         contrast: Contrast is multiplied by 1-c..1+c around the mean of the face.
         brightness: Brightness is shifted by -b..b, fraction of the full range.
+        erase: Largest side of an erased rectangle, fraction of the side; half of the faces get one.
+        camera_share: Fraction of the faces that get the changes of a camera: all from side_light to compression.
         side_light: Light from one side multiplies the gray levels by up to 1+s there and 1-s on the other side.
         exposure: The gray levels are multiplied by 1/(1+e)..1+e and clipped at white.
         darkness: The gray levels are multiplied by 1-d..1, mostly by nearly 1.
         gamma: The gray levels (0..1) are raised to a power of 1/(1+g)..1+g.
-        erase: Largest side of an erased rectangle, fraction of the side; half of the faces get one.
         occlusion: Fraction of the faces that are partly covered, as by glasses, a mask or a hand.
         defocus: Largest standard deviation of a Gaussian blur, fraction of the side.
         motion_blur: Largest length of a horizontal or vertical motion, fraction of the side.
@@ -50,11 +51,12 @@ class Augmentation:
     crop_shift: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
+    erase: float = 0.0
+    camera_share: float = 1.0
     side_light: float = 0.0
     exposure: float = 0.0
     darkness: float = 0.0
     gamma: float = 0.0
-    erase: float = 0.0
     occlusion: float = 0.0
     defocus: float = 0.0
     motion_blur: float = 0.0

@@ -176,6 +176,15 @@ def test_occlusion_covers_its_share_of_the_faces(textured):
     assert (changed(textured, occlusion=1.0) != textured).any(axis=(1, 2, 3)).all()
 
 
+def test_camera_share_leaves_the_other_faces_as_they_are_without_a_camera(textured):
+    faces = np.concatenate([textured] * 4)
+    touched = (changed(faces, noise=0.1, exposure=0.5, camera_share=0.25) != faces).any(axis=(1, 2, 3))
+    assert 40 <= touched.sum() <= 90
+    assert not (changed(faces, noise=0.1, exposure=0.5, camera_share=0.0) != faces).any()
+    flipped = changed(faces, flip=True, noise=0.1, camera_share=0.0)  # the other changes apply to all faces
+    assert 90 <= (flipped != faces).any(axis=(1, 2, 3)).sum() <= 166
+
+
 def test_the_crop_scatters_with_the_deviations_of_its_settings():
     dot = np.zeros((256, 64, 64, 1), np.float32)
     dot[:, 24:40, 24:40] = 255

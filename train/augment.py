@@ -33,20 +33,31 @@ def augment(
     crop = (ranges.shift, ranges.zoom, ranges.crop_scale, ranges.crop_shift)
     if any((ranges.rotation_degrees, ranges.shear, ranges.flip, *crop)):
         faces = _warp(faces, ranges, seed)
-    if ranges.side_light or ranges.exposure or ranges.darkness or ranges.gamma:
-        faces = expose(faces, ranges, seed)
     if ranges.contrast or ranges.brightness:
         faces = relight(faces, ranges, seed)
     if ranges.erase:
         faces = erase(faces, ranges.erase, seed)
+    return _as_camera(faces, ranges, seed, min(resolution_px, faces.shape[1]))
+
+
+def _as_camera(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator", resolution_px: int) -> Any:
+    """Change ``camera_share`` of the faces as a camera does: lighting, covers and image quality."""
+    import keras
+    from keras import ops
+
+    changed = faces
+    if ranges.side_light or ranges.exposure or ranges.darkness or ranges.gamma:
+        changed = expose(changed, ranges, seed)
     if ranges.occlusion:
-        faces = occlude(faces, ranges.occlusion, seed)
-    resolution_px = min(resolution_px, faces.shape[1])
+        changed = occlude(changed, ranges.occlusion, seed)
     if ranges.defocus or ranges.motion_blur or ranges.resolution_loss:
-        faces = blur_and_downscale(faces, ranges, seed, resolution_px)
+        changed = blur_and_downscale(changed, ranges, seed, resolution_px)
     if ranges.noise or ranges.compression:
-        faces = add_noise_and_compress(faces, ranges, seed, resolution_px)
-    return faces
+        changed = add_noise_and_compress(changed, ranges, seed, resolution_px)
+    if changed is faces or ranges.camera_share == 1:
+        return changed
+    chosen = keras.random.uniform((ops.shape(faces)[0], 1, 1, 1), seed=seed) < ranges.camera_share
+    return ops.where(chosen, changed, faces)
 
 
 def _warp(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
