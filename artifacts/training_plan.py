@@ -168,6 +168,7 @@ class Plan:
         teachers: Run folders, .tflite files or bundled models whose mean probabilities are learned together with the labels.
         ferplus: FER+ table whose classes and votes replaced the labels of FER2013, or None.
         parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where unknown.
+        devices: Number of devices that share each batch.
     """
 
     network: str
@@ -180,6 +181,7 @@ class Plan:
     teachers: tuple[str, ...] = ()
     ferplus: str | None = None
     parent_digests: tuple[str | None, ...] = (None,)
+    devices: int = 1
 
 
 def _check_fractions(settings: Augmentation | Recipe, *names: str) -> None:

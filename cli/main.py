@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Find and label faces in cameras, streams, images, folders and videos.",
     "personalize": "Adapt a model to one person and their camera.",
     "bench": "Compare models: accuracy, latency, size, memory.",
+    "reproduce": "Reproduce the published comparison from the data.",
     "info": "Print the contract of a .tflite file.",
     "doctor": "Check the installation and show how to fix it.",
 }

@@ -63,6 +63,17 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--map", "label_map", multiple=True, metavar="CLASS=LABEL", help=text)(command)
 
 
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options on, cpus_per_run and gpus_per_run to a command that trains on a cluster."""
+    for name, kind, metavar, text in (
+        ("--gpus-per-run", float, "NUMBER", "GPUs of each run with --on, also a fraction  [default: 1 if there are GPUs]"),
+        ("--cpus-per-run", int, "NUMBER", "CPUs of each run with --on  [default: an equal share]"),
+        ("--on", str, "ray[://HOST:PORT]", "Train the runs in parallel with Ray: on this machine or on a cluster."),
+    ):
+        command = click.option(name, type=kind, metavar=metavar, help=text)(command)
+    return command
+
+
 def examples(*lines: str) -> str:
     """Return the epilog of a command: its examples, one per line. click does not rewrap it."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

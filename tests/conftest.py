@@ -16,7 +16,7 @@ from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
-OPTIONAL_PACKAGES = {"aiohttp", "matplotlib", "optuna", "paho", "rich", "scipy", "sklearn"}  # of the extras but edge
+OPTIONAL_PACKAGES = {"ray", "aiohttp", "matplotlib", "optuna", "paho", "rich", "scipy", "sklearn"}  # of the extras but edge
 TOKEN = "the-right-token-of-this-test"
 TENSORFLOW_FIXTURES = {"run_folder", "prepared", "models"}
 TENSORFLOW_IMPORT = re.compile(r"^(from|import) (keras|tensorflow)\b", re.MULTILINE)

@@ -25,6 +25,7 @@ from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
 from fer_edge.train.checkpoint import Checkpoint
 from fer_edge.train.dataset import FaceDataset, to_gray_batch
 from fer_edge.train.device_dataset import class_balanced_weights, on_device_dataset, pad_to_full_batches
+from fer_edge.train.devices import shared_batches
 from fer_edge.train.networks import build_network, count_parameters
 from fer_edge.train.optimizer import average_momentum, build_optimizer
 from fer_edge.train.precision import choose_precision
@@ -85,8 +86,7 @@ def train_run(
     """
     import keras
 
-    finished = check_resumable(folder, plan, faces, resume)
-    if finished:
+    if finished := check_resumable(folder, plan, faces, resume):
         return finished
     started = time.monotonic()
     if stop_at is not None and started >= stop_at:
@@ -97,12 +97,13 @@ def train_run(
     precision = choose_precision(plan.network, plan.precision)
     keras.config.set_dtype_policy(precision)
     try:
-        trainer, network, loaded = _build(plan, faces, split, labels)
-        if loaded.note:
-            reporter.note(loaded.note)
-        start_run(folder, plan, faces, split, command)
-        checkpoint = Checkpoint(trainer, network, folder)
-        _fit(trainer, plan, faces, split, checkpoint, on_epoch, stop_at, reporter)
+        with shared_batches(plan.devices):
+            trainer, network, loaded = build_trainer(plan, faces, split, labels)
+            if loaded.note:
+                reporter.note(loaded.note)
+            start_run(folder, plan, faces, split, command)
+            checkpoint = Checkpoint(trainer, network, folder)
+            _fit(trainer, plan, faces, split, checkpoint, on_epoch, stop_at, reporter)
     finally:
         keras.config.set_dtype_policy("float32")
     results = _finish(plan, faces, split, folder, checkpoint, loaded, precision, started)
@@ -136,7 +137,7 @@ def _finish(
         weights=loaded,
         temperature=temperature,
         precision=precision,
-        ema_momentum=average_momentum(plan.recipe, _steps_per_epoch(plan, split) * plan.epochs),
+        ema_momentum=average_momentum(plan.recipe, steps_per_epoch(plan, split) * plan.epochs),
         averaged_cycles=averaged if plan.recipe.cycles > 1 else None,
         backend=keras.backend.backend(),
         parameters=count_parameters(model),
@@ -184,13 +185,28 @@ def measure_splits(model: "keras.Model", faces: FaceDataset, split: Split) -> Sp
     return SplitMetrics(measure(split.train), measure(split.validation), measure(split.test))
 
 
-def _build(
+def build_trainer(
     plan: Plan, faces: FaceDataset, split: Split, labels: npt.NDArray[np.float32]
 ) -> tuple["keras.Model", "keras.Model", LoadedWeights]:
-    """Return the trainer, from indices of faces to probabilities and labels side by side, and the network in it."""
+    """Build and compile what a plan trains.
+
+    Args:
+        plan: The plan.
+        faces: The dataset.
+        split: Its division.
+        labels: float32 array (len(split.train), classes): the label distribution of each training face.
+
+    Returns:
+        The trainer, from indices of faces to probabilities and labels side by side; the network in it; and where its initial
+        weights came from.
+
+    Raises:
+        ValueError: If the initial weights do not fit.
+    """
     import keras
 
-    network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
+    shared = plan.devices > 1  # shared_batches has started a session
+    network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum, keep_session=shared)
     images = to_gray_batch(faces.subset(np.concatenate([split.train, split.validation])), plan.image_size, faces.resolution_px)
     training_images = images[: len(split.train)]
     loaded = load_weights(network, plan.network, plan.weights, faces.labels, training_images)
@@ -213,7 +229,7 @@ def _build(
     def accuracy(label: Any, output: Any) -> Any:
         return keras.metrics.categorical_accuracy(label, output[:, :classes])
 
-    optimizer = build_optimizer(plan.recipe, _steps_per_epoch(plan, split) * plan.epochs)
+    optimizer = build_optimizer(plan.recipe, steps_per_epoch(plan, split) * plan.epochs)
     trainer.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
     return trainer, network, loaded
 
@@ -222,7 +238,13 @@ def _one_hot(faces: FaceDataset, indices: npt.NDArray[np.intp]) -> npt.NDArray[n
     return np.eye(len(faces.labels), dtype=np.float32)[faces.targets[indices]]
 
 
-def _steps_per_epoch(plan: Plan, split: Split) -> int:
+def steps_per_epoch(plan: Plan, split: Split) -> int:
+    """Return the number of batches of an epoch.
+
+    Args:
+        plan: Its recipe has the batch size.
+        split: Its training faces.
+    """
     return -(-len(split.train) // plan.recipe.batch_size)
 
 
@@ -270,7 +292,7 @@ def _fit(
             validation_batch_size=max(plan.recipe.batch_size, VALIDATION_BATCH),
             epochs=plan.epochs,
             initial_epoch=checkpoint.epoch,
-            callbacks=[_callback(after_epoch, progress, checkpoint.epoch, plan.epochs, _steps_per_epoch(plan, split))],
+            callbacks=[_callback(after_epoch, progress, checkpoint.epoch, plan.epochs, steps_per_epoch(plan, split))],
             verbose=0,
         )
 

@@ -220,7 +220,18 @@ def check_image_size(name: str, image_size: int | None) -> int:
     return size
 
 
-def build_network(name: str, image_size: int, num_classes: int, bn_momentum: float = 0.99) -> "keras.Model":
+def new_session() -> None:
+    """Start a session of Keras. InceptionV3 numbers its layers across all models of a session."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy(policy)  # clear_session resets it
+
+
+def build_network(
+    name: str, image_size: int, num_classes: int, bn_momentum: float = 0.99, keep_session: bool = False
+) -> "keras.Model":
     """Build a network with random weights.
 
     Args:
@@ -228,6 +239,8 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
         image_size: Side of the input, pixels.
         num_classes: Number of outputs.
         bn_momentum: Momentum of batch normalization. Keras's MobileNetV2 has 0.999, which is too slow for short training.
+        keep_session: Whether to build in the current session, which was started for this network. A new one forgets among
+            which devices its batches are divided.
 
     Returns:
         A model from float32 (batch, image_size, image_size, 3), RGB 0..255, to float32 (batch, num_classes), softmax.
@@ -239,10 +252,8 @@ def build_network(name: str, image_size: int, num_classes: int, bn_momentum: flo
 
     size = check_image_size(name, image_size)
     network = NETWORKS[name]
-    # InceptionV3 numbers its layers across all models of the session. A new session gives the same names every time.
-    policy = keras.config.dtype_policy()
-    keras.backend.clear_session()
-    keras.config.set_dtype_policy(policy)  # clear_session resets it
+    if not keep_session:
+        new_session()
     rgb = keras.Input((size, size, 3), name="face")
     to_gray = keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, name=GRAY_LAYER)
     model = keras.Model(rgb, network.build(to_gray(rgb), num_classes), name=name)

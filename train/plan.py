@@ -17,6 +17,7 @@ def make_plan(
     precision: str = "auto",
     teachers: Sequence[str] = (),
     ferplus: str | None = None,
+    devices: int = 1,
 ) -> Plan:
     """Make a plan. Defaults come from the network and the recipe.
 
@@ -30,11 +31,12 @@ def make_plan(
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         teachers: Run folders, .tflite files or names of bundled models.
         ferplus: FER+ table, or None.
+        devices: Number of devices that share each batch.
 
     Raises:
         ModelError: If a source is a .tflite file that was not made by fer-edge.
-        ValueError: If the network is unknown, the image size too small, or the epochs are fewer than 1 or not a multiple of
-            the recipe's cycles.
+        ValueError: If the network is unknown, the image size too small, the epochs are fewer than 1 or not a multiple of the
+            recipe's cycles, or the batches cannot be divided among the devices.
     """
     size = check_image_size(network, image_size)
     count = recipe.epochs[network] if epochs is None else epochs
@@ -46,5 +48,10 @@ def make_plan(
             f"{network}: {count} epochs cannot be divided into {recipe.cycles} equal cycles. Give --epochs a multiple of "
             f"{recipe.cycles}, for example {multiple}"
         )
+    if devices < 1 or recipe.batch_size % devices:
+        raise ValueError(
+            f"{network}: a batch of {recipe.batch_size} faces cannot be divided among {devices} devices. Give --devices a "
+            "divisor, or change the batch: --set batch_size=N"
+        )
     digests = tuple(source_digest(source) for source in (weights, *teachers))
-    return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus, digests)
+    return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus, digests, devices)

@@ -1,45 +1,35 @@
 """Train networks: one run folder per network, seed and fold. The train command and ``fer_edge.train`` are this file."""
 
+import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer_edge.artifacts.mean_ci import summarize
 from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.reporter import SILENT, Reporter
-from fer_edge.artifacts.run_folder import RunRecord, TrainingResults, run_name
+from fer_edge.artifacts.run_folder import run_name
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.class_report import check_trainable, report_classes
+from fer_edge.train.cluster import Cluster, RunResources, open_cluster
+from fer_edge.train.cluster_driver import train_on_cluster
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.distill import check_teachers, resolve_teacher
 from fer_edge.train.ferplus import with_votes
 from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, find_network
 from fer_edge.train.plan import make_plan
+from fer_edge.train.planned_run import PlannedRun, TrainedRun, read_trained_run
 from fer_edge.train.precision import check_precision
 from fer_edge.train.read_dataset import read_faces
 from fer_edge.train.read_options import MAX_FACE_PX, ReadOptions, check_faces
 from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, check_split_options, make_splits
 from fer_edge.train.start_keras import start_keras
+from fer_edge.train.vary import combinations, folder_of
 from fer_edge.train.weights import check_no_leakage, check_source, parse_weights
 from fer_edge.train.write_run import check_resumable
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """A finished run of a series.
-
-    Attributes:
-        folder: The run folder.
-        record: The content of its run.json.
-        results: The results in it.
-    """
-
-    folder: Path
-    record: RunRecord
-    results: TrainingResults
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,13 @@ class TrainOptions:
         out: Folder for the run folders.
         resume: Continue stopped runs and skip finished ones.
         stop_after: Seconds after which training stops with a checkpoint; None for no limit.
+        vary: ``NAME=VALUE,VALUE`` per setting that varies; every combination is trained, each into its own folder in ``out``.
+        devices: Number of GPUs that share each batch of a run (CPU devices on a machine without GPUs).
+        on: ``ray`` to train the runs in parallel with Ray on this machine, ``ray://HOST:PORT`` on a cluster; None here, one
+            after the other.
+        cpus_per_run: CPUs of each run with ``on``; None for an equal share.
+        gpus_per_run: GPUs of each run with ``on``, also a fraction; None for ``devices`` if there are GPUs.
+        checkpoint_seconds: With ``on``: minimum time between two checkpoints that a run sends, seconds.
     """
 
     recipe: str = "edge"
@@ -86,13 +83,23 @@ class TrainOptions:
     out: str | Path = "runs"
     resume: bool = False
     stop_after: float | None = None
+    vary: Sequence[str] = ()
+    devices: int = 1
+    on: str | None = None
+    cpus_per_run: int | None = None
+    gpus_per_run: float | None = None
+    checkpoint_seconds: float = 0.0
 
+    def variants(self) -> "list[TrainOptions]":
+        """Return the options of each combination of the settings that vary.
 
-@dataclass(frozen=True)
-class _PlannedRun:
-    plan: Plan
-    split: Split
-    folder: Path
+        Raises:
+            ValueError: If such a setting is not NAME=VALUE,VALUE, or occurs twice.
+        """
+        return [
+            replace(self, vary=(), settings=(*self.settings, *chosen), out=folder_of(self.out, chosen))
+            for chosen in combinations(self.vary)
+        ]
 
 
 def train(
@@ -129,21 +136,49 @@ def train(
         StoppedError: If the time was up before the last epoch.
     """
     stop_at = None if options.stop_after is None else time.monotonic() + options.stop_after
-    plans = make_plans(networks, options)
-    _check_plans(plans)
+    variants = options.variants()
+    plans = [make_plans(networks, variant) for variant in variants]
+    for plan in itertools.chain(*plans):
+        check_plan(plan)
+    with open_cluster(options.on, cluster_resources(options)) as cluster:
+        faces = read_training_data(data, options, reporter)
+        splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
+        report_splits(faces, [split for _, split in splits], reporter)
+        series = [
+            run
+            for variant, chosen in zip(variants, plans, strict=True)
+            for run in plan_series(faces, chosen, splits, Path(variant.out), options.resume)
+        ]
+        how = HowToTrain(options.resume, stop_at, command_without_folders(command), cluster)
+        return train_series(series, faces, how, reporter)
+
+
+def cluster_resources(options: TrainOptions) -> RunResources:
+    """Return what each run takes of a cluster.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    return RunResources(options.cpus_per_run, options.gpus_per_run, options.devices, options.checkpoint_seconds)
+
+
+def read_training_data(data: str | Path, options: TrainOptions, reporter: Reporter) -> FaceDataset:
+    """Read the faces to train on, with the FER+ votes if there are any, and report their classes.
+
+    Args:
+        data: See train.
+        options: How the data is read.
+        reporter: Receives progress, notes and warnings.
+
+    Raises:
+        FileNotFoundError: If the data does not exist.
+        ValueError: If it cannot be used.
+    """
     faces = read_faces(data, _read_options(options), reporter)
     if options.ferplus:
         faces = with_votes(faces, options.ferplus, reporter)
     report_classes(faces, reporter)
-    splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
-    _report_splits(faces, [split for _, split in splits], reporter)
-    series = _plan_series(faces, plans, splits, Path(options.out), options.resume)
-    start_keras()
-    runs = []
-    for name in dict.fromkeys(plan.network for plan in plans):
-        planned = [run for run in series if run.plan.network == name]
-        runs += _train_network(planned, faces, options.resume, stop_at, command_without_folders(command), reporter)
-    return runs
+    return faces
 
 
 def _read_options(options: TrainOptions) -> ReadOptions:
@@ -194,22 +229,34 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
             options.precision,
             options.teachers,
             options.ferplus,
+            options.devices,
         )
         for name in names
         for seed in options.seeds
     ]
 
 
-def _check_plans(plans: Sequence[Plan]) -> None:
-    """Check weights, precision and teachers before the faces are read."""
-    for plan in plans:
-        check_source(plan.network, plan.weights)
-        check_precision(plan.precision)
-        for teacher in plan.teachers:
-            resolve_teacher(teacher)
+def check_plan(plan: Plan) -> None:
+    """Check weights, precision and teachers of a plan before the faces are read.
+
+    Raises:
+        FileNotFoundError: If initial weights or a teacher do not exist.
+        ValueError: If one of them cannot be used.
+    """
+    check_source(plan.network, plan.weights)
+    check_precision(plan.precision)
+    for teacher in plan.teachers:
+        resolve_teacher(teacher)
 
 
-def _report_splits(faces: FaceDataset, splits: Sequence[Split], reporter: Reporter) -> None:
+def report_splits(faces: FaceDataset, splits: Sequence[Split], reporter: Reporter) -> None:
+    """Report how a dataset is divided, and warn if the divisions leak.
+
+    Args:
+        faces: The dataset.
+        splits: Its divisions under one protocol.
+        reporter: Receives a line per division, and the warning.
+    """
     summaries = [split.summary(faces) for split in splits]
     for summary in summaries:
         counts = summary.counts
@@ -222,12 +269,24 @@ def _report_splits(faces: FaceDataset, splits: Sequence[Split], reporter: Report
         reporter.warn(warning)
 
 
-def _plan_series(
+def plan_series(
     faces: FaceDataset, plans: Sequence[Plan], splits: Sequence[tuple[int, Split]], out: Path, resume: bool
-) -> list[_PlannedRun]:
-    """Return all runs; raise now what training would raise hours later."""
+) -> list[PlannedRun]:
+    """Return all runs; raise now what training would raise hours later.
+
+    Args:
+        faces: The dataset.
+        plans: A plan per network and seed.
+        splits: The seed of each division, and the division.
+        out: Folder for the run folders.
+        resume: Whether existing runs are continued.
+
+    Raises:
+        FileExistsError: If a run exists and ``resume`` is off.
+        ValueError: If a run was started with other settings, or initial weights or a teacher do not fit the data.
+    """
     series = [
-        _PlannedRun(plan, split, out / run_name(plan.network, plan.recipe.name, faces.name, split.summary(faces), plan.seed))
+        PlannedRun(plan, split, out / run_name(plan.network, plan.recipe.name, faces.name, split.summary(faces), plan.seed))
         for plan in plans
         for seed, split in splits
         if seed == plan.seed
@@ -239,30 +298,77 @@ def _plan_series(
     return series
 
 
-def _train_network(
-    planned: Sequence[_PlannedRun],
-    faces: FaceDataset,
-    resume: bool,
-    stop_at: float | None,
-    command: Sequence[str],
-    reporter: Reporter,
+@dataclass(frozen=True)
+class HowToTrain:
+    """How a series of planned runs is trained.
+
+    Attributes:
+        resume: Continue stopped runs and skip finished ones.
+        stop_at: Time of time.monotonic(), seconds, after which training stops with checkpoints; None for no limit.
+        command: The command line, for run.json.
+        cluster: The cluster that trains the runs in parallel; None to train them here, one after the other.
+    """
+
+    resume: bool = False
+    stop_at: float | None = None
+    command: tuple[str, ...] = ()
+    cluster: Cluster | None = None
+
+
+def train_series(
+    series: Sequence[PlannedRun], faces: FaceDataset, how: HowToTrain, reporter: Reporter = SILENT
 ) -> list[TrainedRun]:
-    """Train all runs of one network and report their results."""
-    name, runs = planned[0].plan.network, []
-    for run in planned:
-        record = train_run(
-            run.plan, faces, run.split, run.folder, resume=resume, stop_at=stop_at, command=command, reporter=reporter
-        )
-        if record.results is None:
-            raise RuntimeError(f"{run.folder} has no results. Train again with --resume")
-        runs.append(TrainedRun(run.folder, record, record.results))
-        validation, test = record.results.metrics.validation, record.results.metrics.test
-        if record.results.averaged_cycles:
-            kept = f"the average of the last {record.results.averaged_cycles} of {run.plan.recipe.cycles} cycles"
-            reporter.result(f"  kept {kept}: validation accuracy {validation.accuracy:.4f}, loss {validation.loss:.4f}")
-        reporter.result(f"{name}: test accuracy {test.accuracy:.4f}, macro F1 {test.macro.f1:.4f} -> {run.folder}")
-    if len(runs) > 1:
-        means = summarize([run.results.metrics.test for run in runs])
-        text = ", ".join(f"{metric.replace('_', ' ')} {mean}" for metric, mean in means.items())
-        reporter.result(f"{name}, mean ± standard deviation (95 % interval): {text}")
-    return runs
+    """Train planned runs and report their results.
+
+    Args:
+        series: The runs.
+        faces: The dataset.
+        how: Here or on a cluster, and when to stop.
+        reporter: Receives progress and results.
+
+    Returns:
+        The finished runs, in the order of ``series``.
+
+    Raises:
+        StoppedError: If the time was up before the last epoch.
+        RuntimeError: If a run failed on the cluster.
+    """
+    groups: dict[tuple[object, ...], list[PlannedRun]] = {}
+    for run in series:
+        groups.setdefault((run.folder.parent, run.plan.network, run.plan.recipe.name, run.split.protocol), []).append(run)
+    if how.cluster:
+        train_on_cluster(how.cluster, series, faces, how.command, how.stop_at, reporter)
+    else:
+        start_keras()
+    trained: dict[Path, TrainedRun] = {}
+    for group in groups.values():
+        for run in group:
+            if not how.cluster:
+                train_run(
+                    run.plan, faces, run.split, run.folder,
+                    resume=how.resume, stop_at=how.stop_at, command=how.command, reporter=reporter,
+                )  # fmt: skip
+            trained[run.folder] = read_trained_run(run.folder)
+            _report_run(trained[run.folder], reporter)
+        _report_mean(group[0].plan.network, [trained[run.folder] for run in group], reporter)
+    return [trained[run.folder] for run in series]
+
+
+def _report_run(run: TrainedRun, reporter: Reporter) -> None:
+    plan, results = run.record.plan, run.results
+    validation, test = results.metrics.validation, results.metrics.test
+    if results.averaged_cycles:
+        kept = f"the average of the last {results.averaged_cycles} of {plan.recipe.cycles} cycles"
+        reporter.result(f"  kept {kept}: validation accuracy {validation.accuracy:.4f}, loss {validation.loss:.4f}")
+    reporter.result(f"{plan.network}: test accuracy {test.accuracy:.4f}, macro F1 {test.macro.f1:.4f} -> {run.folder}")
+
+
+def _report_mean(name: str, runs: Sequence[TrainedRun], reporter: Reporter) -> None:
+    if len(runs) < 2:
+        return
+    sources = {run.results.weights.source for run in runs}
+    if len(sources) > 1:
+        reporter.warn(f"the runs of {name} started from different initial weights: {', '.join(sorted(sources))}")
+    means = summarize([run.results.metrics.test for run in runs])
+    text = ", ".join(f"{metric.replace('_', ' ')} {mean}" for metric, mean in means.items())
+    reporter.result(f"{name}, mean ± standard deviation (95 % interval): {text}")

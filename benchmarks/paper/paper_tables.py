@@ -16,7 +16,7 @@ Value = Callable[[ComparedRun], "float | None"]
 
 INTRODUCTION = """# The published tables and our results
 
-`fer-edge dev report` wrote this page from the records in `{source}`.
+`{command}` wrote this page from the records in `{source}`.
 The data is CK+48: three almost identical frames of each of 327 sequences.
 
 - **Protocols.** `paper` divides the images of each class at random, as the paper does. The same people are then in training and
@@ -56,7 +56,11 @@ class Variant:
 
 
 def paper_tables(
-    runs: Sequence[ComparedRun], trainings: Sequence[TrainingRecord], evaluations: Sequence[EvaluationRecord], source: str
+    runs: Sequence[ComparedRun],
+    trainings: Sequence[TrainingRecord],
+    evaluations: Sequence[EvaluationRecord],
+    source: str,
+    command: str = "fer-edge dev report",
 ) -> str:
     """Return the appendix as markdown: tables 5 to 8, and the evaluations that are not in them.
 
@@ -65,13 +69,14 @@ def paper_tables(
         trainings: All training records, for the epochs of evaluated models.
         evaluations: Evaluation records.
         source: Name of the file with the records.
+        command: The command that writes the page.
     """
     compared = [run for run in runs if run.record.data == COMPARED_DATA]
     variants = _variants(compared)
     shown = [run.int8 for variant in variants for run in variant.runs]
     others = [record for record in evaluations if record not in shown]
     parts = [
-        INTRODUCTION.format(source=source),
+        INTRODUCTION.format(source=source, command=command),
         "## Our configurations\n\nThe published networks start from ImageNet, except the CNN. The digest after a name "
         "identifies the model; a later model may have the same name.\n\n" + _configurations(variants),
         "## Accuracy (published table 5)\n\n" + _table_5(variants),

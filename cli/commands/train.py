@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fer_edge.console import ConsoleReporter, FiniteRange, friendly_errors
-from fer_edge.option_groups import dataset_options, examples
+from fer_edge.option_groups import cluster_options, dataset_options, examples
 
 
 @click.command(
@@ -20,6 +20,9 @@ from fer_edge.option_groups import dataset_options, examples
 @click.option("--data", required=True, help="Labeled faces: a folder, zip or csv file, or synthetic.")
 @click.option("--recipe", default="edge", show_default=True, help="paper (as published), edge (ours) or camera.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting of the recipe. Repeatable.")
+@click.option(
+    "--vary", multiple=True, metavar="NAME=VALUE,VALUE", help="Train with each value of a setting. Several: all combinations."
+)
 @click.option("--protocol", default="auto", show_default=True, help="paper, subject, official or auto.")
 @click.option("--folds", type=int, help="Number of folds of the protocol subject. All of them are trained.")
 @click.option("--fold", type=int, help="Train only this fold, from 0.")
@@ -48,6 +51,17 @@ from fer_edge.option_groups import dataset_options, examples
 @click.option("--resume", is_flag=True, help="Continue stopped runs; skip finished ones.")
 @click.option(
     "--stop-after", type=FiniteRange(min=0), metavar="SECONDS", help="Stop with a checkpoint; --resume continues from it."
+)
+@click.option(
+    "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that share each batch of a run."
+)
+@cluster_options
+@click.option(
+    "--checkpoint-seconds",
+    type=FiniteRange(min=0),
+    default=0,
+    show_default=True,
+    help="With --on: minimum time between two checkpoints that a run sends.",
 )
 @friendly_errors
 def command(networks: tuple[str, ...], data: str, seeds: str, **options: Any) -> None:

@@ -1,0 +1,97 @@
+"""A real cluster of two nodes on this machine, one of which is killed midway. ``make test-cluster`` runs these tests."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from conftest import make_faces
+from test_cluster import Lines, planned
+from toy_job import expected_state, toy_job
+
+from fer_edge.artifacts.epoch_log import read_epochs
+from fer_edge.train.cluster import RunResources, open_cluster
+from fer_edge.train.cluster_driver import train_on_cluster
+from fer_edge.train.fit import StoppedError
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'fer-edge[cluster]', or make test-cluster")
+
+EPOCHS = 8
+
+
+@pytest.fixture
+def two_nodes(monkeypatch):
+    """A cluster of two nodes with one CPU each; the second node."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    second = cluster.add_node(**small)
+    cluster.wait_for_nodes()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("TF_TOY_SECONDS", "0.3")
+    yield cluster, second
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def few_faces():
+    return make_faces(["happy", "sad"], [0, 1] * 20, images=[*make_images()])
+
+
+def make_images():
+    import numpy as np
+
+    return [np.full((8, 8), number, np.uint8) for number in range(40)]
+
+
+def when_trained(log, nodes, epoch, action):
+    """Call ``action`` in a thread when the runs on every one of ``nodes`` nodes have trained some epochs."""
+
+    def watch():
+        while True:
+            time.sleep(0.1)
+            trained = {record.node: record.epoch for record in read_epochs(log)}
+            if len(trained) >= nodes and min(trained.values()) >= epoch:
+                return action(trained)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_killed_node_changes_no_result_and_repeats_no_epoch(two_nodes, tmp_path, few_faces):
+    cluster, second = two_nodes
+    lines, log = Lines(), tmp_path / "epochs.jsonl"
+    series = planned(few_faces, tmp_path, seeds=(0, 1), epochs=EPOCHS)
+    when_trained(log, 2, 2, lambda trained: cluster.remove_node(second, allow_graceful=False))
+    with open_cluster("ray", RunResources()) as opened:
+        assert len(opened.nodes()) == 2
+        train_on_cluster(opened, series, few_faces, (), None, lines, job=toy_job)
+    for seed in (0, 1):
+        assert (tmp_path / f"run-{seed}" / "model.keras").read_bytes() == expected_state(seed, EPOCHS)
+    records = read_epochs(log)
+    assert sorted((record.run, record.epoch) for record in records) == [
+        (f"run-{seed}", epoch) for seed in (0, 1) for epoch in range(1, EPOCHS + 1)
+    ]
+    (moved,) = {record.run for record in records if record.attempt == 2}
+    assert len({record.node for record in records if record.run == moved}) == 2
+    assert len(lines.warnings) == 1
+    assert lines.warnings[0].startswith(f"{moved}: its worker was lost after epoch ")
+
+
+def test_ctrl_c_stops_the_workers_and_leaves_every_run_resumable(two_nodes, tmp_path, few_faces):
+    log = tmp_path / "epochs.jsonl"
+    series = planned(few_faces, tmp_path, seeds=(0, 1), epochs=EPOCHS)
+    when_trained(log, 2, 1, lambda trained: os.kill(os.getpid(), signal.SIGINT))
+    with open_cluster("ray", RunResources()) as opened, pytest.raises(StoppedError, match="Continue with --resume"):
+        train_on_cluster(opened, series, few_faces, (), None, Lines(), job=toy_job)
+    before = len(read_epochs(log))
+    assert 2 <= before < 2 * EPOCHS
+    with open_cluster("ray", RunResources()) as opened:
+        train_on_cluster(opened, series, few_faces, (), None, Lines(), job=toy_job)
+    for seed in (0, 1):
+        assert (tmp_path / f"run-{seed}" / "model.keras").read_bytes() == expected_state(seed, EPOCHS)
+    assert len(read_epochs(log)) == 2 * EPOCHS
