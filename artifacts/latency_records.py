@@ -30,7 +30,7 @@ class LatencyProtocol:
 
     warmup_runs: int = 10
     min_runs: int = 50
-    min_seconds: float = 2.0
+    min_seconds: float = 1.5
     stage: str = "invoke"
 
     def __post_init__(self) -> None:

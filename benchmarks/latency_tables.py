@@ -14,10 +14,6 @@ from fer_edge.artifacts.printable import csv_cell
 from fer_edge.benchmarks.intervals import accuracy_interval
 from fer_edge.benchmarks.tables import NOT_MEASURED
 
-HEADER = (
-    "network", "precision", "data", "protocol", "accuracy", "macro F1", "MB", "parameters", "threads",
-    "p50 ms", "p90 ms", "p99 ms", "load ms", "first ms", "peak MB", "board",
-)  # fmt: skip
 CONVERSION_HEADER = (
     "network", "precision", "data", "protocol", "accuracy in Keras", "after conversion", "agreement", "worst recall, points",
     "gate", "MB", "compressed MB", "p50 ms", "conversion s",
@@ -69,6 +65,9 @@ class BenchmarkRow:
         problem: Why the file could not run, or its accuracy could not be measured.
         emulated: Whether an emulator ran it. It then has no latency.
         instructions: Executed instructions per inference, counted by the emulator.
+        ratio: Median latency as a multiple of that of the baseline on the same board.
+        ratio_low: Lower end of its 95 % bootstrap interval.
+        ratio_high: Upper end.
     """
 
     network: str
@@ -111,6 +110,9 @@ class BenchmarkRow:
     problem: str | None = None
     emulated: bool = False
     instructions: int | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
 
 
 def derive_row(record: LatencyRecord) -> BenchmarkRow:
@@ -177,28 +179,6 @@ def _accuracy(record: LatencyRecord) -> dict[str, Any]:
 def _stage_medians(record: LatencyRecord) -> dict[str, Any]:
     stages = record.stages.samples_ms if record.stages else {}
     return {f"{stage}_ms": float(np.median(samples)) for stage, samples in stages.items() if samples}
-
-
-def cells(row: BenchmarkRow) -> tuple[str, ...]:
-    """Return a row as text in the order of HEADER."""
-    return (
-        row.network,
-        row.precision or "-",
-        row.data or "-",
-        row.protocol or "-",
-        _text(row.accuracy, ".4f"),
-        _text(row.macro_f1, ".4f"),
-        f"{row.file_bytes / 1e6:.2f}",
-        _text(row.parameters, ","),
-        str(row.threads),
-        _text(row.p50_ms, ".2f"),
-        _text(row.p90_ms, ".2f"),
-        _text(row.p99_ms, ".2f"),
-        _text(row.load_ms, ".1f"),
-        _text(row.first_inference_ms, ".1f"),
-        _text(row.peak_memory_bytes, ".0f", 1e-6),
-        row.board,
-    )
 
 
 def conversion_cells(row: BenchmarkRow) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 NOT_MEASURED = "not measured"
-NUMBER = re.compile(r"[+-]?\d[\d,.]*( ± .*)?|-|" + NOT_MEASURED)
+NUMBER = re.compile(r"[+-]?\d[\d,.]*[*!]?( ± .*| \(\d.*)?|-|cannot run|emulated|" + NOT_MEASURED)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,16 +1,32 @@
-"""Compare .tflite files: accuracy, latency, size, memory. The bench command and ``fer_edge.bench`` are this function."""
+"""Compare .tflite files: accuracy, latency, size, memory. The bench command and ``fer_edge.bench`` are this file."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fer_edge.artifacts.accuracy_records import EvaluationRecord
-from fer_edge.artifacts.latency_records import LatencyProtocol, MeasuredAccuracy
-from fer_edge.artifacts.reporter import SILENT, Reporter
+import numpy as np
+
+from fer_edge.artifacts.latency_records import BACKENDS, LatencyProtocol, MeasuredAccuracy, read_latency_records
+from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
+from fer_edge.artifacts.training_data import Leakage, SplitCounts, SplitSummary
 from fer_edge.artifacts.typed_json import append_json_lines
-from fer_edge.benchmarks.latency_tables import BenchmarkRow, derive_row
+from fer_edge.benchmarks.foreign_model import ForeignClassifier, ForeignInput
+from fer_edge.benchmarks.latency_tables import BenchmarkRow
 from fer_edge.benchmarks.measure import measure_model
+from fer_edge.benchmarks.record_rows import record_rows
+from fer_edge.edge_runtime.batch_predict import Probabilities
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.find_model import find_model
+
+if TYPE_CHECKING:
+    from fer_edge.train.dataset import FaceDataset
+    from fer_edge.train.evaluate_model import Evaluation, LoadedModel
+
+UNKNOWN = "unknown"
+Setting = tuple[Path, int, str]  # file, threads, backend
 
 
 def bench(
@@ -22,72 +38,94 @@ def bench(
     label_map: Sequence[str] = (),
     faces: str = "auto",
     detector: str = "auto",
+    ferplus: str | Path | None = None,
     threads: Sequence[int] = (1,),
+    backends: Sequence[str] = ("xnnpack",),
     latency_protocol: LatencyProtocol | None = None,
+    foreign: ForeignInput | None = None,
+    baseline: str | None = None,
     record: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[BenchmarkRow]:
     """Measure models, each in its own process, exactly as ``fer-edge bench`` does.
 
-    Example:
-        >>> import fer_edge
-        >>> for row in fer_edge.bench(["cnn_nano", "mobilenet_v2"]):
-        ...     print(row.network, f"{row.p50_ms:.2f} ms")
+    A file that cannot run, or whose accuracy cannot be measured, is a row with a ``problem``.
+
+    Example: ``for row in fer_edge.bench(["cnn_nano"]): print(row.network, row.p50_ms)``
 
     Args:
-        models: .tflite files, names of bundled models, or folders, which stand for all .tflite files in them.
-        data: Labeled faces to measure the accuracy on; see ``fer_edge.train``. Without it the accuracy is None.
-        protocol: ``paper``, ``subject``, ``official`` or ``all``. Default: the protocol of each model's training.
-        split: ``train``, ``validation``, ``test``, ``private_test`` or ``all``.
-        label_map: CLASS=LABEL per renamed class of the data, in addition to those of each model's training; ``CLASS=-``
-            leaves it out.
-        faces: ``crops``, ``photos`` or ``auto``; see ``fer_edge.evaluate``.
-        detector: Finds the faces in photos; see ``fer_edge.stream``.
+        models: Model files, names of bundled models, or folders, which stand for all .tflite files in them.
+        data: Labeled faces to measure the accuracy on. Without it, the accuracy is the one that conversion stored in the file.
+        protocol: See ``fer_edge.evaluate``.
+        split: See ``fer_edge.evaluate``.
+        label_map: See ``fer_edge.evaluate``.
+        faces: See ``fer_edge.evaluate``.
+        ferplus: See ``fer_edge.evaluate``.
+        detector: Finds the faces in photos, and the face in the stage ``detect``; see ``fer_edge.stream``.
         threads: Numbers of interpreter threads. Each model is measured with each of them.
+        backends: Some of BACKENDS. Each model is measured with each of them.
         latency_protocol: Warm-up, and minimum number and time of the runs. Default: LatencyProtocol().
+        foreign: Input and labels of files without a contract. Only their accuracy needs them.
+        baseline: File, network or precision for the ratios of the latencies; None for no ratios.
         record: JSON-lines file to append the raw records to.
         reporter: Receives progress and warnings.
 
     Returns:
-        One row per model and number of threads.
+        One row per model, number of threads and backend.
 
     Raises:
         FileNotFoundError: If a model, a folder or the data does not exist.
-        ValueError: If a number of threads is below 1, or the data, protocol or split cannot be used.
-        RuntimeError: If a measuring process fails.
+        ValueError: If an option cannot be used.
     """
+    settings = _settings(models, threads, backends, detector)
+    reading = {"label_map": label_map, "faces": faces, "detector": detector}
+    accuracy_of = _accuracy_on(data, (protocol, split), reading, ferplus, foreign or ForeignInput(), reporter)
+    records = []
+    for file, count, backend in _with_progress(settings, reporter):
+        measured = measure_model(file, count, latency_protocol, backend, detector)
+        if accuracy_of and not measured.problem:  # a file that could not run may end this process
+            measured = replace(measured, **accuracy_of(file, measured.source_digest is None))
+        records.append(measured)
+        if record:
+            append_json_lines(Path(record), [measured])
+    return record_rows({"": records}, baseline, reporter)
+
+
+def read_rows(paths: Sequence[Path], baseline: str | None = None, reporter: Reporter = SILENT) -> list[BenchmarkRow]:
+    """Return the rows of stored records, as ``fer-edge bench --from`` shows them.
+
+    Args:
+        paths: JSON-lines files of latency records.
+        baseline: See bench.
+        reporter: Receives a note about repeated measurements.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file is damaged, the boards have no file in common, or there is no such baseline.
+    """
+    return record_rows({str(path): read_latency_records(path) for path in paths}, baseline, reporter)
+
+
+def _with_progress(settings: Sequence[Setting], reporter: Reporter) -> Iterator[Setting]:
+    with reporter.progress("measuring") as progress:
+        for number, setting in enumerate(settings):
+            progress(number, len(settings))
+            yield setting
+
+
+def _settings(
+    models: str | Path | Sequence[str | Path], threads: Sequence[int], backends: Sequence[str], detector: str
+) -> list[Setting]:
+    """Return each file with each number of threads and backend, after checking them."""
     if not threads or min(threads) < 1:
         raise ValueError(f"the number of threads must be at least 1. Received: {list(threads)}")
+    unknown = [name for name in backends if name not in BACKENDS]
+    if unknown:
+        raise ValueError(f"unknown backend '{unknown[0]}'; choose from: {', '.join(BACKENDS)}")
+    if detector != "auto":
+        open_detector(detector)
     files = _model_files([models] if isinstance(models, (str, Path)) else models)
-    accuracies: dict[Path, MeasuredAccuracy] = {}
-    if data is not None:
-        from fer_edge.train.evaluate_model import evaluate
-
-        reading = {"protocol": protocol, "split": split, "label_map": label_map, "faces": faces, "detector": detector}
-        results = evaluate(files, data, reporter=reporter, **reading)  # type: ignore[arg-type]
-        accuracies = {file: _measured_accuracy(result.record) for file, result in zip(files, results, strict=True)}
-    return _measure(files, threads, latency_protocol, accuracies, record, reporter)
-
-
-def _measure(
-    files: Sequence[Path],
-    threads: Sequence[int],
-    latency_protocol: LatencyProtocol | None,
-    accuracies: Mapping[Path, MeasuredAccuracy],
-    record: str | Path | None,
-    reporter: Reporter,
-) -> list[BenchmarkRow]:
-    """Measure the latency of each file with each number of threads."""
-    pairs = [(file, count) for file in files for count in threads]
-    rows = []
-    with reporter.progress("measuring") as progress:
-        for number, (file, count) in enumerate(pairs):
-            progress(number, len(pairs))
-            measured = replace(measure_model(file, count, latency_protocol), measured_accuracy=accuracies.get(file))
-            if record:
-                append_json_lines(Path(record), [measured])
-            rows.append(derive_row(measured))
-    return rows
+    return [(file, count, backend) for file in files for count in threads for backend in backends]
 
 
 def _model_files(models: Sequence[str | Path]) -> list[Path]:
@@ -103,8 +141,83 @@ def _model_files(models: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def _measured_accuracy(record: EvaluationRecord) -> MeasuredAccuracy:
-    metrics = record.metrics
+def _accuracy_on(
+    data: str | Path | None,
+    selection: tuple[str | None, str],
+    reading: Mapping[str, Any],
+    ferplus: str | Path | None,
+    foreign: ForeignInput,
+    reporter: Reporter,
+) -> Callable[[Path, bool], dict[str, Any]] | None:
+    """Return a function that measures the accuracy of a file, which may have no contract, once; None without data.
+
+    It returns the fields of the record that change. The data is read once per class map.
+    """
+    if data is None:
+        if ferplus:
+            raise ValueError("--ferplus needs the faces that its votes are of. Give --data too")
+        return None
+    from fer_edge.train.evaluate_model import DatasetReader, evaluate_model, load_model, report_limits
+    from fer_edge.train.evaluation_set import check_selection
+    from fer_edge.train.read_options import ReadOptions
+
+    check_selection(*selection)
+    reader = DatasetReader(data, ReadOptions(**reading), ferplus, reporter)
+
+    @cache
+    def measure(file: Path, is_foreign: bool) -> dict[str, Any]:
+        try:
+            model = _load_foreign(file, foreign) if is_foreign else load_model(file)
+        except (ValueError, RuntimeError) as error:
+            return {"problem": f"its accuracy cannot be measured: {error}"}
+        faces = reader.faces_for(model)
+        try:
+            with reporter.progress(f"evaluating {file.name}") as progress:
+                evaluation = evaluate_model(model, faces, *selection, progress=progress)
+        except (ValueError, RuntimeError) as error:
+            return {"problem": f"its accuracy cannot be measured: {error}"}
+        report_limits(evaluation.record, reporter)
+        return {"measured_accuracy": _measured_accuracy(evaluation)}
+
+    return measure
+
+
+def _load_foreign(file: Path, foreign: ForeignInput) -> "LoadedModel":
+    """Load a file without a contract. On which faces it was trained is not known."""
+    from fer_edge.artifacts.contract import CropConvention
+    from fer_edge.train.class_names import canonical_name
+    from fer_edge.train.evaluate_model import LoadedModel
+    from fer_edge.train.evaluation_set import TrainingProvenance
+
+    classifier = ForeignClassifier(file, foreign)
+
+    def probabilities(faces: "FaceDataset", progress: Progress | None) -> Probabilities:
+        results = []
+        for number, image in enumerate(faces.images):
+            results.append(classifier.probabilities(image))
+            if progress:
+                progress(number + 1, len(faces))
+        return np.stack(results)
+
+    split = SplitSummary(UNKNOWN, 0, None, None, SplitCounts(0, 0, 0), "", Leakage(0, None, None, False))
+    trained = TrainingProvenance(tuple(map(canonical_name, classifier.labels)), UNKNOWN, "", split)
+    return LoadedModel(str(file), file.stem, UNKNOWN, "", trained, (), lambda detector: CropConvention(), probabilities)
+
+
+def _measured_accuracy(evaluation: "Evaluation") -> MeasuredAccuracy:
+    record, faces, counted = evaluation.record, evaluation.selection.faces, evaluation.counted
+    correct = evaluation.probabilities.argmax(axis=1) == faces.targets
+    ids = [name for name, counts in zip(faces.ids, counted, strict=True) if counts]
     return MeasuredAccuracy(
-        record.data, record.protocol, record.split, metrics.count, record.warning, metrics.accuracy, metrics.macro.f1
+        record.data,
+        record.protocol,
+        record.split,
+        record.metrics.count,
+        record.warning,
+        record.metrics.accuracy,
+        record.metrics.macro.f1,
+        metrics=record.metrics,
+        votes=record.votes,
+        correct="".join("1" if right else "0" for right in correct[counted]),
+        faces_digest=hashlib.sha256("\n".join(ids).encode()).hexdigest(),
     )

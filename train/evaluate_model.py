@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.artifacts.accuracy_records import EvaluationRecord
 from fer_edge.artifacts.contract import CropConvention
@@ -21,7 +22,7 @@ from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, select_faces
 from fer_edge.train.ferplus import majority, vote_shares, with_votes
 from fer_edge.train.predict import keras_probabilities
-from fer_edge.train.read_dataset import read_faces
+from fer_edge.train.read_dataset import check_source, read_faces
 from fer_edge.train.read_options import ReadOptions
 from fer_edge.train.start_keras import start_keras
 
@@ -64,11 +65,13 @@ class Evaluation:
         selection: The faces.
         probabilities: float32 array (n, classes), 0..1.
         record: The metrics, the model and the data.
+        counted: Boolean array (n,): the faces that the accuracy counts; with votes those with a majority.
     """
 
     selection: EvaluationSet
     probabilities: Probabilities
     record: EvaluationRecord
+    counted: npt.NDArray[np.bool_]
 
 
 def evaluate(
@@ -118,24 +121,32 @@ def evaluate(
         ValueError: If a model, the data, the protocol or the split cannot be used.
     """
     loaded = [load_model(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
-    reader = _Reader(data, ReadOptions(label_map, faces=faces, detector=detector), ferplus, reporter)
+    reader = DatasetReader(data, ReadOptions(label_map, faces=faces, detector=detector), ferplus, reporter)
     evaluations = []
     for model in loaded:
         dataset = reader.faces_for(model)
         with reporter.progress(f"evaluating {Path(model.path).name}") as progress:
             evaluations.append(evaluate_model(model, dataset, protocol, split, seed, progress, shared_classes))
-        _report_limits(evaluations[-1].record, reporter)
+        report_limits(evaluations[-1].record, reporter)
     return [*evaluations, evaluate_ensemble(evaluations)] if ensemble else evaluations
 
 
-class _Reader:
-    """Reads a dataset as each model needs it: with the class map of its training, and photos by its crop convention."""
+class DatasetReader:
+    """Reads a dataset as each model needs it: with the class map of its training, and photos by its crop convention.
+
+    Args:
+        data: Folder, zip or csv of labeled faces; or ``synthetic``.
+        options: How to read it.
+        ferplus: FER+ table, see ferplus.with_votes; None for the labels of the data.
+        reporter: Receives notes and warnings.
+    """
 
     def __init__(self, data: str | Path, options: ReadOptions, ferplus: str | Path | None, reporter: Reporter) -> None:
         self._data = data
         self._options = options
         self._ferplus = ferplus
         self._reporter = reporter
+        check_source(str(data))
         self._read: dict[tuple[str, ...], FaceDataset] = {}  # by class map: the dataset that was read last
 
     def faces_for(self, model: LoadedModel) -> FaceDataset:
@@ -161,8 +172,13 @@ def _fits(faces: FaceDataset, model: LoadedModel) -> bool:
     )
 
 
-def _report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
-    """Report what limits an evaluation: ignored faces, classes without a face, faces seen in training."""
+def report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
+    """Report what limits an evaluation: ignored faces, classes without a face, faces seen in training.
+
+    Args:
+        record: The record of the evaluation.
+        reporter: Receives notes and warnings.
+    """
     if record.dropped:
         reporter.note(f"{record.model}: {record.dropped} faces have labels that the model does not know and were left out")
     absent = [label for label, scores in record.metrics.per_class.items() if not scores.support]
@@ -343,4 +359,4 @@ def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model:
         photos=faces.photos,
         **model,
     )
-    return Evaluation(selection, probabilities, record)
+    return Evaluation(selection, probabilities, record, counted)

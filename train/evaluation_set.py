@@ -54,6 +54,22 @@ class EvaluationSet:
     warning: str | None
 
 
+def check_selection(protocol: str | None, split: str) -> None:
+    """Check the names of a protocol and a split.
+
+    Args:
+        protocol: See select_faces.
+        split: See select_faces.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    if split not in (*OFFICIAL_SPLITS, ALL):
+        raise ValueError(f"unknown split '{split}'; choose one of: {', '.join(OFFICIAL_SPLITS)}, {ALL}")
+    if protocol not in (None, AUTO, *PROTOCOLS, ALL):
+        raise ValueError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}, {ALL}")
+
+
 def select_faces(
     faces: FaceDataset, trained: TrainingProvenance, protocol: str | None = None, split: str = "test", seed: int | None = None
 ) -> EvaluationSet:
@@ -71,10 +87,7 @@ def select_faces(
         ValueError: If the protocol or the split is unknown.
         DataError: If the data cannot be divided in this way, the split is empty, or no label is shared.
     """
-    if split not in (*OFFICIAL_SPLITS, ALL):
-        raise ValueError(f"unknown split '{split}'; choose one of: {', '.join(OFFICIAL_SPLITS)}, {ALL}")
-    if protocol not in (None, AUTO, *PROTOCOLS, ALL):
-        raise ValueError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}, {ALL}")
+    check_selection(protocol, split)
     same_data = faces.fingerprint == trained.fingerprint
     if protocol is None:
         if faces.split_problem and not same_data:

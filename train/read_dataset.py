@@ -21,6 +21,16 @@ SYNTHETIC = "synthetic"
 MAX_REASONS = 20  # printed; the run folder has all
 
 
+def check_source(source: str) -> None:
+    """Check that there is a dataset.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``source``.
+    """
+    if source.partition(":")[0] != SYNTHETIC and not Path(source).exists():
+        raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
+
+
 def load_faces(source: str, options: ReadOptions = DEFAULT_OPTIONS, progress: Progress | None = None) -> FaceDataset:
     """Load a dataset.
 
@@ -44,8 +54,7 @@ def load_faces(source: str, options: ReadOptions = DEFAULT_OPTIONS, progress: Pr
             raise DataError(f"the synthetic faces have no classes to map. Received: {', '.join(label_map.given)}")
         return synthetic_faces(_synthetic_identities(source), progress=progress)
     path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"no dataset at '{source}'. Give a folder, a zip or a csv, or 'synthetic' to try without data")
+    check_source(source)
     if path.suffix.lower() in TABLE_SUFFIXES:
         rows = read_tables({path.name: read_table(path)}, str(path), options, progress)
     else:
