@@ -21,7 +21,7 @@ TOOLS_VENV := build/tools-venv
 comma := ,
 DEV_EXTRAS := edge,train,convert,bench,dev
 
-.PHONY: demo test test-fast test-edge test-cluster test-wheel lint docs soak fuzz lock sbom setup clean
+.PHONY: demo test test-fast test-edge test-cluster test-wheel lint docs soak fuzz pi addon image lock sbom setup clean
 
 # $(call install,ENVIRONMENT,LOCK,EXTRAS): the packages of a lock, each checked against its hash, then fer-edge itself.
 define install
@@ -121,6 +121,19 @@ $(TOOLS_VENV)/done: locks/tools.lock
 	$(PYTHON) -m venv $(TOOLS_VENV)
 	$(TOOLS_VENV)/bin/$(PIP_INSTALL) --require-hashes -r locks/tools.lock
 	touch $@
+
+# fer-edge on emulated Raspberry Pis, about 4 minutes. Needs root and Debian packages, otherwise it is skipped.
+pi: setup
+	$(BIN)/pytest tests/pi/emulated_boards.py -n 2 --dist loadgroup -rs
+
+# The add-on of Home Assistant as a folder for /addons, and an image for boards. The image needs Docker with buildx.
+PLATFORM ?= linux/arm64
+addon: setup
+	rm -rf build/addon build/lib build/bdist.* && mkdir -p build/addon && cp -r container build/addon/fer_edge
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/addon/fer_edge . >/dev/null
+
+image: addon
+	docker buildx build --platform $(PLATFORM) --target board --tag fer-edge --load build/addon/fer_edge
 
 # The locks: versions and hashes of everything that development and CI install, for Python 3.10 to 3.13. Versions in a lock stay
 # where setup.cfg allows them; UPGRADE=--upgrade takes the newest ones. setuptools builds fer-edge.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fer_edge.artifacts.printable import printable
 from fer_edge.benchmarks.latency_tables import BenchmarkRow
+from fer_edge.benchmarks.modelled import modelled_ms
 from fer_edge.benchmarks.record_rows import FileRows, rows_by_file, shared_row
 from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table, text_table
 
@@ -43,7 +44,7 @@ def _milliseconds(name: str) -> Callable[[BenchmarkRow], str]:
     def cell(row: BenchmarkRow) -> str:
         value = getattr(row, name)
         if value is None:
-            return MISSING if name != "p50_ms" else "cannot run" if row.problem else "emulated" if row.emulated else MISSING
+            return MISSING if name != "p50_ms" else "cannot run" if row.problem else "emulated" if row.emulated_cpu else MISSING
         return format_ms(value) + ("!" if name == "p50_ms" and row.busy else "")
 
     return cell
@@ -60,6 +61,11 @@ def _ratio(row: BenchmarkRow) -> str:
     if row.ratio is None or row.ratio_low is None or row.ratio_high is None:
         return MISSING
     return f"{row.ratio:.2f} ({row.ratio_low:.2f}-{row.ratio_high:.2f})"
+
+
+def _modelled(row: BenchmarkRow) -> str:
+    found = modelled_ms(row.emulated_cpu, row.precision, row.threads, row.instructions)
+    return MISSING if found is None else f"{format_ms(found[0])} ±{found[1]:.0%}"
 
 
 def _name(row: BenchmarkRow) -> str:
@@ -97,17 +103,20 @@ COLUMNS = {
     "memory": Column("peak MB", _number("peak_memory_bytes", ".0f", 1e-6), per_board=True),
     "arena": Column("arena MB", _number("arena_bytes", ".2f", 1e-6)),
     "energy": Column("mJ", _number("energy_mj", ".2f"), per_board=True),
-    "instructions": Column("instructions", _number("instructions", ","), per_board=True),
+    "instructions": Column("M instr.", _number("instructions", ",.1f", 1e-6), per_board=True),
+    "modelled": Column("modelled ms", _modelled, per_board=True),
     "board": Column("board", lambda row: row.board, per_board=True, constant=True),
 }
 # In the order of the table, and in the order in which columns give way if the table is too wide, the first one last.
 ONE_BOARD = (
-    *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "votes", "size", "p50", "ratio", "p90"),
-    *("p99", "end_to_end", "memory", "arena", "energy", "board"),
+    *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "votes", "size", "p50"),
+    *("instructions", "ratio", "p90", "p99", "end_to_end", "memory", "arena", "energy", "board"),
 )
-SEVERAL_BOARDS = ("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "size", "p50", "ratio")
+SEVERAL_BOARDS = (
+    *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "size", "p50", "instructions", "ratio"),
+)
 EXPENDABLE = ("arena", "p90", "votes", "memory", "end_to_end", "p99", "energy", "size", "accuracy")
-OPTIONAL = ("votes", "ratio", "energy")  # left out of the default table where no row has them
+OPTIONAL = ("votes", "instructions", "ratio", "energy")  # left out of the default table where no row has them
 
 
 def format_ms(value_ms: float) -> str:
@@ -226,6 +235,10 @@ def _footnotes(rows: Sequence[BenchmarkRow], names: Sequence[str]) -> list[str]:
     busy = [f"{title(row)}{f' on {row.board}' if several else ''}: {', '.join(row.busy)}" for row in rows if row.busy]
     if busy:
         notes.append(f"! the machine was busy, so this latency is unreliable. {'; '.join(busy)}")
+    if any(row.emulated_cpu for row in rows):
+        notes.append("emulated: run by an emulator, so there is no latency. M instr.: million instructions per inference")
+    if "modelled" in names:
+        notes.append("modelled: estimated from the instructions, not measured. Only int8 on one core of a Raspberry Pi 4")
     notes += dict.fromkeys(f"{printable(row.file)}: {row.problem}" for row in rows if row.problem)
     return [*notes, f"{MISSING} {NOT_MEASURED}"]
 

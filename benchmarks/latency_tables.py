@@ -63,7 +63,7 @@ class BenchmarkRow:
         energy_mj: Energy of the board or CPU package per inference, idle power included, millijoules.
         busy: Why the latency is unreliable; empty where nothing was found or checked.
         problem: Why the file could not run, or its accuracy could not be measured.
-        emulated: Whether an emulator ran it. It then has no latency.
+        emulated_cpu: The processor that an emulator imitated; None on a real machine. The row then has no latency.
         instructions: Executed instructions per inference, counted by the emulator.
         ratio: Median latency as a multiple of that of the baseline on the same board.
         ratio_low: Lower end of its 95 % bootstrap interval.
@@ -108,7 +108,7 @@ class BenchmarkRow:
     energy_mj: float | None = None
     busy: tuple[str, ...] = ()
     problem: str | None = None
-    emulated: bool = False
+    emulated_cpu: str | None = None
     instructions: int | None = None
     ratio: float | None = None
     ratio_low: float | None = None
@@ -148,7 +148,7 @@ def derive_row(record: LatencyRecord) -> BenchmarkRow:
         energy_mj=1000 * energy.joules / energy.runs if energy else None,
         busy=record.busy or (),
         problem=record.problem,
-        emulated=record.environment.emulator is not None,
+        emulated_cpu=(record.environment.cpu or record.environment.machine) if record.environment.emulator else None,
         instructions=record.instructions,
         **{name: value for name, value in asdict(cost).items() if name != "faces"} if cost else {},
         **_accuracy(record),

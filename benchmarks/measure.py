@@ -140,7 +140,9 @@ def measure_here(
         measured["samples_ms"] = tuple(round(sample, 4) for sample in samples)  # to 0.1 microseconds
         measured["busy"] = busy_reasons(samples, cpu_share, (state_before, read_state()), environment.cores)
     measured["peak_memory_bytes"], state_after = _peak_memory_bytes(), read_state()
-    if not environment.emulator:
+    if environment.emulator:  # the memory is that of the emulator
+        measured["peak_memory_bytes"] = memory_before = None
+    else:
         measured["energy"], measured["stages"] = measure_energy(runner.invoke), _stages(runner, contract, detector)
     arena_bytes, weights = plan_of(flatbuffer)
     return LatencyRecord(

@@ -5,6 +5,7 @@ from records import PC, latency
 
 from fer_edge.artifacts.latency_records import Energy
 from fer_edge.benchmarks import environment
+from fer_edge.benchmarks.bench_table import bench_table
 from fer_edge.benchmarks.latency_tables import derive_row
 from fer_edge.edge_runtime import emulation
 from fer_edge.edge_runtime.emulation import find_emulator
@@ -65,9 +66,9 @@ def test_a_record_of_an_emulated_board_cannot_have_times(times):
 
 def test_an_emulated_row_has_instructions_and_no_latency():
     row = derive_row(latency(environment=EMULATED, instructions=6_910_000, **NO_TIMES))
-    assert (row.emulated, row.instructions) == (True, 6_910_000)
+    assert (row.emulated_cpu, row.instructions) == ("cortex-a72", 6_910_000)
     assert (row.p50_ms, row.p99_ms, row.load_ms, row.end_to_end_ms) == (None, None, None, None)
-    assert derive_row(latency()).emulated is False
+    assert derive_row(latency()).emulated_cpu is None
 
 
 def test_the_environment_names_the_emulator_and_the_processor_that_qemu_imitates(monkeypatch):
@@ -77,3 +78,15 @@ def test_the_environment_names_the_emulator_and_the_processor_that_qemu_imitates
     assert (found.emulator, found.cpu) == ("qemu-aarch64-static", "cortex-a76")
     monkeypatch.setattr(environment, "find_emulator", lambda: None)
     assert environment.describe_environment().cpu != "cortex-a76"
+
+
+def test_the_table_prints_instructions_and_modelled_times_only_where_asked():
+    row = derive_row(latency(environment=EMULATED, instructions=6_910_000, **NO_TIMES))
+    text = bench_table([row])
+    assert text.splitlines()[8].split()[4:6] == ["emulated", "6.9"]
+    assert "emulated: run by an emulator, so there is no latency" in text
+    assert "modelled" not in text
+    asked = bench_table([row], ("p50", "modelled"))
+    assert "3.34 ±11%" in asked
+    assert "modelled: estimated from the instructions, not measured" in asked
+    assert "M instr." not in bench_table([derive_row(latency())])

@@ -3,6 +3,7 @@ import pytest
 from fer_edge.artifacts.instruction_records import read_instruction_records
 from fer_edge.benchmarks import instructions
 from fer_edge.benchmarks.instructions import COUNTS_VARIABLE, MARKER, count_instructions
+from fer_edge.benchmarks.modelled import modelled_ms
 
 
 class Emulator:
@@ -56,3 +57,18 @@ def test_a_line_that_is_not_a_count_is_named(tmp_path):
         read_instruction_records(path)
     with pytest.raises(FileNotFoundError, match="make pi"):
         read_instruction_records(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "precision", "threads", "count", "expected"),
+    [
+        ("cortex-a72", "int8", 1, 20_700_000, (pytest.approx(10.0), 0.11)),
+        ("cortex-a76", "int8", 1, 20_700_000, None),
+        ("cortex-a72", "float32", 1, 20_700_000, None),
+        ("cortex-a72", "int8", 4, 20_700_000, None),
+        ("cortex-a72", "int8", 1, None, None),
+        (None, "int8", 1, 20_700_000, None),
+    ],
+)
+def test_only_an_int8_file_on_one_core_of_a_pi_4_has_a_modelled_time(cpu, precision, threads, count, expected):
+    assert modelled_ms(cpu, precision, threads, count) == expected

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run a command as root inside an emulated board: enter.sh ROOT COMMAND...
+# Run a command as root inside an emulated board: enter.sh ROOT [NAME=VALUE...] COMMAND...
 # ROOT is a folder that roots.py made. BOARD (pi3, pi4 or pi5; default pi4) chooses the processor. COUNT_TO, a path inside the
 # root, appends the number of executed instructions to that file at each marker (see instructions.c), and slows the command down.
 set -euo pipefail
@@ -14,6 +14,10 @@ case $board in
     *) echo "enter.sh: unknown board '$board'; choose one of: pi3, pi4, pi5" >&2; exit 2 ;;
 esac
 variables=(HOME=/root PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin LANG=C.UTF-8 QEMU_CPU=$cpu)
+while [[ $1 == *=* ]]; do
+    variables+=("$1")
+    shift
+done
 counter=()
 if [ "${COUNT_TO:-}" ]; then
     # Debian's dynamic qemu has plugins, its static one has not. It runs with the libraries of the host, mounted on /host.

@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MIRROR = "http://deb.debian.org/debian"
 PORTS = {"bookworm": 2222, "trixie": 2223}
+USER = "pi"
 BOARDS = {"bookworm": ("pi4", "cortex-a72"), "trixie": ("pi5", "cortex-a76")}  # of the ssh server
 PACKAGES = (
     "usr-is-merged,python3-venv,python3-pip,openssh-server,openssh-sftp-server,rsync,ca-certificates,"
@@ -58,7 +59,7 @@ SSH_HOST = """\
 Host {suite}
     HostName 127.0.0.1
     Port {port}
-    User pi
+    User {user}
     HostKeyAlias {suite}
     IdentityFile {folder}/keys/id
     IdentitiesOnly yes
@@ -108,13 +109,13 @@ def _configure(root):
     """Do what the maintainer scripts of the packages would have done, and add the files of a board."""
     users = (root / "usr/share/base-passwd/passwd.master").read_text()
     users = "root:x:0:0:root:/root:/bin/bash\n" + "\n".join(line for line in users.splitlines() if not line.startswith("root:"))
-    users += "\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\npi:x:1000:1000:pi:/home/pi:/bin/bash\n"
+    users += f"\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n{USER}:x:1000:1000::/home/{USER}:/bin/bash\n"
     (root / "etc/passwd").write_text(users)
     groups = (root / "usr/share/base-passwd/group.master").read_text()
-    (root / "etc/group").write_text(groups + "pi:x:1000:\n")
-    (root / "etc/shadow").write_text("root:*:19000:0:99999:7:::\npi:*:19000:0:99999:7:::\n")
+    (root / "etc/group").write_text(groups + f"{USER}:x:1000:\n")
+    (root / "etc/shadow").write_text(f"root:*:19000:0:99999:7:::\n{USER}:*:19000:0:99999:7:::\n")
     (root / "etc/shadow").chmod(0o600)
-    for name in ("proc", "host", "run/sshd", "root/.ssh", "home/pi/.ssh", "etc/ssl/certs", "dev/pts", "dev/shm"):
+    for name in ("proc", "host", "run/sshd", "root/.ssh", f"home/{USER}/.ssh", "etc/ssl/certs", "dev/pts", "dev/shm"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for device, numbers in DEVICES.items():
         (root / "dev" / device).unlink(missing_ok=True)
@@ -166,7 +167,7 @@ def make_keys(folder):
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name))
     host_key = " ".join((keys / "host.pub").read_text().split()[:2])
     (keys / "known_hosts").write_text("".join(f"{suite} {host_key}\n" for suite in PORTS))
-    hosts = (SSH_HOST.format(suite=suite, port=port, folder=folder) for suite, port in PORTS.items())
+    hosts = (SSH_HOST.format(suite=suite, port=port, folder=folder, user=USER) for suite, port in PORTS.items())
     (folder / "ssh_config").write_text("\n".join(hosts))
     # Programs that call ssh find this one first in PATH, and so the hosts bookworm and trixie.
     (folder / "bin").mkdir(exist_ok=True)
@@ -176,12 +177,12 @@ def make_keys(folder):
 
 
 def start_sshd(suite, folder):
-    """Start the ssh server of a root, unless it runs; wait until it listens."""
+    """Start the ssh server of a root, and wait until it listens. Return False if it runs already."""
     root, pid_file = folder / suite, folder / f"{suite}.pid"
     if _running(pid_file):
-        return
+        return False
     board, cpu = BOARDS[suite]
-    for home, owner in (("root", 0), ("home/pi", 1000)):
+    for home, owner in (("root", 0), (f"home/{USER}", 1000)):
         authorized = root / home / ".ssh/authorized_keys"
         shutil.copy(folder / "keys/id.pub", authorized)
         for path in (root / home, authorized.parent, authorized):
@@ -202,6 +203,7 @@ def start_sshd(suite, folder):
         if server.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"the ssh server of {suite} did not start:\n{(folder / f'{suite}.log').read_text()}")
         time.sleep(0.2)
+    return True
 
 
 def _running(pid_file):
@@ -212,24 +214,22 @@ def _running(pid_file):
         return False
 
 
-def stop(folder):
+def stop(folder, suites=tuple(PORTS)):
     """Stop the ssh servers that start_sshd started."""
-    for suite in PORTS:
+    for suite in suites:
         pid_file = folder / f"{suite}.pid"
         if _running(pid_file):
             os.kill(int(pid_file.read_text()), signal.SIGTERM)
         pid_file.unlink(missing_ok=True)
 
 
-def start(folder):
-    """Make or reuse both roots and start their ssh servers. Return the roots by suite."""
+def start(folder, suites=tuple(PORTS)):
+    """Make or reuse roots and start their ssh servers. Return the suites whose server did not run before."""
     folder.mkdir(parents=True, exist_ok=True)
     make_keys(folder)
-    roots = {suite: make_root(suite, folder) for suite in PORTS}
-    for suite, root in roots.items():
-        make_counter(root)
-        start_sshd(suite, folder)
-    return roots
+    for suite in suites:
+        make_counter(make_root(suite, folder))
+    return [suite for suite in suites if start_sshd(suite, folder)]
 
 
 def main(arguments):
@@ -243,7 +243,7 @@ def main(arguments):
     if reason := why_not():
         sys.exit(reason)
     start(folder)
-    print(f"ssh -F {folder}/ssh_config {' | '.join(PORTS)}   or put {folder}/bin first in PATH: ssh pi@bookworm")
+    print(f"ssh -F {folder}/ssh_config {' | '.join(PORTS)}   or put {folder}/bin first in PATH: ssh bookworm")
     print(f"as root, without ssh: {HERE}/enter.sh {folder}/bookworm COMMAND...")
 
 
