@@ -12,6 +12,7 @@ from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table, text_table
 
 MAX_WIDTH = 100
 MAX_NAME, MIN_NAME = 28, 8  # characters of a network
+MAX_LISTED = 3  # busy rows in a footnote
 MISSING = "-"
 
 
@@ -234,7 +235,8 @@ def _footnotes(rows: Sequence[BenchmarkRow], names: Sequence[str]) -> list[str]:
     several = len({row.board for row in rows}) > 1
     busy = [f"{title(row)}{f' on {row.board}' if several else ''}: {', '.join(row.busy)}" for row in rows if row.busy]
     if busy:
-        notes.append(f"! the machine was busy, so this latency is unreliable. {'; '.join(busy)}")
+        more = f"; and {len(busy) - MAX_LISTED} more rows (--json has the reasons)" if len(busy) > MAX_LISTED else ""
+        notes.append(f"! the machine was busy, so this latency is unreliable. {'; '.join(busy[:MAX_LISTED])}{more}")
     if any(row.emulated_cpu for row in rows):
         notes.append("emulated: run by an emulator, so there is no latency. M instr.: million instructions per inference")
     if "modelled" in names:

@@ -29,6 +29,11 @@ from fer_edge.edge_runtime.images import Image
 
 STATUS = Path("/proc/self/status")
 CHILD_SECONDS = 600
+# Not -m: with it, a module in the current folder could take the place of one that is imported.
+CHILD = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    "from fer_edge.benchmarks.measure import main; main(sys.argv[1:])"
+)
 ZIPPED_CONTRACT = re.compile(rb"PK\x03\x04.{26}" + re.escape(CONTRACT_FILE.encode()), re.DOTALL)  # the head of a zip member
 REASON = "it cannot run: "  # the line of the measuring process; libraries write others, also at its end
 FORMATS = {".onnx": "an ONNX file", ".keras": "a Keras file", ".h5": "a Keras file", ".pt": "a PyTorch file"}
@@ -55,7 +60,7 @@ def measure_model(
     """
     rules = protocol or LatencyProtocol()
     arguments = (str(model), str(num_threads), json.dumps(to_data(rules)), backend, detector)
-    command = [sys.executable, "-m", "fer_edge.benchmarks.measure", *arguments]
+    command = [sys.executable, "-c", CHILD, *arguments]
     try:
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=CHILD_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -283,7 +288,3 @@ def main(arguments: list[str]) -> None:
     except (ValueError, RuntimeError, ImportError, OSError, MemoryError) as error:
         sys.exit(f"{REASON}{(str(error) or type(error).__name__).strip().splitlines()[0]}")
     print(json.dumps(to_data(record)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

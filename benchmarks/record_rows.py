@@ -8,7 +8,7 @@ from pathlib import Path
 from fer_edge.artifacts.latency_records import LatencyRecord
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.typed_json import to_data
-from fer_edge.benchmarks.intervals import ratio_of_medians
+from fer_edge.benchmarks.intervals import Ratio, ratio_of_medians
 from fer_edge.benchmarks.latency_tables import BenchmarkRow, derive_row
 
 Key = tuple[object, ...]
@@ -23,8 +23,8 @@ def record_rows(sources: Records, baseline: str | None = None, reporter: Reporte
 
     Args:
         sources: Records by the name of their file.
-        baseline: File, network or precision that latencies are divided by; None for no ratio. A precision means the row of
-            that precision of the same network.
+        baseline: File, network, precision or backend that latencies are divided by; None for no ratio. A precision means the
+            row of that precision of the same network, a backend that of the same file.
         reporter: Receives a note about repeated measurements.
 
     Raises:
@@ -100,38 +100,42 @@ def _check_common_files(keys: Sequence[tuple[str, Key]]) -> None:
 
 def _with_ratios(rows: Sequence[BenchmarkRow], records: Sequence[LatencyRecord], baseline: str) -> list[BenchmarkRow]:
     """Return the rows with the ratio of their median latency to that of the baseline on the same board, in the same way."""
-    is_precision = any(row.precision == baseline for row in rows)
-    candidates = [
-        (row, record)
-        for row, record in zip(rows, records, strict=True)
-        if record.samples_ms and (row.precision == baseline if is_precision else _is_named(row, baseline))
-    ]
+    timed = [(row, record) for row, record in zip(rows, records, strict=True) if record.samples_ms]
+    # The baseline of a row has the same value of these fields.
+    if any(row.precision == baseline for row, _ in timed):
+        candidates = [(row, record) for row, record in timed if row.precision == baseline]
+        same: tuple[str, ...] = ("board", "threads", "backend", "network")
+    elif any(row.backend == baseline for row, _ in timed):
+        candidates = [(row, record) for row, record in timed if row.backend == baseline]
+        same = ("board", "threads", "file")
+    else:
+        candidates = [(row, record) for row, record in timed if Path(baseline).name in _names(row)]
+        same = ("board", "threads", "backend")
+        files = dict.fromkeys(row.file for row, _ in candidates)
+        if len(files) > 1:
+            raise ValueError(f"the baseline '{baseline}' is not one file: {', '.join(files)}")
     if not candidates:
-        precisions = sorted({row.precision for row in rows if row.precision})
-        files = sorted({row.file for row in rows})
-        raise ValueError(
-            f"no baseline '{baseline}' among the measured files; choose a precision ({', '.join(precisions)}) or a file: "
-            f"{', '.join(files)}"
+        choices = (
+            sorted({value for row in rows if (value := getattr(row, name))}) for name in ("precision", "backend", "file")
         )
+        precisions, backends, names = map(", ".join, choices)
+        raise ValueError(
+            f"no baseline '{baseline}' among the measured files; choose a precision ({precisions}), a backend ({backends}) or "
+            f"a file: {names}"
+        )
+    bases = {tuple(getattr(row, name) for name in same): record for row, record in candidates}
     result = []
     for row, record in zip(rows, records, strict=True):
-        place = (row.board, row.threads, row.backend)
-        fitting = [
-            other
-            for base, other in candidates
-            if (base.board, base.threads, base.backend) == place and (not is_precision or base.network == row.network)
-        ]
-        if len({other.file for other in fitting}) > 1 and not is_precision:
-            raise ValueError(f"the baseline '{baseline}' is not one file: {', '.join(other.file for other in fitting)}")
-        if fitting and record.samples_ms:
-            ratio = ratio_of_medians(record.samples_ms, fitting[-1].samples_ms)
+        base = bases.get(tuple(getattr(row, name) for name in same))
+        if base and record.samples_ms:
+            ratio = Ratio(1.0, 1.0, 1.0) if base is record else ratio_of_medians(record.samples_ms, base.samples_ms)
             row = replace(row, ratio=ratio.value, ratio_low=ratio.low, ratio_high=ratio.high)
         result.append(row)
     return result
 
 
-def _is_named(row: BenchmarkRow, name: str) -> bool:
-    return Path(name).name in (row.file, Path(row.file).stem, row.network)
+def _names(row: BenchmarkRow) -> tuple[str, ...]:
+    return row.file, Path(row.file).stem, row.network
 
 
 def rows_by_file(rows: Sequence[BenchmarkRow]) -> list[FileRows]:

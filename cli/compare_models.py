@@ -66,7 +66,7 @@ def bench(
         backends: Some of BACKENDS. Each model is measured with each of them.
         latency_protocol: Warm-up, and minimum number and time of the runs. Default: LatencyProtocol().
         foreign: Input and labels of files without a contract. Only their accuracy needs them.
-        baseline: File, network or precision for the ratios of the latencies; None for no ratios.
+        baseline: File, network, precision or backend for the ratios of the latencies; None for no ratios.
         record: JSON-lines file to append the raw records to.
         reporter: Receives progress and warnings.
 

@@ -87,6 +87,12 @@ def test_a_busy_machine_is_marked_and_explained():
     assert "unreliable. a int8: load 3.0 on 2 cores, p99 is 4.0 times" in text
 
 
+def test_only_some_busy_rows_are_explained_below_the_table():
+    text = bench_table(rows_of(*(record(name, busy=("load 3.0 on 2 cores",)) for name in "abcde")))
+    assert " ".join(text.split()).count("load 3.0 on 2 cores") == 3
+    assert "and 2 more rows" in text
+
+
 def test_a_file_that_cannot_run_is_a_row_with_the_reason_below():
     failed = latency("m", None, samples_ms=(), problem="it cannot run: an ONNX file", file="m.onnx", precision=None, data=None)
     text = bench_table(rows_of(record("a"), failed))
@@ -143,9 +149,21 @@ def test_the_baseline_of_a_precision_is_the_file_of_the_same_network():
     assert [row.ratio for row in rows] == [1.0, 1.0, 0.5, 0.1, None]
 
 
+def test_the_baseline_of_a_backend_is_the_same_file_with_it():
+    rows = rows_of(record("a", 1.0), record("a", 4.0, backend="no-xnnpack"), record("b", 3.0), baseline="no-xnnpack")
+    assert [row.ratio for row in rows] == [0.25, 1.0, None]
+
+
+def test_the_ratio_of_the_baseline_to_itself_has_no_noise():
+    noisy = latency("a", samples=[1.0] * 50 + [3.0] * 50)
+    (row,) = rows_of(noisy, baseline="a")
+    assert (row.ratio, row.ratio_low, row.ratio_high) == (1.0, 1.0, 1.0)
+
+
 def test_a_baseline_that_is_missing_or_not_one_file_is_an_error():
     with pytest.raises(
-        ValueError, match=r"no baseline 'x' among the measured files; choose a precision \(int8\) or a file: a_d"
+        ValueError,
+        match=r"no baseline 'x' among the measured files; choose a precision \(int8\), a backend \(xnnpack\) or a file: a_d",
     ):
         rows_of(record("a"), baseline="x")
     other = record("a", precision="float32", file="a_d_float32.tflite")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import write_class_folders
 from records import STATE, latency
 
 from fer_edge import compare_models
@@ -56,16 +57,24 @@ def test_a_file_of_another_tool_is_measured_and_described_by_its_tensors(foreign
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("m.onnx", b"\x08\x07", "it cannot run: an ONNX file; bench runs .tflite files"),
-        ("m.tflite", b"not a model", "it cannot run: not a .tflite file (its first bytes are b'not a mo')"),
+        ("m.keras", b"PK", r"it cannot run: a Keras file; bench runs .tflite files"),
+        ("m.tflite", b"not a model", r"it cannot run: not a .tflite file \(its first bytes are b'not a mo'\)"),
+        ("cut.tflite", b"0123TFL3", r"it cannot run: "),
     ],
 )
-def test_a_file_that_cannot_run_is_a_record_with_the_reason(tmp_path, name, content, reason):
+def test_the_measuring_process_ends_with_the_reason(tmp_path, name, content, reason):
     file = tmp_path / name
     file.write_bytes(content)
+    with pytest.raises(SystemExit, match=reason):
+        measure.main([str(file), "1", json.dumps({}), "xnnpack", "none"])
+
+
+def test_a_file_that_cannot_run_is_a_record_with_the_reason(tmp_path):
+    file = tmp_path / "m.onnx"
+    file.write_bytes(b"\x08\x07")
     record = measure_model(file, 1, QUICK)
-    assert record.problem.startswith(reason)
-    assert (record.file, record.file_bytes, record.samples_ms, record.network) == (name, len(content), (), "m")
+    assert record.problem == "it cannot run: an ONNX file; bench runs .tflite files. Convert it first"
+    assert (record.file, record.file_bytes, record.samples_ms, record.network) == ("m.onnx", 2, (), "m")
 
 
 @pytest.mark.parametrize(
@@ -312,6 +321,21 @@ def test_the_accuracy_of_a_foreign_file_is_measured_with_labels_and_range(invoke
     labels_file.write_text("".join(f"class {number}\n" for number in range(7)))
     (row,) = json.loads(invoke("bench", foreign, *data[:4], "--labels", labels_file, "--range", "0..255", "--json").stdout)
     assert "cannot be measured: " in row["problem"]
+
+
+@pytest.mark.usefixtures("fake_measurements")
+def test_votes_measure_the_agreement_and_count_faces_with_a_majority(invoke, tmp_path):
+    folder = write_class_folders(tmp_path / "d", ["happy", "sad"], count=2)
+    votes = {"happy/0": (0, 10, 0, 0), "happy/1": (0, 10, 0, 0), "sad/0": (0, 0, 0, 10), "sad/1": (5, 0, 0, 5)}
+    lines = [f"{name}.png,{','.join(map(str, counts))},0,0,0,0,0,0" for name, counts in votes.items()]
+    names = "name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    (tmp_path / "votes.csv").write_text("\n".join([names, *lines]) + "\n")
+    options = ("--data", folder, "--ferplus", tmp_path / "votes.csv", "--protocol", "all", "--record", tmp_path / "r.jsonl")
+    (row,) = json.loads(invoke("bench", "cnn_nano", *options, "--json").stdout)
+    measured = json.loads((tmp_path / "r.jsonl").read_text())["measured_accuracy"]
+    assert (measured["data"], measured["count"], len(measured["correct"])) == ("ferplus", 3, 3)
+    assert row["vote_agreement"] == measured["votes"]["agreement"]
+    assert measured["votes"]["count"] == 4
 
 
 @pytest.mark.usefixtures("fake_measurements")

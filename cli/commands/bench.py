@@ -74,7 +74,7 @@ class BenchCommand(GroupedCommand):
     "--labels", type=click.Path(path_type=Path), help="Files of other tools: text file, a label per line, in output order."
 )
 @dataset_options
-@output_option("--baseline", metavar="FILE|PRECISION", help="Show the ratio of each latency to that of this file.")
+@output_option("--baseline", metavar="FILE|PRECISION|BACKEND", help="Show the ratio of each latency to this one.")
 @output_option("--choose", metavar="CONDITIONS", help="Print the smallest file that meets conditions, and why others do not.")
 @output_option("--columns", help="Columns of the table, with commas. A wrong name lists them all.")
 @output_option("--conversion", is_flag=True, help="Show the cost of conversion instead: agreement, worst recall, time.")
@@ -115,7 +115,7 @@ def _check(models: Sequence[Path], plot: Path | None, choose: str | None, **opti
     if options["columns"]:
         from fer_edge.benchmarks.bench_table import check_columns
 
-        check_columns(options["columns"].split(","))
+        check_columns(_parts(options["columns"]))
     if choose and (options["form"] or options["conversion"]):
         raise ValueError("--choose prints text, not a table. Remove --json, --csv, --markdown or --conversion")
     if plot and not (options["stored"] or options["data"]):
@@ -145,7 +145,7 @@ def _rows(
     return bench(
         models or ("runs",),
         threads=_thread_counts(threads),
-        backends=backend.split(","),
+        backends=_parts(backend),
         latency_protocol=LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
         foreign=_foreign_input(color, value_range, labels),
         baseline=baseline,
@@ -172,7 +172,7 @@ def _table(rows: "Sequence[BenchmarkRow]", columns: str | None, conversion: bool
     if conversion:
         table = markdown_table if form == "markdown" else text_table
         return table(latency_tables.CONVERSION_HEADER, list(map(latency_tables.conversion_cells, rows)))
-    return bench_table(rows, columns.split(",") if columns else (), markdown=form == "markdown")
+    return bench_table(rows, _parts(columns or ""), markdown=form == "markdown")
 
 
 def _print_choice(rows: "Sequence[BenchmarkRow]", conditions: Sequence[Any], text: str) -> None:
@@ -182,6 +182,10 @@ def _print_choice(rows: "Sequence[BenchmarkRow]", conditions: Sequence[Any], tex
     echo("\n".join([chosen or "none", *(f"  {reason}" for reason in reasons)]))
     if chosen is None:
         raise ValueError(f"no file meets '{text}'. The list above has the reasons; measure more files, or lower the limits")
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []
 
 
 def _thread_counts(text: str) -> list[int]:
