@@ -146,7 +146,7 @@ def board_facts() -> BoardFacts:
         picamera2_numpy=numpy_version,
         picamera2_cameras=cameras,
         camera_listing=_camera_listing(),
-        camera_users=devices.lock_holders(list(Path("/dev").glob("media*"))),
+        camera_users=devices.pi_camera_users(),
         usb_cameras=[_usb_camera(device) for device in devices.video_devices() if device.is_capture_device is not False],
         user=_user(),
         groups=_groups(),

@@ -16,9 +16,11 @@ class FakeCascade:
     def __init__(self, hits):
         self.hits = hits
         self.images = []
+        self.steps = []
 
     def detectMultiScale2(self, image, scale, neighbors, minSize, maxSize=None):  # noqa: N802, N803
         self.images.append(image)
+        self.steps.append(scale)
         found = self.hits.get(image.shape, [])
         return [box for box, _ in found], [count for _, count in found]
 
@@ -69,6 +71,18 @@ def test_the_box_of_a_mirrored_profile_is_mirrored_back(detector_with):
     (face,) = right.detect(IMAGE)
     x, _, width, _ = face.box_px
     assert 300 - (x + width / 2) == pytest.approx(120 + 40 - 0.165 * 80, abs=1)
+
+
+def test_frames_are_searched_in_larger_steps_than_images_and_the_score_stays_comparable(detector_with):
+    detector = detector_with(profile={IMAGE.shape: [(BOX, 14)]})
+    assert detector.detect(IMAGE)[0].score == 0.7
+    assert detector._classifiers[FRONTAL].steps == [1.1]
+    detector = detector_with()
+    assert detector.detect(IMAGE, 200, []) == []
+    assert detector._classifiers[FRONTAL].steps == [1.25]
+    profile = detector_with(profile={IMAGE.shape: [(BOX, 6)]})
+    (face,) = profile._first_hits(IMAGE, (0, 0, 300, 200), 32, 32, [haar.PROFILE], haar.FRAME_SEARCH)
+    assert face.score == pytest.approx(0.7, abs=0.01)  # 6 hits of fewer sizes count as 14
 
 
 def test_overlapping_faces_become_the_one_with_the_higher_score(detector_with):

@@ -203,3 +203,9 @@ def test_the_error_for_a_picamera2_built_for_another_numpy_has_the_remedy(monkey
 
 def test_a_slow_camera_has_more_time_for_a_frame():
     assert [read_timeout_s(rate) for rate in (30.0, None, 0.5)] == [5.0, 5.0, 8.0]
+
+
+def test_the_error_for_a_busy_camera_names_the_process(monkeypatch):
+    monkeypatch.setattr(raspberry_pi, "pi_camera_users", lambda: ["812 (rpicam-vid)"])
+    error = raspberry_pi.error_from_output("Camera __init__ sequence did not complete.", "picamera2")
+    assert "in use by process 812 (rpicam-vid) (Camera __init__" in str(error)

@@ -104,6 +104,11 @@ def processes_using(device: Path, processes: Path = PROCESSES) -> list[str]:
     return users
 
 
+def pi_camera_users() -> list[str]:
+    """Return "PID (NAME)" of other processes that use a Raspberry Pi camera."""
+    return lock_holders(sorted(Path("/dev").glob("media*")))
+
+
 def lock_holders(files: list[Path], locks: Path = LOCKS, processes: Path = PROCESSES) -> list[str]:
     """Return "PID (NAME)" of other processes that have locked one of the files. libcamera locks /dev/media* of its camera.
 

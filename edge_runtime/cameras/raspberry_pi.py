@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.edge_runtime.cameras.camera import CameraError
+from fer_edge.edge_runtime.cameras.devices import pi_camera_users
 from fer_edge.edge_runtime.cameras.frame import frame_bytes
 from fer_edge.edge_runtime.cameras.sensor_mode import SensorMode, choose_mode
 from fer_edge.edge_runtime.images import Image
@@ -226,7 +227,9 @@ def error_from_output(output: str, program: str) -> CameraError:
     if "no cameras available" in text or "no camera number" in text:
         return no_camera(program)
     if any(phrase in text for phrase in ("in use by another process", "acquire", "busy", "did not complete")):
-        return CameraError("busy", f"the Raspberry Pi camera is in use by another program ({last_line}). Close that program")
+        users = pi_camera_users()
+        by = f"process {' and '.join(users)}" if users else "another program"
+        return CameraError("busy", f"the Raspberry Pi camera is in use by {by} ({last_line}). Close that program")
     if "permission denied" in text:
         return CameraError("denied", f"this user may not use the Raspberry Pi camera ({last_line}). {USERMOD_HINT}")
     return CameraError("failed", f"{program} delivers no frames ({last_line})")
