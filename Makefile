@@ -34,7 +34,7 @@ endef
 # The package as it is installed, built from links: type checkers ignore package_dir in setup.cfg.
 define link_tree
 	rm -rf $(TREE) && mkdir -p $(TREE)/fer_edge && cp -rs "$(CURDIR)"/cli/. $(TREE)/fer_edge/
-	for stage in artifacts train convert edge_runtime benchmarks models; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
+	for stage in artifacts train convert edge_runtime deploy benchmarks models; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
 endef
 
 setup: $(VENV)/done

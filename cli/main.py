@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "Compare models: accuracy, latency, size, memory.",
     "reproduce": "Reproduce the published comparison from the data.",
     "info": "Print the contract of a .tflite file.",
+    "deploy": "Install fer-edge and a model on a board over ssh, and run them as a service.",
     "doctor": "Check the installation and show how to fix it.",
 }
 

