@@ -45,6 +45,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Check before long work that a file can be written at its end. Nothing is written.
+
+    Args:
+        path: The file. Missing folders will be created.
+
+    Raises:
+        IsADirectoryError: If it is a folder.
+        NotADirectoryError: If a folder in its path is a file.
+        PermissionError: If the user may not write there.
+    """
+    target = Path(path).absolute()
+    if target.is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder. Name a file in it")
+    folder = next(parent for parent in target.parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"'{folder}' is not a folder, so '{path}' cannot be written. Choose another folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"'{path}' cannot be written: no permission in '{folder}'. Choose another folder")
+
+
 def atomic_write(path: str | Path, content: bytes | str) -> None:
     """Write a file as a whole or not at all.
 

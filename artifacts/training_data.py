@@ -139,10 +139,14 @@ class Leakage:
             return None
         reasons, people = [], self.shared_subjects
         if people:
-            reasons.append(f"{self.test_images_of_shared_subjects} test images show {people} people seen in training")
+            reasons.append(f"{self.test_images_of_shared_subjects} test images show {_people(people)} seen in training")
         if self.identical_images:
             reasons.append(f"{self.identical_images} test images have pixel-identical copies in training")
         return "leaky split: " + "; ".join(reasons)
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,10 @@ def measure_run(model: Path, clip: Path, options: Sequence[str] = ()) -> Pipelin
     first_label_s = None
     frames = labeled = first_frame = 0
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as errors:
+    with ExitStack() as stack:
+        errors = stack.enter_context(tempfile.TemporaryFile("w+"))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        stack.callback(process.kill)
         for line in process.stdout or ():
             frames += 1
             if json.loads(line)["faces"]:

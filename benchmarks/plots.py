@@ -3,10 +3,13 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.atomic_write import atomic_path, check_writable
 from fer_edge.benchmarks.latency_tables import BenchmarkRow, pareto_front
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARKERS = {"float32": "o", "float16": "s", "dynamic": "D", "int8": "^"}
 OTHER_MARKERS = "PXv<>*hp"
@@ -21,6 +24,28 @@ def precision_markers(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
     )
 
 
+def check_plot(path: Path) -> None:
+    """Check before long measurements that plot_rows can write an image file.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+        OSError: If the file cannot be written.
+        ValueError: If matplotlib cannot write files of this type.
+    """
+    check_writable(path)
+    types = _figure_type()().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in types:
+        raise ValueError(f"a plot cannot be saved as '{path}'. Use one of: {', '.join('.' + kind for kind in types)}")
+
+
+def _figure_type() -> "type[Figure]":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"matplotlib is missing ({error}). Install it: pip install 'fer-edge[bench]'") from error
+    return Figure
+
+
 def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
     """Plot accuracy against latency. The area of a mark is the file size; rings mark the Pareto front.
 
@@ -32,17 +57,14 @@ def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
         ImportError: If matplotlib is missing.
         ValueError: If no row has an accuracy.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"matplotlib is missing ({error}). Install it: pip install 'fer-edge[bench]'") from error
+    figure_type = _figure_type()
     measured = [row for row in rows if row.accuracy is not None and row.p50_ms is not None]
     if not measured:
         raise ValueError("no row has a measured accuracy to plot. Pass --data")
     front = pareto_front(measured)
     networks = list(dict.fromkeys(row.network for row in measured))
     markers = precision_markers(measured)
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    figure = figure_type(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for row in measured:
         style: dict[str, Any] = {"marker": markers[row.precision or "-"], "color": f"C{networks.index(row.network)}"}

@@ -14,6 +14,7 @@ from fer_edge.artifacts.debug import is_debugging
 from fer_edge.artifacts.printable import printable, printable_lines
 from fer_edge.artifacts.reporter import Progress, Reporter
 from fer_edge.option_groups import option_group
+from fer_edge.stop_signals import unwind_on_signals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 # The smallest extra that installs a module.
@@ -22,12 +23,16 @@ ALL_EXTRAS = "train,convert,bench"  # of any other module
 
 
 def friendly_errors(command: Command) -> Command:
-    """Turn the library's errors into ``Error: ...`` and exit status 1; FER_EDGE_DEBUG=1 shows the traceback."""
+    """Turn the library's errors into ``Error: ...`` and exit status 1; FER_EDGE_DEBUG=1 shows the traceback.
+
+    SIGTERM and SIGHUP leave no temporary file and no child process.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            with unwind_on_signals():
+                return command(*args, **kwargs)
         except (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError) as error:
             # click's exits are RuntimeErrors too. A closed pipe (`| head`) is not an error.
             exits = (click.exceptions.Exit, click.exceptions.Abort, BrokenPipeError)

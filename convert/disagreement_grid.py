@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from fer_edge.convert.compare import kl_divergence
 from fer_edge.edge_runtime.images import Image, import_cv2, write_image
-from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
+from fer_edge.edge_runtime.outputs.drawn_label import fitted_text
 
 GRID_SUFFIX = "_disagreements.png"
 MAX_FACES = 24
 COLUMNS = 6
 TILE_PX = 160
 CAPTION_PX = 44
+MARGIN_PX = 4
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -72,17 +73,22 @@ def write_disagreement_grid(
         face = np.repeat(face[:, :, None], 3, axis=2) if face.ndim == 2 else face
         grid[top : top + TILE_PX, left : left + TILE_PX] = cv2.resize(face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST)
         caption = (
-            f"true: {drawn_label(labels[targets[index]], labels)}",
-            _prediction("Keras", keras_probs[index], labels),
-            _prediction("file", tflite_probs[index], labels),
+            _caption("true", int(targets[index]), labels),
+            _caption("Keras", int(keras_probs[index].argmax()), labels, f"{keras_probs[index].max():.2f}"),
+            _caption("file", int(tflite_probs[index].argmax()), labels, f"{tflite_probs[index].max():.2f}"),
         )
         for line, text in enumerate(caption):
-            baseline_px = (left + 4, top + TILE_PX + 13 + 13 * line)
+            baseline_px = (left + MARGIN_PX, top + TILE_PX + 13 + 13 * line)
             cv2.putText(grid, text, baseline_px, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     write_image(path, grid)
     return len(worst)
 
 
-def _prediction(model: str, probabilities: FloatArray, labels: Sequence[str]) -> str:
-    best = int(probabilities.argmax())
-    return f"{model}: {drawn_label(labels[best], labels)} {probabilities[best]:.2f}"
+def _caption(source: str, label: int, labels: Sequence[str], probability: str = "") -> str:
+    """Return a line of text that fits into the width of a tile."""
+    cv2 = import_cv2()
+
+    def has_room(text: str) -> bool:
+        return bool(cv2.getTextSize(f"{source}: {text}", cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] <= TILE_PX - 2 * MARGIN_PX)
+
+    return f"{source}: {fitted_text(labels[label], labels, probability, has_room)}"

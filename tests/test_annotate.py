@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from live import flat_image, prediction
 
+from fer_edge.convert.disagreement_grid import TILE_PX, write_disagreement_grid
 from fer_edge.edge_runtime.cameras.frame import Frame
+from fer_edge.edge_runtime.images import read_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, LabeledFrame
 from fer_edge.edge_runtime.outputs.annotate import GREEN, annotate
-from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
+from fer_edge.edge_runtime.outputs.drawn_label import drawn_label, fitted_text
 
 GRAY = 128
 TEXT = "happy 90%"
@@ -91,12 +93,44 @@ def test_the_label_stays_inside_the_image_at_the_right_edge():
     assert np.array_equal(image[79, 200 - width :], label_image()[-2, :-1])
 
 
-def test_a_label_that_is_wider_than_the_image_starts_at_its_left_edge():
-    width, height, descent = label_size()
-    image = annotated((5, 80, 20, 40), width=40)
-    top = 80 - descent - height - descent // 2
-    assert width > 40
-    assert np.array_equal(image[top:80, :40], label_image()[:-1, :40])
+LONG = ("looks at the screen and smiles a lot", "looks at the screen and smiles", "bored", "unlike all of the other labels")
+
+
+@pytest.mark.parametrize(
+    ("label", "letters", "text"),
+    [
+        ("bored", 9, "bored 90%"),
+        ("bored", 8, "bored"),  # better than "bo.. 90%"
+        ("bored", 4, "bo.."),
+        ("bored", 1, "#3"),
+        ("unlike all of the other labels", 40, "unlike all of the other labels 90%"),
+        ("unlike all of the other labels", 33, "unlike all of the other lab.. 90%"),
+        ("unlike all of the other labels", 17, "unlike all.. 90%"),  # no space before the dots
+        ("unlike all of the other labels", 13, "unlike all.."),
+        (LONG[0], 39, "looks at the screen and smiles a.. 90%"),
+        (LONG[0], 35, "looks at the screen and smiles a.."),
+        (LONG[0], 30, "#1"),  # the second label starts like it
+        (LONG[1], 34, "looks at the screen and smiles 90%"),
+        (LONG[1], 33, "looks at the screen and smiles"),
+        (LONG[1], 20, "#2"),
+        ("unsure", 6, "unsure"),
+        ("unsure", 5, "uns.."),
+    ],
+)
+def test_a_label_is_shortened_to_the_room_and_stays_unique(label, letters, text):
+    assert fitted_text(label, LONG, "90%", lambda text: len(text) <= letters) == text
+
+
+@pytest.mark.parametrize(("width", "text"), [(80, "happy 90%"), (60, "happy"), (40, "happy"), (30, "ha..")])
+def test_a_label_that_is_wider_than_the_image_is_shortened(width, text):
+    image = annotated((5, 80, 20, 40), width=width)
+    (text_width, height), descent = cv2.getTextSize(text, FONT, 0.4, 1)
+    assert text_width <= width
+    label = np.full((descent // 2 + height + descent + 1, text_width + 1, 3), GREEN, np.uint8)
+    cv2.putText(label, text, (0, descent // 2 + height), FONT, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    left = max(0, min(5, width - text_width))
+    assert np.array_equal(image[81 - len(label) : 80, left : left + text_width], label[:-1, :-1])
+    assert (image[81 - len(label) : 80, left + text_width + 1 :] == GRAY).all()
 
 
 def test_a_box_that_starts_left_of_the_image_has_its_label_at_the_left_edge():
@@ -136,3 +170,13 @@ def test_every_face_gets_a_box_and_the_frame_stays_as_it_was():
 )
 def test_a_label_is_drawn_in_ascii_letters_or_as_its_number(label, drawn):
     assert drawn_label(label, ("happy", "über müde", "groß", "たのしい", "été", "ete")) == drawn
+
+
+def test_the_captions_of_a_grid_of_disagreements_stay_below_their_face(tmp_path):
+    keras_probs, tflite_probs = (np.array([row, row], np.float32) for row in ([0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0]))
+    faces = [np.zeros((8, 8), np.uint8)] * 2
+    assert write_disagreement_grid(tmp_path / "grid.png", faces, np.array([3, 3]), keras_probs, tflite_probs, LONG) == 2
+    captions = read_image(tmp_path / "grid.png")[TILE_PX:]
+    assert captions.min() == 0
+    assert (captions[:, TILE_PX - 3 : TILE_PX + 4] == 255).all()
+    assert (captions[:, -3:] == 255).all()

@@ -1,9 +1,11 @@
+import os
 import re
 import resource
+from contextlib import nullcontext
 
 import pytest
 
-from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
+from fer_edge.artifacts.atomic_write import atomic_path, atomic_write, check_writable
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_temporary_file(tmp_path):
@@ -42,3 +44,24 @@ def test_the_temporary_name_is_short_and_plain_whatever_the_name(tmp_path, name)
         assert temporary.suffix == ".png"
         temporary.write_bytes(b"1")
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("file.txt", None, None),
+        ("new/folders/file.txt", None, None),
+        ("folder", IsADirectoryError, "folder' is a folder. Name a file in it"),
+        ("folder/a.txt/b.txt", NotADirectoryError, "a.txt' is not a folder, so '.*b.txt' cannot be written"),
+        ("closed/c.txt", PermissionError, "c.txt' cannot be written: no permission in '.*closed'. Choose another folder"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_rejected_without_a_trace(tmp_path, monkeypatch, path, error, message):
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder.name != "closed")
+    for name in ("folder", "closed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("earlier")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error, match=message) if error else nullcontext():
+        check_writable(tmp_path / path)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -105,6 +105,21 @@ def test_bench_rejects_a_plot_without_data_before_it_measures(error_of, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--plot", "plot.docx", "--data", "synthetic:10"), "a plot cannot be saved as 'plot.docx'. Use one of: .eps, "),
+        (("--plot", "face.png/plot.png", "--data", "synthetic:10"), "face.png' is not a folder, so 'face.png/plot.png' cannot"),
+        (("--record", "."), "'.' is a folder. Name a file in it"),
+    ],
+)
+def test_bench_rejects_a_file_that_cannot_be_written_before_it_measures(error_of, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fer_edge.compare_models.measure_model", None)
+    (tmp_path / "face.png").write_bytes(b"x")
+    assert message in error_of("bench", "cnn_nano", *words)
+
+
 def test_bench_without_models_names_the_folder_that_it_searched(error_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "no folder 'runs' here" in error_of("bench")

@@ -72,6 +72,12 @@ def class_folders(root, labels, seeds=(1, 2)):
     return root
 
 
+def test_a_folder_that_cannot_be_written_is_reported_before_the_filming(error_of, int8_model, tmp_path):
+    (tmp_path / "config").write_text("a file")
+    message = error_of("personalize", "anna", "--from", tmp_path / "none", "--model", int8_model)
+    assert f"'{tmp_path / 'config'}' is not a folder" in message
+
+
 def test_class_folders_are_fitted_and_stored(invoke, int8_model, tmp_path):
     folder = class_folders(tmp_path / "anna", ("happy", "angry"))
     (folder / "happy").rename(folder / "Happiness")  # a synonym

@@ -174,6 +174,9 @@ def test_every_path_requires_the_right_token(guarded):
     assert status == 200
     assert "HttpOnly" in headers["Set-Cookie"]
     assert "SameSite=Strict" in headers["Set-Cookie"]
+    assert "Secure" not in headers["Set-Cookie"]
+    through_proxy = {name: get(guarded.url, **{"X-Forwarded-Proto": name})[2]["Set-Cookie"] for name in ("https", "http")}
+    assert ["Secure" in cookie for cookie in through_proxy.values()] == [True, False]
     assert get(bare + "state.json", Cookie=f"fer_edge_token={TOKEN}")[0] == 200
 
 

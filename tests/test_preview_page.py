@@ -337,7 +337,7 @@ def test_a_rejected_page_shows_why_and_recovers(chromium, guarded):
 def test_a_page_with_an_outdated_token_says_so(chromium, guarded):
     guarded._max_streams = 0
     page = open_page(chromium, guarded.url)
-    guarded._token = "another-token-of-this-test"
+    guarded._server.token = "another-token-of-this-test"
     wait_for(page, lambda: "the token is no longer valid" in page.inner_text("#status"))
     page.close()
 

@@ -178,3 +178,31 @@ def test_folds_without_a_fold_are_all_folds_of_every_seed():
         make_splits(faces, "paper", [1, 1], None, None)
     with pytest.raises(DataError, match=r"at least 2 classes; .* has only 'happy'"):
         make_splits(make_faces(["happy"], [0] * 24, subjects=people), "paper", [0], None, None)
+
+
+@pytest.mark.parametrize(("people", "shown"), [(1, "1 person"), (2, "2 people")])
+def test_fewer_people_are_divided_at_random_unless_they_must_not_be(people, shown):
+    faces = make_faces(["happy", "sad"], [0, 1] * 20, [f"S{number // 2 % people}" for number in range(40)])
+    split = make_split(faces, "auto")
+    assert split.protocol == "paper"
+    assert leakage(faces, split).warning() == f"leaky split: 8 test images show {shown} seen in training"
+    with pytest.raises(DataError, match=rf"needs 3 people, one per split; tiny has {people}\. Use --protocol paper"):
+        make_split(faces, "subject")
+
+
+ALTERNATING = [0, 0, 0, 1, 1, 1] * 4  # each of three people in both classes
+
+
+@pytest.mark.parametrize(
+    ("folds", "targets", "message"),
+    [
+        (4, ALTERNATING, r"^3 people are too few for 4 folds\. Use fewer folds or add people$"),
+        (2, ALTERNATING, r"^one of 2 folds has all people of tiny but one, who .*\. Use --folds 3 or add people$"),
+        (3, [0, 0, 1] * 8, "^no training image of class sad under protocol 'subject' of tiny. Add images of other people, or"),
+    ],
+)
+def test_folds_that_three_people_cannot_fill_are_rejected(folds, targets, message):
+    people = [number % 3 for number in range(24)]
+    faces = make_faces(["happy", "sad"], targets, [f"S{person}" for person in people])
+    with pytest.raises(DataError, match=message):
+        make_splits(faces, "subject", [0], folds, None)

@@ -19,12 +19,14 @@ from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.detectors.box_transform import box_transform_for
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, select_faces
-from fer_edge.train.ferplus import majority, vote_shares, with_votes
+from fer_edge.train.evaluation_set import EvaluationSet, TrainingProvenance, check_selection, select_faces
+from fer_edge.train.ferplus import check_table, majority, vote_shares, with_votes
 from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.read_dataset import check_source, read_faces
-from fer_edge.train.read_options import ReadOptions
-from fer_edge.train.start_keras import start_keras
+from fer_edge.train.read_options import ReadOptions, check_faces
+from fer_edge.train.start_keras import check_keras, start_keras
+
+KERAS = "keras"  # as precision: a run folder
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,10 @@ def evaluate(
         FileNotFoundError: If a model or the data does not exist, or a run has not finished.
         ValueError: If a model, the data, the protocol or the split cannot be used.
     """
+    check_selection(protocol, split)
+    check_faces(faces)
     loaded = [load_model(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
+    _check_before_reading(loaded, ensemble, ferplus)
     reader = DatasetReader(data, ReadOptions(label_map, faces=faces, detector=detector), ferplus, reporter)
     evaluations = []
     for model in loaded:
@@ -129,6 +134,15 @@ def evaluate(
             evaluations.append(evaluate_model(model, dataset, protocol, split, seed, progress, shared_classes))
         report_limits(evaluations[-1].record, reporter)
     return [*evaluations, evaluate_ensemble(evaluations)] if ensemble else evaluations
+
+
+def _check_before_reading(models: Sequence[LoadedModel], ensemble: bool, ferplus: str | Path | None) -> None:
+    if ensemble:
+        _check_ensemble(models)
+    if any(model.precision == KERAS for model in models):
+        check_keras()
+    if ferplus:
+        check_table(ferplus)
 
 
 class DatasetReader:
@@ -218,7 +232,7 @@ def load_model(path: str | Path) -> LoadedModel:
     return LoadedModel(
         str(path),
         run.plan.network,
-        "keras",
+        KERAS,
         results.model_digest,
         TrainingProvenance(run.labels, run.data.name, run.data.fingerprint, run.split, run.ids),
         run.data.label_map,
@@ -302,8 +316,7 @@ def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
     Raises:
         ValueError: If there are fewer than two, or they differ in faces or labels.
     """
-    if len(members) < 2:
-        raise ValueError(f"an ensemble needs at least two models. Received: {len(members)}")
+    _check_ensemble(members)
     records, first = [member.record for member in members], members[0].selection
     for member in members[1:]:
         other = member.selection.faces
@@ -323,6 +336,11 @@ def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
         digest="+".join(str(record.digest) for record in records),
         trained_on="+".join(sorted({record.trained_on for record in records})),
     )
+
+
+def _check_ensemble(members: Sequence[object]) -> None:
+    if len(members) < 2:
+        raise ValueError(f"an ensemble needs at least two models. Received: {len(members)}")
 
 
 def _in_label_order(probabilities: Probabilities, labels: tuple[str, ...], order: tuple[str, ...]) -> Probabilities:

@@ -103,6 +103,16 @@ def _without_outliers(votes: Floats) -> Floats:
     return np.where(votes < OUTLIER_VOTES, np.float32(0), votes)
 
 
+def check_table(path: str | Path) -> None:
+    """Check a FER+ table before the faces are read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DataError: If it is not a FER+ table.
+    """
+    _read_table(Path(path))
+
+
 def _read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a FER+ table, with the columns of the votes named by class."""
     if not path.is_file():

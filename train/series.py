@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fer_edge.artifacts.atomic_write import check_writable
 from fer_edge.artifacts.mean_ci import summarize
 from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.reporter import SILENT, Reporter
@@ -16,7 +17,7 @@ from fer_edge.train.cluster import Cluster, RunResources, open_cluster
 from fer_edge.train.cluster_driver import train_on_cluster
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.distill import check_teachers, resolve_teacher
-from fer_edge.train.ferplus import with_votes
+from fer_edge.train.ferplus import check_table, with_votes
 from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, find_network
 from fer_edge.train.plan import make_plan
@@ -26,7 +27,7 @@ from fer_edge.train.read_dataset import read_faces
 from fer_edge.train.read_options import MAX_FACE_PX, ReadOptions, check_faces
 from fer_edge.train.recipes import find_recipe, override
 from fer_edge.train.splits import Split, check_split_options, make_splits
-from fer_edge.train.start_keras import start_keras
+from fer_edge.train.start_keras import check_keras, start_keras
 from fer_edge.train.vary import combinations, folder_of
 from fer_edge.train.weights import check_no_leakage, check_source, parse_weights
 from fer_edge.train.write_run import check_resumable
@@ -131,7 +132,7 @@ def train(
     Raises:
         FileExistsError: If a run exists and ``resume`` is off.
         FileNotFoundError: If the data, initial weights or a teacher do not exist.
-        NotADirectoryError: If ``out`` is a file.
+        OSError: If ``out`` is a file, or cannot be written to.
         ValueError: If an option or the data cannot be used.
         StoppedError: If the time was up before the last epoch.
     """
@@ -140,6 +141,8 @@ def train(
     plans = [make_plans(networks, variant) for variant in variants]
     for plan in itertools.chain(*plans):
         check_plan(plan)
+    if options.on is None:
+        check_keras()
     with open_cluster(options.on, cluster_resources(options)) as cluster:
         faces = read_training_data(data, options, reporter)
         splits = make_splits(faces, options.protocol, options.seeds, options.folds, options.fold)
@@ -174,6 +177,8 @@ def read_training_data(data: str | Path, options: TrainOptions, reporter: Report
         FileNotFoundError: If the data does not exist.
         ValueError: If it cannot be used.
     """
+    if options.ferplus:
+        check_table(options.ferplus)
     faces = read_faces(data, _read_options(options), reporter)
     if options.ferplus:
         faces = with_votes(faces, options.ferplus, reporter)
@@ -208,11 +213,10 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
         options: How they are trained.
 
     Raises:
-        NotADirectoryError: If ``out`` is a file.
+        OSError: If ``out`` is a file, or cannot be written to.
         ValueError: If an option cannot be used.
     """
-    if Path(options.out).is_file():
-        raise NotADirectoryError(f"'{options.out}' is not a folder. Choose a folder for the runs, with --out")
+    check_writable(Path(options.out) / "run")
     check_faces(options.faces)
     check_split_options(options.protocol, options.fold, options.folds)
     names = _names([networks] if isinstance(networks, str) else networks)

@@ -16,6 +16,7 @@ PROTOCOLS = ("paper", "subject", "official")
 AUTO = "auto"
 TEST_FRACTION = 0.2  # the paper's 80/20
 IGNORE_SPLITS = "--protocol paper ignores the splits and divides all images at random"
+MIN_PEOPLE = 3  # for the protocol subject: one per split
 VALIDATION_FRACTION = 0.1  # of the images that are not in the test split
 
 Indices = npt.NDArray[np.intp]
@@ -118,7 +119,8 @@ def make_split(faces: FaceDataset, protocol: str, seed: int = 0, fold: int | Non
     _check_distinct_images(faces, train, {faces.digests[i] for i in np.concatenate([validation, test])})
     absent = [label for k, label in enumerate(faces.labels) if not np.any(faces.targets[train] == k)]
     if absent:
-        raise DataError(f"no training image of class {', '.join(absent)} under protocol '{protocol}' of {faces.name}. Add some")
+        remedy = "Add images of other people, or use --protocol paper" if protocol == "subject" else "Add some"
+        raise DataError(f"no training image of class {', '.join(absent)} under protocol '{protocol}' of {faces.name}. {remedy}")
     return Split(protocol, seed, fold, folds, train, validation, test)
 
 
@@ -168,7 +170,7 @@ def default_protocol(faces: FaceDataset) -> str:
     if len(official) > 1:
         names = ", ".join(sorted(map(str, official)))
         raise DataError(f"{faces.name} has the splits {names}, so train or test is missing. {IGNORE_SPLITS}")
-    return "paper" if any(subject is None for subject in faces.subjects) else "subject"
+    return "paper" if None in faces.subjects or len(set(faces.subjects)) < MIN_PEOPLE else "subject"
 
 
 def _paper(faces: FaceDataset, seed: int, fold: int | None, folds: int | None) -> tuple[Indices, Indices, Indices]:
@@ -195,10 +197,17 @@ def _subject(faces: FaceDataset, seed: int, fold: int | None, folds: int | None)
     if any(subject is None for subject in faces.subjects):
         raise DataError(f"{faces.name} does not name its subjects. Use --protocol paper or official")
     people = len(set(faces.subjects))
-    if people < 3:
-        raise DataError(f"the protocol subject needs 3 people, one per split; {faces.name} has {people}. Use --protocol paper")
+    if people < MIN_PEOPLE:
+        raise DataError(
+            f"the protocol subject needs {MIN_PEOPLE} people, one per split; {faces.name} has {people}. Use --protocol paper"
+        )
     everything = np.arange(len(faces))
     rest, test = _stratified_group_k_fold(faces, everything, folds or _fold_count(faces, everything, TEST_FRACTION), seed, fold)
+    if len({faces.subjects[i] for i in rest}) < 2:
+        raise DataError(
+            f"one of {folds} folds has all people of {faces.name} but one, who cannot be in train and in validation. "
+            f"Use --folds {people} or add people"
+        )
     train, validation = _stratified_group_k_fold(faces, rest, _fold_count(faces, rest, VALIDATION_FRACTION), seed, None)
     return train, validation, test
 
@@ -211,7 +220,7 @@ def _stratified_group_k_fold(
 
     groups = np.array([faces.subjects[i] for i in indices])
     if len(set(groups)) < max(2, folds):
-        raise DataError(f"{len(set(groups))} subjects are too few for {folds} folds. Use fewer folds or more people")
+        raise DataError(f"{len(set(groups))} people are too few for {folds} folds. Use fewer folds or add people")
     if _largest_class(faces, indices) < max(2, folds):
         raise DataError(
             f"no class of {faces.name} has as many images as there are folds ({folds}). Use fewer folds or add images"

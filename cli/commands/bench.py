@@ -120,6 +120,14 @@ def _check(models: Sequence[Path], plot: Path | None, choose: str | None, **opti
         raise ValueError("--choose prints text, not a table. Remove --json, --csv, --markdown or --conversion")
     if plot and not (options["stored"] or options["data"]):
         raise ValueError("--plot draws accuracy against latency. Give --data too")
+    if plot:
+        from fer_edge.benchmarks.plots import check_plot
+
+        check_plot(plot)
+    if options["record"]:
+        from fer_edge.artifacts.atomic_write import check_writable
+
+        check_writable(options["record"])
 
 
 def _rows(

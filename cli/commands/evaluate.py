@@ -50,11 +50,13 @@ def command(
 
     RUN is a run folder. MODEL is a .tflite file or the name of a bundled model, such as cnn_nano.
     """
-    from fer_edge.artifacts.atomic_write import atomic_write
+    from fer_edge.artifacts.atomic_write import atomic_write, check_writable
     from fer_edge.artifacts.typed_json import to_data
     from fer_edge.benchmarks.experiment_log import append_evaluations
     from fer_edge.train.evaluate_model import evaluate
 
+    for path in filter(None, (predictions, record)):
+        check_writable(path)
     evaluations = evaluate(models, data, reporter=ConsoleReporter(), **options)
     records = [evaluation.record for evaluation in evaluations]
     if predictions:

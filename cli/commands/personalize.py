@@ -81,11 +81,13 @@ def command(
         return
     if not name:
         raise click.UsageError("NAME is missing: fer-edge personalize NAME. Or use --list, or --delete NAME")
+    from fer_edge.artifacts.atomic_write import check_writable
     from fer_edge.edge_runtime.detectors.detector import open_detector
     from fer_edge.edge_runtime.live.takes import takes_from_folder
     from fer_edge.edge_runtime.live.thread_tuning import load_classifier
 
-    replaces = person_file(name).exists()  # a wrong name is reported before the minute in front of the camera
+    replaces = person_file(name).exists()
+    check_writable(person_file(name))  # before the minute in front of the camera
     classifier = load_classifier(model, threads=1)
     note(f"model: {classifier.model.name}")
     if folder is not None:

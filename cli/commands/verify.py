@@ -47,17 +47,21 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure MODEL and the Keras model of its run on the same faces. The exit status is 1 if the gate rejects MODEL."""
+    from fer_edge.artifacts.atomic_write import check_writable
     from fer_edge.artifacts.gate import Thresholds
     from fer_edge.artifacts.run_folder import read_run
     from fer_edge.conversion import read_test_faces
     from fer_edge.convert.verify import verify
     from fer_edge.edge_runtime.find_model import find_model
-    from fer_edge.train.start_keras import start_keras
+    from fer_edge.train.start_keras import check_keras, start_keras
 
     thresholds = Thresholds(max_accuracy_drop, max_recall_drop, min_agreement)
     if data is None and (maps or protocol):
         raise ValueError("--map and --protocol need other data than the test faces of the run: add --data DATA, or remove them")
     model, run = find_model(model), read_run(run_folder)
+    check_keras()
+    if grid:
+        check_writable(grid)
     faces = run.held_out if data is None else read_test_faces(run, data, protocol, maps, ConsoleReporter())
     start_keras()
     result = verify(model, run, faces, thresholds, grid)

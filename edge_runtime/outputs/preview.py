@@ -97,7 +97,8 @@ class PreviewServer:
         )
         response = self._web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
         if self._server.token:
-            response.set_cookie(COOKIE, self._server.token, httponly=True, samesite="Strict", secure=request.secure)
+            encrypted = request.secure or request.headers.get("X-Forwarded-Proto") == "https"  # a proxy may encrypt
+            response.set_cookie(COOKIE, self._server.token, httponly=True, samesite="Strict", secure=encrypted)
         return response
 
     async def _state(self, request: Any) -> Any:

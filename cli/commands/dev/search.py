@@ -27,10 +27,13 @@ def command(network: str, data: str, out: Path, trials: int, epochs: int | None)
     """
     import json
 
+    from fer_edge.train.networks import find_network
     from fer_edge.train.read_dataset import read_faces
     from fer_edge.train.search import search
-    from fer_edge.train.start_keras import start_keras
+    from fer_edge.train.start_keras import check_keras, start_keras
 
+    find_network(network)
+    check_keras()
     faces = read_faces(data, reporter=ConsoleReporter())
     start_keras()
     echo(json.dumps(search(network, faces, out, trials, epochs), indent=1))

@@ -27,10 +27,13 @@ def command(model: Path, face: Path, frames: int, record: Path | None) -> None:
     """
     import json
 
+    from fer_edge.artifacts.atomic_write import check_writable
     from fer_edge.artifacts.typed_json import append_json_lines, to_data
     from fer_edge.benchmarks.soak import soak, violations
     from fer_edge.edge_runtime.find_model import find_model
 
+    if record:
+        check_writable(record)
     result = soak(find_model(model), face, frames)
     if record:
         append_json_lines(record, [result])
