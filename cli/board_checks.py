@@ -79,16 +79,6 @@ def board_checks(facts: BoardFacts, now_s: float | None = None) -> list[Check]:
     ]
 
 
-def numpy_requirement(facts: BoardFacts) -> str | None:
-    """Return the pip requirement for numpy on a board; None where any version does.
-
-    Parts of picamera2 that were built for numpy 1, as those of Raspberry Pi OS Bookworm, cannot be imported with numpy 2. Those
-    of Trixie were built for numpy 2.
-    """
-    version = facts.picamera2_numpy
-    return "numpy<2" if version and int(version.partition(".")[0]) < 2 else None
-
-
 def _warning(part: str, details: str, remedy: str) -> Check:
     return Check(part, "optional", details, remedy, "warning")
 

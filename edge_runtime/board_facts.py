@@ -30,20 +30,6 @@ PICAMERA2_TEST = (
     "import json, picamera2, numpy; cameras = picamera2.Picamera2.global_camera_info(); "
     "print('\\n' + json.dumps({'numpy': numpy.__version__, 'cameras': [dict(camera) for camera in cameras]}, default=str))"
 )
-# Creates the modules of the facts and their packages on a board where fer-edge is not installed.
-SCRIPT = """
-import dataclasses, json, sys, types
-sources = {sources!r}
-for name in sources:
-    for parent in [name[:end] for end, letter in enumerate(name) if letter == "."]:
-        sys.modules.setdefault(parent, types.ModuleType(parent))
-for name, source in sources.items():
-    module = sys.modules[name] = types.ModuleType(name)
-    exec(source, module.__dict__)
-    parent, _, child = name.rpartition(".")
-    setattr(sys.modules[parent], child, module)
-print(json.dumps(dataclasses.asdict(sys.modules[{name!r}].board_facts())))
-"""
 
 
 @dataclass(frozen=True)
@@ -248,12 +234,3 @@ def _groups() -> list[str]:
 def _is_time_synchronized() -> bool | None:
     answer = board.command_output("timedatectl", "show", "--property=NTPSynchronized", "--value")
     return answer == "yes" if answer in ("yes", "no") else None
-
-
-def board_script() -> str:
-    """Return a program that prints the facts of another board as JSON, for ``ssh HOST python3 -``.
-
-    ``BoardFacts(**json.loads(output))`` reads them.
-    """
-    sources = {module.__name__: Path(str(module.__file__)).read_text() for module in (board, devices, sys.modules[__name__])}
-    return SCRIPT.format(sources=sources, name=__name__)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from fer_edge.board_checks import board_checks, describe_throttling, numpy_requirement
+from fer_edge.board_checks import board_checks, describe_throttling
 from fer_edge.edge_runtime.board_facts import BoardFacts
 
 NOON_S = 1_800_000_000.0  # 2027-01-15
@@ -143,8 +143,3 @@ def test_a_pc_has_no_rows_for_the_parts_of_a_raspberry_pi():
 )
 def test_the_bits_of_throttling_become_words(bits, words):
     assert describe_throttling(bits) == words
-
-
-@pytest.mark.parametrize(("version", "requirement"), [("1.24.2", "numpy<2"), ("2.2.4", None), (None, None)])
-def test_numpy_is_limited_only_where_picamera2_runs_with_numpy_1(version, requirement):
-    assert numpy_requirement(replace(BOARD, picamera2_numpy=version)) == requirement
