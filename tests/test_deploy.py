@@ -1,6 +1,8 @@
+import ast
 import errno
 import fcntl
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,7 @@ from fake_board import FakeBoard, sha256, write_wheel
 from fer_edge.commands import deploy as deploy_command
 from fer_edge.deploy import deploy as deploy_module
 from fer_edge.deploy import installed
-from fer_edge.deploy.connection import ConnectionLostError
+from fer_edge.deploy.connection import MODULES, ConnectionLostError, _source
 from fer_edge.deploy.deploy import DeployOptions, deploy
 
 FACE = {"box_px": [193, 128, 247, 247], "label": "happy", "probability": 0.875}
@@ -368,6 +370,15 @@ def test_doctor_installs_nothing_over_ssh(invoke):
     result = invoke("doctor", "--host", "board", "--install", "blazeface")
     assert result.exit_code == 2
     assert "'fer-edge deploy board --detector blazeface' copies the file" in result.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_that_is_sent_to_the_board_needs_only_an_old_python(module):
+    tree = ast.parse(_source(module), feature_version=(3, 9))
+    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    known = {*MODULES, "fer_edge.edge_runtime", "fer_edge.edge_runtime.cameras", "fer_edge.deploy.board"}
+    assert [name for name in imported if name not in known and name.split(".")[0] not in sys.stdlib_module_names] == []
 
 
 def test_without_an_ssh_client_the_error_names_the_package(pc, board, monkeypatch):

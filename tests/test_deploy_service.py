@@ -105,8 +105,12 @@ def test_the_service_before_is_restored_and_runs_again(manager, tmp_path):
     assert manager.calls()[-2:] == ["systemctl daemon-reload", "systemctl restart"]
 
 
-def test_removing_the_service_stops_it(manager, tmp_path):
-    (tmp_path / "fer-edge.service").write_text("before\n")
+def test_removing_stops_the_service_of_this_user(manager, tmp_path, monkeypatch):
+    (tmp_path / "fer-edge.service").write_text("ExecStart=/home/somebody/fer-edge-deploy/releases/x/env/bin/fer-edge\n")
+    service.stop_and_remove()
+    assert (tmp_path / "fer-edge.service").exists()  # of another user
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "fer-edge.service").write_text(f"ExecStart={tmp_path}/fer-edge-deploy/releases/x\n")
     service.stop_and_remove()
     assert not (tmp_path / "fer-edge.service").exists()
     assert manager.calls()[0] == "systemctl disable"

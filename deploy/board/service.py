@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fer_edge.deploy.board.releases import BoardError
+from fer_edge.deploy.board.releases import FOLDER, BoardError
 
 UNIT = "fer-edge.service"
 UNIT_FILE = Path("/etc/systemd/system") / UNIT
@@ -28,8 +28,8 @@ RESULTS = {
 
 
 def installed() -> bool:
-    """Return whether the unit is installed."""
-    return UNIT_FILE.exists()
+    """Return whether the unit is installed and runs a release of this user."""
+    return f"={Path.home() / FOLDER}/" in (_installed_text() or "")
 
 
 def start(text: str, first_frame: str, within_s: float) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def start(text: str, first_frame: str, within_s: float) -> dict[str, Any]:
     Raises:
         BoardError: If the service does not start or labels no frame. The message has the reason.
     """
-    before = UNIT_FILE.read_text() if installed() else None
+    before = _installed_text()
     old = _show()
     was_active = before is not None and old["ActiveState"] in ("active", "activating", "reloading")
     try:
@@ -63,9 +63,13 @@ def start(text: str, first_frame: str, within_s: float) -> dict[str, Any]:
 
 
 def stop_and_remove() -> None:
-    """Stop the service and remove its unit. Does nothing if it is not installed."""
+    """Stop the service of this user and remove its unit. Does nothing if it is not installed."""
     if installed():
         _restore(None, False)
+
+
+def _installed_text() -> str | None:
+    return UNIT_FILE.read_text() if UNIT_FILE.exists() else None
 
 
 def _restore(before: str | None, was_active: bool) -> None:
