@@ -136,12 +136,15 @@ def check_columns(names: Sequence[str]) -> None:
         raise ValueError(f"unknown column '{unknown[0]}'; choose from: {', '.join(COLUMNS)}")
 
 
-def bench_table(rows: Sequence[BenchmarkRow], columns: Sequence[str] = (), markdown: bool = False) -> str:
+def bench_table(
+    rows: Sequence[BenchmarkRow], columns: Sequence[str] = (), modelled: bool = False, markdown: bool = False
+) -> str:
     """Return the constant values, the table and its footnotes.
 
     Args:
         rows: The rows, at least one.
         columns: Names of COLUMNS to show. Default: those that fit in 100 characters.
+        modelled: Whether to add the estimated times of emulated boards to the default columns.
         markdown: Whether to write a markdown table.
     """
     check_columns(columns)
@@ -154,7 +157,7 @@ def bench_table(rows: Sequence[BenchmarkRow], columns: Sequence[str] = (), markd
         names = list(columns)
         tables = [draw(*_cells(files, names, letters))]
     else:
-        above, names = _constants(list(map(shared_row, files)), _default_columns(rows, len(boards)))
+        above, names = _constants(list(map(shared_row, files)), _default_columns(rows, len(boards), modelled))
         tables, names = _fitting_tables(files, names, letters, draw)
     if len(boards) > 1 and "board" not in columns:
         above += [f"{letter}: {board}" for board, letter in letters.items()]
@@ -186,8 +189,10 @@ def _fitting_tables(
             return [table], names
 
 
-def _default_columns(rows: Sequence[BenchmarkRow], boards: int) -> list[str]:
-    names = ONE_BOARD if boards == 1 else SEVERAL_BOARDS
+def _default_columns(rows: Sequence[BenchmarkRow], boards: int, modelled: bool) -> list[str]:
+    names = list(ONE_BOARD if boards == 1 else SEVERAL_BOARDS)
+    if modelled:
+        names.insert(names.index("instructions") + 1, "modelled")
     empty = [name for name in OPTIONAL if all(COLUMNS[name].cell(row) == MISSING for row in rows)]
     return [name for name in names if name not in empty]
 

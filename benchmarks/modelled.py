@@ -25,12 +25,12 @@ INT8_MODELS = {"cortex-a72": Model("Raspberry Pi 4", 1.8e9, 1.15, 0.11)}
 
 
 def modelled_ms(cpu: str | None, precision: str | None, threads: int, instructions: int | None) -> tuple[float, float] | None:
-    """Return the estimated time and its relative error; None without a model or a count.
+    """Return the estimated time and its relative error; None without an anchor or a count.
 
     Args:
         cpu: Emulated processor, such as ``cortex-a72``.
-        precision: Precision of the network; only ``int8`` has a model.
-        threads: Number of threads; only 1 has a model.
+        precision: Precision of the network; only ``int8`` can be estimated.
+        threads: Number of threads; only one can be estimated.
         instructions: Executed instructions.
 
     Returns:

@@ -13,6 +13,7 @@ from fer_edge.artifacts.latency_records import BACKENDS, LatencyProtocol, Measur
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.training_data import Leakage, SplitCounts, SplitSummary
 from fer_edge.artifacts.typed_json import append_json_lines
+from fer_edge.benchmarks.cooling import wait_until_cool
 from fer_edge.benchmarks.foreign_model import ForeignClassifier, ForeignInput
 from fer_edge.benchmarks.latency_tables import BenchmarkRow
 from fer_edge.benchmarks.measure import measure_model
@@ -82,6 +83,7 @@ def bench(
     accuracy_of = _accuracy_on(data, (protocol, split), reading, ferplus, foreign or ForeignInput(), reporter)
     records = []
     for file, count, backend in _with_progress(settings, reporter):
+        wait_until_cool(reporter)
         measured = measure_model(file, count, latency_protocol, backend, detector)
         if accuracy_of and not measured.problem:  # a file that could not run may end this process
             measured = replace(measured, **accuracy_of(file, measured.source_digest is None))
@@ -89,6 +91,51 @@ def bench(
         if record:
             append_json_lines(Path(record), [measured])
     return record_rows({"": records}, baseline, reporter)
+
+
+def bench_on_hosts(
+    hosts: Sequence[str],
+    models: str | Path | Sequence[str | Path] = "runs",
+    *,
+    detector: str = "auto",
+    threads: Sequence[int] = (1,),
+    backends: Sequence[str] = ("xnnpack",),
+    latency_protocol: LatencyProtocol | None = None,
+    baseline: str | None = None,
+    record: str | Path | None = None,
+    reporter: Reporter = SILENT,
+) -> list[BenchmarkRow]:
+    """Measure models on boards, as ``fer-edge bench --host`` does. fer-edge is deployed there.
+
+    Args:
+        hosts: ``[USER@]HOST`` or names of the user's ssh configuration.
+        models: See bench.
+        detector: Finds the face in the stage ``detect`` on the board.
+        threads: See bench.
+        backends: See bench.
+        latency_protocol: See bench.
+        baseline: See bench.
+        record: See bench.
+        reporter: Receives what the boards print.
+
+    Returns:
+        The rows of all boards.
+
+    Raises:
+        ValueError: If an option cannot be used.
+        OSError: If a model does not exist, or a board cannot be reached.
+        RuntimeError: If the measurement fails on a board.
+    """
+    from fer_edge.deploy.remote_bench import bench_on_boards
+
+    files = list(dict.fromkeys(file for file, _, _ in _settings(models, threads, backends, "auto")))
+    rules = latency_protocol or LatencyProtocol()
+    arguments = ["--threads", ",".join(map(str, threads)), "--backend", ",".join(backends), "--detector", detector]
+    arguments += ["--min-runs", str(rules.min_runs), "--min-seconds", str(rules.min_seconds)]
+    records = bench_on_boards(hosts, files, arguments, reporter)
+    if record:
+        append_json_lines(Path(record), [entry for of_board in records.values() for entry in of_board])
+    return record_rows(records, baseline, reporter)
 
 
 def read_rows(paths: Sequence[Path], baseline: str | None = None, reporter: Reporter = SILENT) -> list[BenchmarkRow]:

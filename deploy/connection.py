@@ -61,16 +61,11 @@ class BoardConnection:
     """
 
     def __init__(self, host: str) -> None:
-        if not HOST.fullmatch(host):
-            raise ValueError(f"a board is [USER@]HOST, for example pi@raspberrypi.local. Received: '{host}'")
-        ssh = shutil.which("ssh")
-        if ssh is None:
-            raise FileNotFoundError("no ssh client found. Install OpenSSH: sudo apt install openssh-client")
+        command = ssh_command(host, COMMAND)
         self._host = host
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the connection
-        options = [word for option in OPTIONS for word in ("-o", option)]
         self._process = subprocess.Popen(
-            [ssh, *options, "-T", "--", host, COMMAND],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -217,6 +212,38 @@ CAUSES: tuple[tuple[str, str], ...] = (
 )
 
 
+def ssh_command(host: str, command: str) -> list[str]:
+    """Return the arguments with which ssh runs a command on a board. ssh never asks for a password.
+
+    Args:
+        host: ``[USER@]HOST`` or a name of the user's ssh configuration.
+        command: The command, for the login shell there.
+
+    Raises:
+        ValueError: If ``host`` cannot be a host.
+        FileNotFoundError: If there is no ssh client.
+    """
+    if not HOST.fullmatch(host):
+        raise ValueError(f"a board is [USER@]HOST, for example pi@raspberrypi.local. Received: '{host}'")
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        raise FileNotFoundError("no ssh client found. Install OpenSSH: sudo apt install openssh-client")
+    return [ssh, *(word for option in OPTIONS for word in ("-o", option)), "-T", "--", host, command]
+
+
+def known_cause(host: str, text: str) -> str | None:
+    """Return why ssh cannot connect, and the remedy; None if the cause is unknown.
+
+    Args:
+        host: The host, as the user gave it.
+        text: What ssh printed to standard error.
+    """
+    for part, message in CAUSES:
+        if part in text:
+            return message.format(host=host, name=host.rpartition("@")[2])
+    return None
+
+
 def explain(host: str, code: int, text: str) -> str:
     """Return what a failed ssh connection means and what to do.
 
@@ -225,9 +252,9 @@ def explain(host: str, code: int, text: str) -> str:
         code: Exit status of ssh, negative if a signal ended it.
         text: What ssh printed to standard error.
     """
-    for part, message in CAUSES:
-        if part in text:
-            return message.format(host=host, name=host.rpartition("@")[2])
+    cause = known_cause(host, text)
+    if cause:
+        return cause
     last = text.splitlines()[-1] if text else f"exit status {code}"
     if "python3" in text and "not found" in text:
         return f"{host} has no python3. Install it on the board: sudo apt install python3"

@@ -87,7 +87,7 @@ def test_the_table_prints_instructions_and_modelled_times_only_where_asked():
     assert line.split()[-4:] == ["emulated", "6.9", "-", "-"]
     assert "emulated: run by an emulator, so there is no latency" in text
     assert "modelled" not in text
-    asked = bench_table([row], ("p50", "modelled"))
+    asked = bench_table([row], modelled=True)
     assert "3.34 ±11%" in asked
     assert "modelled: estimated from the instructions, not measured" in asked
     assert "M instr." not in bench_table([derive_row(latency())])

@@ -56,6 +56,12 @@ class BenchCommand(GroupedCommand):
 @measuring_option(
     "--min-seconds", type=FiniteRange(min=0), default=1.5, show_default=True, help="Minimum time of the timed runs, seconds."
 )
+@measuring_option(
+    "--host",
+    "hosts",
+    metavar="[USER@]HOST[,...]",
+    help="Measure on these boards over ssh, at the same time. fer-edge is deployed there: fer-edge deploy HOST.",
+)
 @measuring_option("--record", type=click.Path(path_type=Path), help="Append the raw records to this JSON-lines file.")
 @measuring_option(
     "--from",
@@ -77,6 +83,7 @@ class BenchCommand(GroupedCommand):
 @output_option("--baseline", metavar="FILE|PRECISION|BACKEND", help="Show the ratio of each latency to this one.")
 @output_option("--choose", metavar="CONDITIONS", help="Print the smallest file that meets conditions, and why others do not.")
 @output_option("--columns", help="Columns of the table, with commas. A wrong name lists them all.")
+@output_option("--modelled", is_flag=True, help="Add times of emulated boards, estimated from the instructions.")
 @output_option("--conversion", is_flag=True, help="Show the cost of conversion instead: agreement, worst recall, time.")
 @output_option("--json", "form", flag_value="json", help="Print JSON.")
 @output_option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -95,7 +102,7 @@ def command(models: tuple[Path, ...], plot: Path | None, choose: str | None, **o
     from fer_edge.benchmarks.choose import parse_conditions
 
     conditions = parse_conditions(choose) if choose else []
-    shown = {name: options.pop(name) for name in ("columns", "conversion", "form")}
+    shown = {name: options.pop(name) for name in ("columns", "modelled", "conversion", "form")}
     rows = _rows(models, **options)
     if conditions:
         _print_choice(rows, conditions, str(choose))
@@ -112,6 +119,12 @@ def _check(models: Sequence[Path], plot: Path | None, choose: str | None, **opti
     """Reject combinations of options before anything is measured."""
     if options["stored"] and (options["record"] or models):
         raise ValueError("--from shows stored records and measures nothing. Remove --from, or --record and the models")
+    if options["hosts"] and (options["stored"] or options["data"] or options["ferplus"]):
+        raise ValueError(
+            "--host measures the latency of boards. Remove --from, --data or --ferplus; a file has the same accuracy on a board"
+        )
+    if options["modelled"] and options["columns"]:
+        raise ValueError("--modelled adds a column to the default ones. With --columns, name the column modelled")
     if options["columns"]:
         from fer_edge.benchmarks.bench_table import check_columns
 
@@ -134,6 +147,7 @@ def _rows(
     models: tuple[Path, ...],
     *,
     stored: tuple[Path, ...],
+    hosts: str | None,
     threads: str,
     backend: str,
     min_runs: int,
@@ -146,20 +160,21 @@ def _rows(
 ) -> "list[BenchmarkRow]":
     """Measure the models, or read the stored records."""
     from fer_edge.artifacts.latency_records import LatencyProtocol
-    from fer_edge.compare_models import bench, read_rows
+    from fer_edge.compare_models import bench, bench_on_hosts, read_rows
 
     if stored:
         return read_rows(stored, baseline, ConsoleReporter())
-    return bench(
-        models or ("runs",),
-        threads=_thread_counts(threads),
-        backends=_parts(backend),
-        latency_protocol=LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
-        foreign=_foreign_input(color, value_range, labels),
-        baseline=baseline,
-        reporter=ConsoleReporter(),
-        **reading,
-    )
+    measuring: dict[str, Any] = {
+        "threads": _thread_counts(threads),
+        "backends": _parts(backend),
+        "latency_protocol": LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
+        "baseline": baseline,
+        "reporter": ConsoleReporter(),
+    }
+    if hosts:
+        used = {name: reading[name] for name in ("detector", "record")}
+        return bench_on_hosts(_parts(hosts), models or ("runs",), **measuring, **used)
+    return bench(models or ("runs",), foreign=_foreign_input(color, value_range, labels), **measuring, **reading)
 
 
 def _foreign_input(color: str | None, value_range: str | None, labels: Path | None) -> "ForeignInput":
@@ -168,7 +183,7 @@ def _foreign_input(color: str | None, value_range: str | None, labels: Path | No
     return ForeignInput(color, value_range, read_labels(labels) if labels else None)
 
 
-def _table(rows: "Sequence[BenchmarkRow]", columns: str | None, conversion: bool, form: str | None) -> str:
+def _table(rows: "Sequence[BenchmarkRow]", columns: str | None, modelled: bool, conversion: bool, form: str | None) -> str:
     from fer_edge.benchmarks import latency_tables
     from fer_edge.benchmarks.bench_table import bench_table
     from fer_edge.benchmarks.tables import markdown_table, text_table
@@ -180,7 +195,7 @@ def _table(rows: "Sequence[BenchmarkRow]", columns: str | None, conversion: bool
     if conversion:
         table = markdown_table if form == "markdown" else text_table
         return table(latency_tables.CONVERSION_HEADER, list(map(latency_tables.conversion_cells, rows)))
-    return bench_table(rows, _parts(columns or ""), markdown=form == "markdown")
+    return bench_table(rows, _parts(columns or ""), modelled, markdown=form == "markdown")
 
 
 def _print_choice(rows: "Sequence[BenchmarkRow]", conditions: Sequence[Any], text: str) -> None:

@@ -160,6 +160,8 @@ def test_no_stage_takes_5_percent_more_or_fewer_instructions_than_recorded(deplo
     (FOLDER / suite / "tmp/counts").unlink(missing_ok=True)
     output = on_board(suite, "count", "/opt/work/frame.png", *(f"/opt/work/{m.name}" for m in models), count_to="/tmp/counts")
     (FOLDER / f"instructions-{suite}.jsonl").write_text(output)
+    if not COUNTS.is_file():
+        pytest.skip(f"there is no {COUNTS}, so nothing was compared; the counts of this board are in {FOLDER}")
     found = [from_data(InstructionRecord, json.loads(line)) for line in output.splitlines()]
     recorded = {(record.cpu, record.stage, record.subject): record.instructions for record in read_instruction_records(COUNTS)}
     changes = {}
