@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import threading
 import time
+from contextlib import ExitStack
 
+import numpy as np
 import pytest
 from conftest import make_faces
 from test_cluster import Lines, planned
@@ -20,31 +23,34 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'fer-edge[c
 EPOCHS = 8
 
 
-@pytest.fixture
-def two_nodes(monkeypatch):
-    """A cluster of two nodes with one CPU each; the second node."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
+def free_ports():
+    """Ports for the agents of a node. Ray waits only 15 s for ports that they choose themselves: too short on a busy machine."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
+        return {name: opened.getsockname()[1] for name, opened in zip(names, sockets, strict=True)}
 
-    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-    second = cluster.add_node(**small)
-    cluster.wait_for_nodes()
-    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    monkeypatch.setenv("TF_TOY_SECONDS", "0.3")
-    yield cluster, second
-    cluster.shutdown()
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    """A cluster of two nodes with one CPU each, and its second node. The last test kills it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("TF_TOY_SECONDS", "0.3")
+        from ray.cluster_utils import Cluster
+
+        small = {"num_cpus": 1, "object_store_memory": 80_000_000}
+        cluster = Cluster(initialize_head=True, head_node_args={**small, **free_ports(), "include_dashboard": False})
+        second = cluster.add_node(**small, **free_ports())
+        cluster.wait_for_nodes()
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield cluster, second
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
 def few_faces():
-    return make_faces(["happy", "sad"], [0, 1] * 20, images=[*make_images()])
-
-
-def make_images():
-    import numpy as np
-
-    return [np.full((8, 8), number, np.uint8) for number in range(40)]
+    return make_faces(["happy", "sad"], [0, 1] * 20, images=[np.full((8, 8), number, np.uint8) for number in range(40)])
 
 
 def when_trained(log, nodes, epoch, action):
@@ -60,6 +66,21 @@ def when_trained(log, nodes, epoch, action):
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
+
+
+def test_ctrl_c_stops_the_workers_and_leaves_every_run_resumable(two_nodes, tmp_path, few_faces):
+    log = tmp_path / "epochs.jsonl"
+    series = planned(few_faces, tmp_path, seeds=(0, 1), epochs=EPOCHS)
+    when_trained(log, 2, 1, lambda trained: os.kill(os.getpid(), signal.SIGINT))
+    with open_cluster("ray", RunResources()) as opened, pytest.raises(StoppedError, match="Continue with --resume"):
+        train_on_cluster(opened, series, few_faces, (), None, Lines(), job=toy_job)
+    before = len(read_epochs(log))
+    assert 2 <= before < 2 * EPOCHS
+    with open_cluster("ray", RunResources()) as opened:
+        train_on_cluster(opened, series, few_faces, (), None, Lines(), job=toy_job)
+    for seed in (0, 1):
+        assert (tmp_path / f"run-{seed}" / "model.keras").read_bytes() == expected_state(seed, EPOCHS)
+    assert len(read_epochs(log)) == 2 * EPOCHS
 
 
 def test_a_killed_node_changes_no_result_and_repeats_no_epoch(two_nodes, tmp_path, few_faces):
@@ -80,18 +101,3 @@ def test_a_killed_node_changes_no_result_and_repeats_no_epoch(two_nodes, tmp_pat
     assert len({record.node for record in records if record.run == moved}) == 2
     assert len(lines.warnings) == 1
     assert lines.warnings[0].startswith(f"{moved}: its worker was lost after epoch ")
-
-
-def test_ctrl_c_stops_the_workers_and_leaves_every_run_resumable(two_nodes, tmp_path, few_faces):
-    log = tmp_path / "epochs.jsonl"
-    series = planned(few_faces, tmp_path, seeds=(0, 1), epochs=EPOCHS)
-    when_trained(log, 2, 1, lambda trained: os.kill(os.getpid(), signal.SIGINT))
-    with open_cluster("ray", RunResources()) as opened, pytest.raises(StoppedError, match="Continue with --resume"):
-        train_on_cluster(opened, series, few_faces, (), None, Lines(), job=toy_job)
-    before = len(read_epochs(log))
-    assert 2 <= before < 2 * EPOCHS
-    with open_cluster("ray", RunResources()) as opened:
-        train_on_cluster(opened, series, few_faces, (), None, Lines(), job=toy_job)
-    for seed in (0, 1):
-        assert (tmp_path / f"run-{seed}" / "model.keras").read_bytes() == expected_state(seed, EPOCHS)
-    assert len(read_epochs(log)) == 2 * EPOCHS
