@@ -46,6 +46,7 @@ class ReproduceOptions:
         on: ``ray`` or ``ray://HOST:PORT`` to train on a cluster; None here.
         cpus_per_run: See TrainOptions.
         gpus_per_run: See TrainOptions.
+        checkpoint_seconds: See TrainOptions.
         estimate_only: Report time and needs, and stop.
         record: JSON-lines file to append the accuracy records to as well; None for none.
     """
@@ -56,6 +57,7 @@ class ReproduceOptions:
     on: str | None = None
     cpus_per_run: int | None = None
     gpus_per_run: float | None = None
+    checkpoint_seconds: float = 0.0
     estimate_only: bool = False
     record: str | Path | None = None
 
@@ -92,7 +94,8 @@ def reproduce(
     from fer_edge.train.cluster import RunResources, open_cluster
 
     out = Path(options.out)
-    with open_cluster(options.on, RunResources(options.cpus_per_run, options.gpus_per_run)) as cluster:
+    resources = RunResources(options.cpus_per_run, options.gpus_per_run, checkpoint_seconds=options.checkpoint_seconds)
+    with open_cluster(options.on, resources) as cluster:
         faces, facts = _read_data(data, options, networks, reporter)
         series = _plan(networks, faces, out / RUNS, options.quick, reporter)
         _report_estimate(series, faces, options, cluster, reporter)

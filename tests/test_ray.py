@@ -24,7 +24,7 @@ EPOCHS = 8
 
 
 def free_ports():
-    """Ports for the agents of a node. Ray waits only 15 s for ports that they choose themselves: too short on a busy machine."""
+    """Ports for the agents of a node. Ray waits 15 s for ports that they choose: too short on a busy machine."""
     names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
@@ -39,7 +39,7 @@ def two_nodes():
         patch.setenv("TF_TOY_SECONDS", "0.3")
         from ray.cluster_utils import Cluster
 
-        small = {"num_cpus": 1, "object_store_memory": 80_000_000}
+        small = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
         cluster = Cluster(initialize_head=True, head_node_args={**small, **free_ports(), "include_dashboard": False})
         second = cluster.add_node(**small, **free_ports())
         cluster.wait_for_nodes()

@@ -1,5 +1,6 @@
 """A Ray cluster that trains runs in parallel: its address, its nodes, and what each run takes of it."""
 
+import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -43,8 +44,8 @@ class RunResources:
             raise ValueError(f"--cpus-per-run must be at least 1. Received: {self.cpus}")
         if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus % 1)):
             raise ValueError(f"--gpus-per-run must be a fraction from 0 to 1 or a whole number. Received: {self.gpus:g}")
-        if self.checkpoint_seconds < 0:
-            raise ValueError(f"--checkpoint-seconds must not be negative. Received: {self.checkpoint_seconds:g}")
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise ValueError(f"--checkpoint-seconds must be 0 or more. Received: {self.checkpoint_seconds:g}")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def command(
     on: str | None,
     cpus_per_run: int | None,
     gpus_per_run: float | None,
+    checkpoint_seconds: float,
 ) -> None:
     """Reproduce the published comparison from the data: train, convert, measure, and write the tables.
 
@@ -44,5 +45,7 @@ def command(
     from fer_edge.reproduce import ReproduceOptions, reproduce
 
     folder = out or Path("reproduction") / (f"{comparison}-quick" if quick else comparison)
-    options = ReproduceOptions(networks, quick, folder, on, cpus_per_run, gpus_per_run, estimate_only, record)
+    options = ReproduceOptions(
+        networks, quick, folder, on, cpus_per_run, gpus_per_run, checkpoint_seconds, estimate_only, record
+    )
     reproduce(data, options, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())

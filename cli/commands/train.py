@@ -56,13 +56,6 @@ from fer_edge.option_groups import cluster_options, dataset_options, examples
     "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that share each batch of a run."
 )
 @cluster_options
-@click.option(
-    "--checkpoint-seconds",
-    type=FiniteRange(min=0),
-    default=0,
-    show_default=True,
-    help="With --on: minimum time between two checkpoints that a run sends.",
-)
 @friendly_errors
 def command(networks: tuple[str, ...], data: str, seeds: str, **options: Any) -> None:
     """Train networks on labeled faces.
