@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import make_faces
+from records import training
 from toy_job import expected_state, toy_job
 
 from fer_edge.artifacts.epoch_log import EpochRecord, read_epochs
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import read_run_record
+from fer_edge.train import series
 from fer_edge.train.cluster import Cluster, RunResources, open_cluster, parse_address, share
 from fer_edge.train.cluster_driver import train_on_cluster
 from fer_edge.train.cluster_probe import find_problem
@@ -124,9 +126,13 @@ class FakeRay:
 class Lines(Reporter):
     def __init__(self):
         self.warnings = []
+        self.results = []
 
     def warn(self, text):
         self.warnings.append(text)
+
+    def result(self, text):
+        self.results.append(text)
 
 
 def train_toys(monkeypatch, ray, faces, series, stop_at=None, reporter=SILENT):
@@ -314,3 +320,32 @@ def test_every_combination_of_varied_settings_gets_a_folder():
 def test_a_wrong_variation_is_rejected(varied):
     with pytest.raises(ValueError, match="--vary takes"):
         combinations(varied)
+
+
+def test_a_series_trains_every_combination_seed_and_fold_and_reports_their_means(monkeypatch, tmp_path):
+    trained = []
+
+    def note_run(plan, faces, split, folder, **how):
+        trained.append((folder.relative_to(tmp_path).as_posix(), plan.recipe.learning_rate, plan.seed, split.fold))
+        assert how["resume"] is True
+
+    def finished(folder):
+        result = training("subject", 0.5 + 0.1 * len(trained)).results
+        return SimpleNamespace(folder=folder, results=result, record=training("subject", 0.5))
+
+    monkeypatch.setattr(series, "start_keras", lambda: None)
+    monkeypatch.setattr(series, "train_run", note_run)
+    monkeypatch.setattr(series, "read_trained_run", finished)
+    lines = Lines()
+    options = series.TrainOptions(
+        protocol="subject", folds=2, seeds=(0, 1), vary=("learning_rate=0.001,0.003",), weights=("none",),
+        out=tmp_path, resume=True,
+    )  # fmt: skip
+    runs = series.train("cnn", "synthetic:10", options, reporter=lines)
+    names = [f"learning_rate={rate}/cnn-synthetic-edge-changed-subject_f{fold}of2-s{seed}" for rate in ("0.001", "0.003")
+             for seed in (0, 1) for fold in (0, 1)]  # fmt: skip
+    assert [name for name, *_ in trained] == names
+    assert [rest for _, *rest in trained[:4]] == [[0.001, seed, fold] for seed in (0, 1) for fold in (0, 1)]
+    assert [run.folder.relative_to(tmp_path).as_posix() for run in runs] == names
+    means = [line for line in lines.results if ", mean ± standard deviation" in line]
+    assert [line.partition("accuracy ")[2][:6] for line in means] == ["0.7500", "1.1500"]

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,16 @@ from conftest import make_faces
 from test_cluster import Lines, planned
 from toy_job import expected_state, toy_job
 
+from fer_edge.artifacts.atomic_write import atomic_write
 from fer_edge.artifacts.epoch_log import read_epochs
+from fer_edge.artifacts.keras_model import load_keras_model
+from fer_edge.artifacts.run_folder import read_finished_run
 from fer_edge.train.cluster import RunResources, open_cluster
 from fer_edge.train.cluster_driver import train_on_cluster
 from fer_edge.train.fit import StoppedError
+from fer_edge.train.plan import make_plan
+from fer_edge.train.recipes import RECIPES, override
+from fer_edge.train.splits import make_split
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'fer-edge[cluster]', or make test-cluster")
 
@@ -37,6 +44,7 @@ def two_nodes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("TF_TOY_SECONDS", "0.3")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # the workers import toy_job
         from ray.cluster_utils import Cluster
 
         small = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
@@ -101,3 +109,40 @@ def test_a_killed_node_changes_no_result_and_repeats_no_epoch(two_nodes, tmp_pat
     assert len({record.node for record in records if record.run == moved}) == 2
     assert len(lines.warnings) == 1
     assert lines.warnings[0].startswith(f"{moved}: its worker was lost after epoch ")
+
+
+@pytest.mark.tensorflow
+def test_a_training_that_moves_to_another_worker_ends_with_the_same_weights(tmp_path, faces):
+    # The real job, without Ray: the first worker is lost after two of three epochs.
+    import keras
+
+    from fer_edge.train.cluster_store import CONTINUE, SUPERSEDED
+    from fer_edge.train.cluster_worker import Job, run_job
+    from fer_edge.train.ship import pack_faces
+
+    plan = make_plan("cnn_nano", override(RECIPES["edge"], ["batch_size=16"]), image_size=32, epochs=3, weights="none")
+    split, packed = make_split(faces, "subject"), pack_faces(faces)
+    sent = {}
+
+    def worker(attempt, checkpoint, last_epoch):
+        def call(method, *arguments):
+            if method == "save":
+                record, sent[attempt, record.epoch] = arguments
+                return CONTINUE if record.epoch <= last_epoch else SUPERSEDED
+            return CONTINUE
+
+        files = run_job(Job("run", attempt, plan, (), 1, 0.0, {}), packed, split, {}, checkpoint, call, "node")
+        for name, content in files.items():
+            atomic_write(tmp_path / str(attempt) / name, content)
+        return read_finished_run(tmp_path / str(attempt))
+
+    whole, results = worker(1, None, last_epoch=3)
+    with pytest.raises(StoppedError, match="another worker has taken over run"):
+        worker(2, None, last_epoch=1)
+    moved, moved_results = worker(3, sent[2, 2], last_epoch=3)
+    assert [key for key in sent if key[0] == 3] == [(3, 3)]
+    assert moved.plan == whole.plan == plan
+    assert moved_results.history["loss"] == pytest.approx(results.history["loss"], rel=1e-5)
+    models = [load_keras_model(keras, tmp_path / attempt / "model.keras") for attempt in ("1", "3")]
+    for here, there in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-6)
