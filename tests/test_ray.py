@@ -47,7 +47,7 @@ def two_nodes():
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # the workers import toy_job
         from ray.cluster_utils import Cluster
 
-        small = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
+        small = {"num_cpus": 1, "object_store_memory": 80_000_000}
         cluster = Cluster(initialize_head=True, head_node_args={**small, **free_ports(), "include_dashboard": False})
         second = cluster.add_node(**small, **free_ports())
         cluster.wait_for_nodes()
