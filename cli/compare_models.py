@@ -83,7 +83,6 @@ def bench(
     accuracy_of = _accuracy_on(data, (protocol, split), reading, ferplus, foreign or ForeignInput(), reporter)
     records = []
     for file, count, backend in _with_progress(settings, reporter):
-        wait_until_cool(reporter)
         measured = measure_model(file, count, latency_protocol, backend, detector)
         if accuracy_of and not measured.problem:  # a file that could not run may end this process
             measured = replace(measured, **accuracy_of(file, measured.source_digest is None))
@@ -157,6 +156,7 @@ def _with_progress(settings: Sequence[Setting], reporter: Reporter) -> Iterator[
     with reporter.progress("measuring") as progress:
         for number, setting in enumerate(settings):
             progress(number, len(settings))
+            wait_until_cool(reporter)
             yield setting
 
 
