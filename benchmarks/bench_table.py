@@ -52,10 +52,12 @@ def _milliseconds(name: str) -> Callable[[BenchmarkRow], str]:
 
 
 def _accuracy(row: BenchmarkRow) -> str:
-    if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None:
+    if row.accuracy is None:
         return MISSING
-    mark = "*" if row.accuracy_source == "stored" else ""
-    return f"{row.accuracy:.3f}{mark} ({row.accuracy_low:.3f}-{row.accuracy_high:.3f})"
+    text = f"{row.accuracy:.3f}{'*' if row.accuracy_source == 'stored' else ''}"
+    if row.accuracy_low is None or row.accuracy_high is None:
+        return text
+    return f"{text} ({row.accuracy_low:.3f}-{row.accuracy_high:.3f})"
 
 
 def _ratio(row: BenchmarkRow) -> str:
@@ -117,7 +119,7 @@ SEVERAL_BOARDS = (
     *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "size", "p50", "instructions", "ratio"),
 )
 EXPENDABLE = ("arena", "p90", "votes", "memory", "end_to_end", "p99", "energy", "size", "accuracy")
-OPTIONAL = ("votes", "instructions", "ratio", "energy")  # left out of the default table where no row has them
+ALWAYS = ("accuracy", "p50")  # other columns are left out where no row has a value
 
 
 def format_ms(value_ms: float) -> str:
@@ -162,7 +164,7 @@ def bench_table(
     if len(boards) > 1 and "board" not in columns:
         above += [f"{letter}: {board}" for board, letter in letters.items()]
     lines = above if not markdown else [f"- {line}" for line in above]
-    notes = [part for note in _footnotes(rows, names) for part in _wrapped(note, markdown)]
+    notes = [part for note in _footnotes(rows, names, letters) for part in _wrapped(note, markdown)]
     return "\n\n".join("\n".join(block) for block in (lines, *([table] for table in tables), notes) if block)
 
 
@@ -193,8 +195,7 @@ def _default_columns(rows: Sequence[BenchmarkRow], boards: int, modelled: bool) 
     names = list(ONE_BOARD if boards == 1 else SEVERAL_BOARDS)
     if modelled:
         names.insert(names.index("instructions") + 1, "modelled")
-    empty = [name for name in OPTIONAL if all(COLUMNS[name].cell(row) == MISSING for row in rows)]
-    return [name for name in names if name not in empty]
+    return [name for name in names if name in ALWAYS or any(COLUMNS[name].cell(row) != MISSING for row in rows)]
 
 
 def _constants(rows: Sequence[BenchmarkRow], names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -231,14 +232,14 @@ def _cells(files: Sequence[FileRows], names: Sequence[str], letters: dict[str, s
     return titles, cells
 
 
-def _footnotes(rows: Sequence[BenchmarkRow], names: Sequence[str]) -> list[str]:
+def _footnotes(rows: Sequence[BenchmarkRow], names: Sequence[str], letters: dict[str, str]) -> list[str]:
     notes = []
     if "accuracy" in names and any(row.accuracy_source == "stored" for row in rows):
         notes.append("* stored in the file when it was converted; not measured now. --data measures it")
     if "ratio" in names:
         notes.append("ratio: median latency divided by that of the baseline, with its 95 % bootstrap interval")
-    several = len({row.board for row in rows}) > 1
-    busy = [f"{title(row)}{f' on {row.board}' if several else ''}: {', '.join(row.busy)}" for row in rows if row.busy]
+    places = {board: f" on {letter}" if len(letters) > 1 else "" for board, letter in letters.items()}
+    busy = [f"{title(row)}{places[row.board]}: {', '.join(row.busy)}" for row in rows if row.busy]
     if busy:
         more = f"; and {len(busy) - MAX_LISTED} more rows (--json has the reasons)" if len(busy) > MAX_LISTED else ""
         notes.append(f"! the machine was busy, so this latency is unreliable. {'; '.join(busy[:MAX_LISTED])}{more}")
@@ -247,7 +248,7 @@ def _footnotes(rows: Sequence[BenchmarkRow], names: Sequence[str]) -> list[str]:
     if "modelled" in names:
         notes.append("modelled: estimated from the instructions, not measured. Only int8 on one core of a Raspberry Pi 4")
     notes += dict.fromkeys(f"{printable(row.file)}: {row.problem}" for row in rows if row.problem)
-    return [*notes, f"{MISSING} {NOT_MEASURED}"]
+    return [*notes, f"a dash: {NOT_MEASURED}"]
 
 
 def title(row: BenchmarkRow) -> str:
@@ -259,4 +260,5 @@ def title(row: BenchmarkRow) -> str:
 
 
 def _wrapped(note: str, markdown: bool) -> list[str]:
-    return [f"- {note}"] if markdown else textwrap.wrap(note, MAX_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    first = "- " if markdown else ""
+    return textwrap.wrap(note, MAX_WIDTH, initial_indent=first, subsequent_indent="  ", break_on_hyphens=False)

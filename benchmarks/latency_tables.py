@@ -157,15 +157,16 @@ def derive_row(record: LatencyRecord) -> BenchmarkRow:
 
 
 def _accuracy(record: LatencyRecord) -> dict[str, Any]:
-    """Return the measured accuracy; otherwise the one that conversion stored in the file, if it says of how many faces."""
+    """Return the measured accuracy, otherwise the one that conversion stored; without interval if the faces are not known."""
     measured, cost = record.measured_accuracy, record.conversion
+    count: int | None
     if measured:
         accuracy, count, source = measured.accuracy, measured.count, "measured"
-    elif cost and cost.faces:
+    elif cost:
         accuracy, count, source = cost.accuracy_after, cost.faces, "stored"
     else:
         return {"accuracy": None, "macro_f1": None}
-    low, high = accuracy_interval(accuracy, count)
+    low, high = accuracy_interval(accuracy, count) if count else (None, None)
     return {
         "accuracy": accuracy,
         "macro_f1": measured.macro_f1 if measured else None,

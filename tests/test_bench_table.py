@@ -78,7 +78,21 @@ def test_an_accuracy_has_its_interval_and_a_mark_if_the_file_stores_it():
     text = bench_table(rows, ["network", "accuracy"])
     assert body(text) == [["a", "0.660* (0.644-0.675)"], ["b", "0.500 (0.237-0.763)"], ["c", "-"]]
     assert "* stored in the file when it was converted" in text
-    assert "- not measured" in text
+    assert "a dash: not measured" in text
+
+
+def test_a_stored_accuracy_of_an_unknown_number_of_faces_has_no_interval():
+    rows = rows_of(record("a", value=None, conversion=replace(STORED, faces=None)))
+    assert body(bench_table(rows, ["accuracy"])) == [["0.660*"]]
+
+
+def test_footnotes_fit_too_and_name_boards_by_letter():
+    reasons = ("p99 is 4.0 times p50", "other processes took 40% of the CPU time", "load 3.0 on 2 cores")
+    rows = rows_of(record("a", busy=reasons), pi=[record("a", 4.0, environment=PI, busy=reasons)])
+    for markdown in (False, True):
+        text = bench_table(rows, markdown=markdown)
+        assert max(map(len, text.splitlines())) <= 100
+        assert "a int8 on B: p99" in " ".join(text.split())
 
 
 def test_a_busy_machine_is_marked_and_explained():
