@@ -110,6 +110,14 @@ soak: setup
 	$(BIN)/fer-edge dev draw-face happy build/face.png
 	$(BIN)/fer-edge dev soak "$(MODEL)" build/face.png --record benchmarks/results/soak.jsonl
 
+# fer-edge next to other packages, each in its own environment in build/peers (15 GB): one table, and docs/peers.md. FER2013,
+# FERPLUS, CK48 and PORTRAITS are paths; the columns of a path that is not given are "not measured".
+.PHONY: peers
+peers: setup $(TOOLS_VENV)/done
+	$(BIN)/python -m fer_edge.benchmarks.peers.compare --uv $(TOOLS_VENV)/bin/uv --page docs/peers.md \
+		$(if $(FER2013),--fer2013 "$(FER2013)") $(if $(FERPLUS),--ferplus "$(FERPLUS)") $(if $(CK48),--ck48 "$(CK48)") \
+		$(if $(PORTRAITS),--portraits "$(PORTRAITS)")
+
 # Thousands of damaged and hostile model files, each loaded in a forked process. Fails if one crashes, hangs or goes unnoticed.
 MUTANTS ?= 5000
 SEED ?= 0

@@ -9,6 +9,7 @@ COMMANDS = {
     "search": "Search for the recipe settings of a network.",
     "pack": "Pack finished runs into small files.",
     "unpack": "Restore packed runs and measure them again.",
+    "export-faces": "Write the faces of a dataset to one .npz file.",
     "soak": "Run the pipeline for long under faults and check its limits.",
     "label-stability": "Measure flicker and lag of labels.",
     "detection-benchmark": "Measure detectors on full images.",
