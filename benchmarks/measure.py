@@ -125,7 +125,7 @@ def measure_here(
     import_backend(backend)
     state_before, memory_before, environment = read_state(), _peak_memory_bytes(), describe_environment()
     start = time.perf_counter_ns()
-    contract, flatbuffer = _read(model)
+    contract, flatbuffer = read_model(model)
     runner = open_runner(flatbuffer, num_threads, backend)
     load_ms = (time.perf_counter_ns() - start) / 1e6
     start = time.perf_counter_ns()
@@ -183,8 +183,12 @@ def random_inputs(inputs: tuple[TensorInfo, ...]) -> list[Array]:
     return arrays
 
 
-def _read(model: Path) -> tuple[Contract | None, bytes]:
-    """Return the contract, None for a file of another tool, and the flatbuffer. Files of fer-edge are checked."""
+def read_model(model: Path) -> tuple[Contract | None, bytes]:
+    """Return the contract, None for a file of another tool, and the flatbuffer. Files of fer-edge are checked.
+
+    Raises:
+        ModelError: If it is not a .tflite file, or it is damaged.
+    """
     content = model.read_bytes()
     if content[4:8] != TFLITE_IDENTIFIER:
         kind = FORMATS.get(model.suffix.lower(), f"not a .tflite file (its first bytes are {content[:8]!r})")

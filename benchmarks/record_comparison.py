@@ -11,6 +11,7 @@ from fer_edge.benchmarks.intervals import Ratio, ratio_of_medians, ratio_of_roun
 
 ALL_STAGES = (*TIMED, *STAGES)
 SIGNIFICANT = 0.05
+BLOCK = 5  # runs of two files in turn that form a round
 ENOUGH_ROUNDS = 5  # fewer rounds do not show how much the machine changes from one measurement to the next
 
 
@@ -187,7 +188,8 @@ def compare_accuracy(old: MeasuredAccuracy, new: MeasuredAccuracy, allowed_drop:
     Raises:
         ValueError: If the numbers of faces differ although the faces are the same.
     """
-    if not (old.correct and new.correct) or old.faces_digest is None or old.faces_digest != new.faces_digest:
+    faces_of = [(one.data, one.protocol, one.split, one.faces_digest) for one in (old, new)]
+    if not (old.correct and new.correct) or old.faces_digest is None or faces_of[0] != faces_of[1]:
         return None
     if len(old.correct) != len(new.correct):
         raise ValueError(
@@ -259,12 +261,49 @@ def _median(rounds: Sequence[Sequence[float]]) -> float | None:
     return float(np.median([np.median(samples) for samples in rounds])) if rounds else None
 
 
+def compare_in_turn(
+    setting: Setting,
+    samples_ms: tuple[Sequence[float], Sequence[float]],
+    file_bytes: tuple[int, int],
+    accuracies: tuple[MeasuredAccuracy | None, MeasuredAccuracy | None],
+    allowed: AllowedChange,
+) -> ComparedFile:
+    """Compare two files that were run in turn, run by run: what slows the machine down slows both.
+
+    Args:
+        setting: The new file, and how both were run.
+        samples_ms: Each run of the old and of the new file, milliseconds.
+        file_bytes: Sizes of the old and the new file, bytes.
+        accuracies: Accuracies of the old and the new file; None where they were not measured.
+        allowed: How much worse the new file may be.
+    """
+    old, new = ([samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK)] for samples in samples_ms)
+    ratio = ratio_of_rounds(new, old)
+    before, after = accuracies
+    change = compare_accuracy(before, after, allowed.accuracy) if before and after else None
+    unknown = () if change or not (before and after) else ("accuracy: the files were measured on different faces",)
+    return ComparedFile(
+        setting=setting,
+        rounds=len(new),
+        old_ms=float(np.median(samples_ms[0])),
+        new_ms=float(np.median(samples_ms[1])),
+        ratio=ratio,
+        slower=ratio.low > 1 + allowed.latency,
+        accuracy=change,
+        old_bytes=file_bytes[0],
+        new_bytes=file_bytes[1],
+        notes=unknown,
+    )
+
+
 def _latency_notes(old: Sequence[LatencyRecord], new: Sequence[LatencyRecord], counts: tuple[int, int]) -> Iterator[str]:
     """Say what limits the comparison of latencies."""
     for name, records, count in (("OLD", old, counts[0]), ("NEW", new, counts[1])):
         problems = [record.problem for record in records if record.problem]
         if problems:
             yield f"{name} could not run: {problems[-1]}"
+        elif not count and any(record.environment.emulator for record in records):
+            yield f"{name} is of an emulated board, so it has no times"
         elif not count:
             yield f"{name} has no samples of this stage"
         busy = [record.busy for record in records if record.busy]

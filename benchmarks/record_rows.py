@@ -16,8 +16,10 @@ Records = Mapping[str, Sequence[LatencyRecord]]
 FileRows = dict[str, BenchmarkRow]  # the rows of one file by board
 
 
-def record_rows(sources: Records, baseline: str | None = None, reporter: Reporter = SILENT) -> list[BenchmarkRow]:
-    """Derive the rows of records.
+def record_rows(
+    sources: Records, baseline: str | None = None, reporter: Reporter = SILENT
+) -> list[tuple[BenchmarkRow, LatencyRecord]]:
+    """Derive the rows of records, and return each with its record.
 
     Of several records of the same file on the same board with the same settings, the last counts.
 
@@ -37,7 +39,8 @@ def record_rows(sources: Records, baseline: str | None = None, reporter: Reporte
         reporter.note(f"{len(pairs) - len(latest)} records are of files that were measured again; the last record counts")
     _check_common_files(list(latest))
     rows = [replace(derive_row(record), board=board) for (board, _), record in latest.items()]
-    return _with_ratios(rows, list(latest.values()), baseline) if baseline else rows
+    counted = list(latest.values())
+    return list(zip(_with_ratios(rows, counted, baseline) if baseline else rows, counted, strict=True))
 
 
 def measured_key(record: LatencyRecord) -> Key:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_edge.artifacts.latency_records import BACKENDS, LatencyProtocol, MeasuredAccuracy, read_latency_records
+from fer_edge.artifacts.latency_records import BACKENDS, LatencyProtocol, LatencyRecord, MeasuredAccuracy, read_latency_records
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.training_data import Leakage, SplitCounts, SplitSummary
 from fer_edge.artifacts.typed_json import append_json_lines
@@ -46,6 +46,7 @@ def bench(
     foreign: ForeignInput | None = None,
     baseline: str | None = None,
     record: str | Path | None = None,
+    report: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[BenchmarkRow]:
     """Measure models, each in its own process, exactly as ``fer-edge bench`` does.
@@ -57,11 +58,7 @@ def bench(
     Args:
         models: Model files, names of bundled models, or folders, which stand for all .tflite files in them.
         data: Labeled faces to measure the accuracy on. Without it, the accuracy is the one that conversion stored in the file.
-        protocol: See ``fer_edge.evaluate``.
-        split: See ``fer_edge.evaluate``.
-        label_map: See ``fer_edge.evaluate``.
-        faces: See ``fer_edge.evaluate``.
-        ferplus: See ``fer_edge.evaluate``.
+        protocol, split, label_map, faces, ferplus: See ``fer_edge.evaluate``.
         detector: Finds the faces in photos, and the face in the stage ``detect``; see ``fer_edge.stream``.
         threads: Numbers of interpreter threads. Each model is measured with each of them.
         backends: Some of BACKENDS. Each model is measured with each of them.
@@ -69,6 +66,7 @@ def bench(
         foreign: Input and labels of files without a contract. Only their accuracy needs them.
         baseline: File, network, precision or backend for the ratios of the latencies; None for no ratios.
         record: JSON-lines file to append the raw records to.
+        report: HTML file to write the report into.
         reporter: Receives progress and warnings.
 
     Returns:
@@ -82,14 +80,11 @@ def bench(
     reading = {"label_map": label_map, "faces": faces, "detector": detector}
     accuracy_of = _accuracy_on(data, (protocol, split), reading, ferplus, foreign or ForeignInput(), reporter)
     records = []
-    for file, count, backend in _with_progress(settings, reporter):
-        measured = measure_model(file, count, latency_protocol, backend, detector)
-        if accuracy_of and not measured.problem:  # a file that could not run may end this process
-            measured = replace(measured, **accuracy_of(file, measured.source_digest is None))
+    for measured in _measure(settings, latency_protocol, detector, accuracy_of, reporter):
         records.append(measured)
         if record:
             append_json_lines(Path(record), [measured])
-    return record_rows({"": records}, baseline, reporter)
+    return _rows({"": records}, baseline, report, reporter)
 
 
 def bench_on_hosts(
@@ -102,6 +97,7 @@ def bench_on_hosts(
     latency_protocol: LatencyProtocol | None = None,
     baseline: str | None = None,
     record: str | Path | None = None,
+    report: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[BenchmarkRow]:
     """Measure models on boards, as ``fer-edge bench --host`` does. fer-edge is deployed there.
@@ -115,6 +111,7 @@ def bench_on_hosts(
         latency_protocol: See bench.
         baseline: See bench.
         record: See bench.
+        report: See bench.
         reporter: Receives what the boards print.
 
     Returns:
@@ -134,30 +131,53 @@ def bench_on_hosts(
     records = bench_on_boards(hosts, files, arguments, reporter)
     if record:
         append_json_lines(Path(record), [entry for of_board in records.values() for entry in of_board])
-    return record_rows(records, baseline, reporter)
+    return _rows(records, baseline, report, reporter)
 
 
-def read_rows(paths: Sequence[Path], baseline: str | None = None, reporter: Reporter = SILENT) -> list[BenchmarkRow]:
+def read_rows(
+    paths: Sequence[Path], baseline: str | None = None, report: str | Path | None = None, reporter: Reporter = SILENT
+) -> list[BenchmarkRow]:
     """Return the rows of stored records, as ``fer-edge bench --from`` shows them.
 
     Args:
         paths: JSON-lines files of latency records.
         baseline: See bench.
+        report: See bench.
         reporter: Receives a note about repeated measurements.
 
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If a file is damaged, the boards have no file in common, or there is no such baseline.
     """
-    return record_rows({str(path): read_latency_records(path) for path in paths}, baseline, reporter)
+    return _rows({str(path): read_latency_records(path) for path in paths}, baseline, report, reporter)
 
 
-def _with_progress(settings: Sequence[Setting], reporter: Reporter) -> Iterator[Setting]:
+def _rows(
+    sources: Mapping[str, Sequence[LatencyRecord]], baseline: str | None, report: str | Path | None, reporter: Reporter
+) -> list[BenchmarkRow]:
+    pairs = record_rows(sources, baseline, reporter)
+    if report:
+        from fer_edge.benchmarks.report_page import write_report
+
+        write_report(pairs, report)
+    return [row for row, _ in pairs]
+
+
+def _measure(
+    settings: Sequence[Setting],
+    latency_protocol: LatencyProtocol | None,
+    detector: str,
+    accuracy_of: Callable[[Path, bool], dict[str, Any]] | None,
+    reporter: Reporter,
+) -> Iterator[LatencyRecord]:
     with reporter.progress("measuring") as progress:
-        for number, setting in enumerate(settings):
+        for number, (file, count, backend) in enumerate(settings):
             progress(number, len(settings))
             wait_until_cool(reporter)
-            yield setting
+            measured = measure_model(file, count, latency_protocol, backend, detector)
+            if accuracy_of and not measured.problem:  # a file that could not run may end this process
+                measured = replace(measured, **accuracy_of(file, measured.source_digest is None))
+            yield measured
 
 
 def _settings(
@@ -224,7 +244,7 @@ def _accuracy_on(
         except (ValueError, RuntimeError) as error:
             return {"problem": f"its accuracy cannot be measured: {error}"}
         report_limits(evaluation.record, reporter)
-        return {"measured_accuracy": _measured_accuracy(evaluation)}
+        return {"measured_accuracy": measured_accuracy(evaluation)}
 
     return measure
 
@@ -251,7 +271,8 @@ def _load_foreign(file: Path, foreign: ForeignInput) -> "LoadedModel":
     return LoadedModel(str(file), file.stem, UNKNOWN, "", trained, (), lambda detector: CropConvention(), probabilities)
 
 
-def _measured_accuracy(evaluation: "Evaluation") -> MeasuredAccuracy:
+def measured_accuracy(evaluation: "Evaluation") -> MeasuredAccuracy:
+    """Return the accuracy for a record, with the result of each face."""
     record, faces, counted = evaluation.record, evaluation.selection.faces, evaluation.counted
     correct = evaluation.probabilities.argmax(axis=1) == faces.targets
     ids = [name for name, counts in zip(faces.ids, counted, strict=True) if counts]

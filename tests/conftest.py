@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from functools import cache
 from importlib.util import find_spec
@@ -16,7 +17,8 @@ from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
-OPTIONAL_PACKAGES = {"ray", "aiohttp", "matplotlib", "optuna", "paho", "rich", "scipy", "sklearn"}  # of the extras but edge
+# Of the extras but edge.
+OPTIONAL_PACKAGES = {"aiohttp", "bokeh", "jinja2", "matplotlib", "optuna", "paho", "ray", "rich", "scipy", "sklearn"}
 TOKEN = "the-right-token-of-this-test"
 TENSORFLOW_FIXTURES = {"run_folder", "prepared", "models"}
 TENSORFLOW_IMPORT = re.compile(r"^(from|import) (keras|tensorflow)\b", re.MULTILINE)
@@ -203,3 +205,15 @@ def write_class_folders(root, classes, count=3, side=8):
 
 def json_lines(text):
     return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("no Chromium on this machine: sudo apt install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

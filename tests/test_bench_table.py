@@ -19,7 +19,7 @@ def record(network="cnn", p50=1.0, value=0.9, **changes):
 
 def rows_of(*records, baseline=None, **others):
     sources = {"one.jsonl": records} | {f"{name}.jsonl": of_source for name, of_source in others.items()}
-    return record_rows(sources, baseline)
+    return [row for row, _ in record_rows(sources, baseline)]
 
 
 def body(text):
@@ -137,7 +137,7 @@ def test_records_of_one_board_in_two_files_are_one_board():
 
 def test_record_files_of_one_name_are_named_by_their_paths():
     sources = {"x/r.jsonl": [record("a")], "y/r.jsonl": [record("a", 2.0)]}
-    assert [row.board for row in record_rows(sources)] == ["a PC [x/r.jsonl]", "a PC [y/r.jsonl]"]
+    assert [row.board for row, _ in record_rows(sources)] == ["a PC [x/r.jsonl]", "a PC [y/r.jsonl]"]
 
 
 def test_the_last_of_repeated_records_counts():

@@ -14,7 +14,7 @@ from fer_edge.benchmarks.latency_tables import (
 )
 from fer_edge.benchmarks.measure import measure_model
 from fer_edge.benchmarks.overhead import measure_overhead
-from fer_edge.benchmarks.plots import plot_rows, precision_markers
+from fer_edge.benchmarks.plots import plot_rows
 from fer_edge.benchmarks.tables import markdown_table, text_table
 from fer_edge.benchmarks.timing import time_runs
 from fer_edge.edge_runtime import board as board_module
@@ -124,13 +124,6 @@ def test_a_plot_without_accuracy_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no row has a measured accuracy"):
         plot_rows([derive_row(latency(value=None))], tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_every_precision_of_a_plot_has_a_different_marker():
-    names = ["int8-tflite", "int8", "int8-qat", "float32", "int8"]
-    markers = precision_markers([derive_row(latency(precision=name)) for name in names])
-    assert (markers["float32"], markers["int8"]) == ("o", "^")
-    assert len(set(markers.values())) == len(markers) == 4
 
 
 def test_a_model_is_measured_in_another_process(models):

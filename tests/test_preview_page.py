@@ -1,7 +1,6 @@
 """The preview page in a browser."""
 
 import math
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -21,18 +20,6 @@ from fer_edge.preview_screenshots import take_screenshots
 from fer_edge.train.synthetic import synthetic_image
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[serve]'")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        pytest.skip("no Chromium on this machine: sudo apt install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def open_page(chromium, url, width=1280, height=800, **options):

@@ -89,6 +89,9 @@ class BenchCommand(GroupedCommand):
 @output_option("--csv", "form", flag_value="csv", help="Print CSV.")
 @output_option("--markdown", "form", flag_value="markdown", help="Print a markdown table.")
 @output_option("--plot", type=click.Path(path_type=Path), help="Plot accuracy, latency and size into this image file.")
+@output_option(
+    "--html", "report", type=click.Path(path_type=Path), help="Write a report into this file; it works offline."
+)
 @friendly_errors
 def command(models: tuple[Path, ...], plot: Path | None, choose: str | None, **options: Any) -> None:
     """Compare models: accuracy, latency, size and memory.
@@ -113,6 +116,8 @@ def command(models: tuple[Path, ...], plot: Path | None, choose: str | None, **o
 
         plot_rows(rows, plot)
         note(f"plot: {plot}")
+    if options["report"]:
+        note(f"report: {options['report']}")
 
 
 def _check(models: Sequence[Path], plot: Path | None, choose: str | None, **options: Any) -> None:
@@ -131,6 +136,8 @@ def _check(models: Sequence[Path], plot: Path | None, choose: str | None, **opti
         check_columns(_parts(options["columns"]))
     if choose and (options["form"] or options["conversion"]):
         raise ValueError("--choose prints text, not a table. Remove --json, --csv, --markdown or --conversion")
+    if options["report"]:
+        from fer_edge.benchmarks import report_figures  # noqa: F401 (a missing package shows now, not after the measurements)
     if plot and not (options["stored"] or options["data"]):
         raise ValueError("--plot draws accuracy against latency. Give --data too")
     if plot:
@@ -156,6 +163,7 @@ def _rows(
     value_range: str | None,
     labels: Path | None,
     baseline: str | None,
+    report: Path | None,
     **reading: Any,
 ) -> "list[BenchmarkRow]":
     """Measure the models, or read the stored records."""
@@ -163,12 +171,13 @@ def _rows(
     from fer_edge.compare_models import bench, bench_on_hosts, read_rows
 
     if stored:
-        return read_rows(stored, baseline, ConsoleReporter())
+        return read_rows(stored, baseline, report, ConsoleReporter())
     measuring: dict[str, Any] = {
         "threads": _thread_counts(threads),
         "backends": _parts(backend),
         "latency_protocol": LatencyProtocol(min_runs=min_runs, min_seconds=min_seconds),
         "baseline": baseline,
+        "report": report,
         "reporter": ConsoleReporter(),
     }
     if hosts:
