@@ -21,7 +21,7 @@ TOOLS_VENV := build/tools-venv
 comma := ,
 DEV_EXTRAS := edge,train,convert,bench,dev
 
-.PHONY: demo test test-fast test-edge test-cluster test-wheel lint docs soak fuzz pi addon image lock sbom setup clean
+.PHONY: demo test test-fast test-edge test-cluster test-wheel lint docs compare-models soak fuzz pi addon image lock sbom setup clean
 
 # $(call install,ENVIRONMENT,LOCK,EXTRAS): the packages of a lock, each checked against its hash, then fer-edge itself.
 define install
@@ -104,6 +104,15 @@ $(DOCS_VENV)/done: setup.cfg locks/docs.lock
 docs: $(DOCS_VENV)/done
 	$(link_tree)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --clean
+
+# The files in models/ that differ from those of the commit BASE, measured in turn with them: slower or less accurate ones fail.
+# Then int8 files against each other, in one run: cnn_nano must stay faster than mobilenet_v2.
+BASE ?= HEAD~1
+compare-models: setup
+	rm -rf build/base && mkdir -p build/base
+	for file in $$(git diff --name-only --diff-filter=M $(BASE) -- 'models/*.tflite'); do git show "$(BASE):$$file" >"build/base/$${file##*/}"; done
+	test -z "$$(ls build/base)" || $(BIN)/fer-edge bench compare build/base models --data synthetic --allow 15 --allow-accuracy 1
+	$(BIN)/fer-edge bench compare models/mobilenet_v2_fer2013_int8.tflite models/cnn_nano_fer2013_int8.tflite --allow 0
 
 # Many hours of use in minutes: 200,000 frames with faults. MODEL is a .tflite file; the result is appended to the record.
 soak: setup

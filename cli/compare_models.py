@@ -51,14 +51,16 @@ def bench(
 ) -> list[BenchmarkRow]:
     """Measure models, each in its own process, exactly as ``fer-edge bench`` does.
 
-    A file that cannot run, or whose accuracy cannot be measured, is a row with a ``problem``.
-
     Example: ``for row in fer_edge.bench(["cnn_nano"]): print(row.network, row.p50_ms)``
 
     Args:
         models: Model files, names of bundled models, or folders, which stand for all .tflite files in them.
         data: Labeled faces to measure the accuracy on. Without it, the accuracy is the one that conversion stored in the file.
-        protocol, split, label_map, faces, ferplus: See ``fer_edge.evaluate``.
+        protocol: See ``fer_edge.evaluate``.
+        split: See ``fer_edge.evaluate``.
+        label_map: See ``fer_edge.evaluate``.
+        faces: See ``fer_edge.evaluate``.
+        ferplus: See ``fer_edge.evaluate``.
         detector: Finds the faces in photos, and the face in the stage ``detect``; see ``fer_edge.stream``.
         threads: Numbers of interpreter threads. Each model is measured with each of them.
         backends: Some of BACKENDS. Each model is measured with each of them.
@@ -70,7 +72,7 @@ def bench(
         reporter: Receives progress and warnings.
 
     Returns:
-        One row per model, number of threads and backend.
+        One row per model, number of threads and backend, with a ``problem`` if the file cannot run or be evaluated.
 
     Raises:
         FileNotFoundError: If a model, a folder or the data does not exist.

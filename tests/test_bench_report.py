@@ -185,7 +185,6 @@ def test_a_plot_has_names_and_plain_ticks(tmp_path):
     assert [name for name in ("cnn float32", "cnn int8", "a Pi", "0.2", "0.5") if f"<!-- {name} -->" not in text] == []
 
 
-
 def test_a_plot_that_cannot_be_drawn_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no row has a measured accuracy"):
         plot_rows([derive_row(latency(value=None))], tmp_path / "p.png")

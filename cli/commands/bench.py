@@ -89,9 +89,7 @@ class BenchCommand(GroupedCommand):
 @output_option("--csv", "form", flag_value="csv", help="Print CSV.")
 @output_option("--markdown", "form", flag_value="markdown", help="Print a markdown table.")
 @output_option("--plot", type=click.Path(path_type=Path), help="Plot accuracy, latency and size into this image file.")
-@output_option(
-    "--html", "report", type=click.Path(path_type=Path), help="Write a report into this file; it works offline."
-)
+@output_option("--html", "report", type=click.Path(path_type=Path), help="Write a report into this file; it works offline.")
 @friendly_errors
 def command(models: tuple[Path, ...], plot: Path | None, choose: str | None, **options: Any) -> None:
     """Compare models: accuracy, latency, size and memory.

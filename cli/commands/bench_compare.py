@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 )
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option(
-    "--allow", type=FiniteRange(min=0), default=5.0, show_default=True, help="Slowdown that passes, percent."
-)
+@click.option("--allow", type=FiniteRange(min=0), default=5.0, show_default=True, help="Slowdown that passes, percent.")
 @click.option(
     "--allow-accuracy",
     type=FiniteRange(0, 100),
