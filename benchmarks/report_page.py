@@ -120,7 +120,7 @@ def _title(entries: Sequence[ReportEntry]) -> str:
 
 
 def _facts(entries: Sequence[ReportEntry]) -> list[tuple[str, str]]:
-    """Return what is equal in all rows, and the boards."""
+    """Return the values that all rows share, and the boards."""
     facts = [("boards", "; ".join(dict.fromkeys(entry.row.board for entry in entries)))]
     for title, name in (("data", "data"), ("protocol", "protocol"), ("threads", "threads"), ("backend", "backend")):
         values = {getattr(entry.row, name) for entry in entries}
