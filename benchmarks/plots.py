@@ -52,7 +52,7 @@ def plot_rows(rows: Sequence[BenchmarkRow], path: Path) -> None:
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If no row has both, or the suffix is of no image format.
+        ValueError: If no row has both.
     """
     figure_type = _figure_type()
     shown = [row for row in rows if row.accuracy is not None and row.p50_ms]

@@ -135,7 +135,10 @@ def _check(models: Sequence[Path], plot: Path | None, choose: str | None, **opti
     if choose and (options["form"] or options["conversion"]):
         raise ValueError("--choose prints text, not a table. Remove --json, --csv, --markdown or --conversion")
     if options["report"]:
+        from fer_edge.artifacts.atomic_write import check_writable
         from fer_edge.benchmarks import report_figures  # noqa: F401 (a missing package shows now, not after the measurements)
+
+        check_writable(options["report"])
     if plot and not (options["stored"] or options["data"]):
         raise ValueError("--plot draws accuracy against latency. Give --data too")
     if plot:
