@@ -169,7 +169,21 @@ def _results(entries: Sequence[ReportEntry]) -> Table:
             Cell(row.board, row.board),
             Cell("; ".join(map(printable, remarks)), "; ".join(remarks)),
         ))  # fmt: skip
-    return Table(header, tuple(rows))
+    return _without_empty_columns(Table(header, tuple(rows)))
+
+
+def _without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns that have no value, or the board if there is only one."""
+    columns = [
+        index
+        for index, title in enumerate(table.header)
+        if any(row[index].value not in (None, "") for row in table.rows)
+        and (title != "board" or len({row[index].text for row in table.rows}) > 1)
+    ]
+    return Table(
+        tuple(table.header[index] for index in columns),
+        tuple(tuple(row[index] for index in columns) for row in table.rows),
+    )
 
 
 def _changes(changes: Sequence[tuple[ReportEntry, FloatChange]]) -> Table:
@@ -186,7 +200,7 @@ def _changes(changes: Sequence[tuple[ReportEntry, FloatChange]]) -> Table:
             _number(change.size, ".2f"),
             Cell(entry.row.board, entry.row.board),
         ))  # fmt: skip
-    return Table(header, tuple(rows))
+    return _without_empty_columns(Table(header, tuple(rows)))
 
 
 def _recalls(entries: Sequence[ReportEntry]) -> Table:
