@@ -43,9 +43,13 @@ def convert(
     """
     from fer_edge.convert import convert_run
     from fer_edge.train.read_dataset import read_training_faces
+    from fer_edge.train.start_keras import check_keras, start_keras
 
     chosen = options or convert_run.ConvertOptions()
-    return convert_run.convert(run, chosen, read_dataset=read_training_faces, command=command, reporter=reporter)
+    check_keras()
+    return convert_run.convert(
+        run, chosen, read_dataset=read_training_faces, start_keras=start_keras, command=command, reporter=reporter
+    )
 
 
 def read_test_faces(

@@ -1,7 +1,7 @@
 """Convert a run to .tflite files, each with its contract inside, measured against the Keras model and checked by the gate."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.artifacts.run_folder import Run, RunRecord, newest_run, read_run
 from fer_edge.convert.camera_faces import collect_calibration_faces
 from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
-from fer_edge.convert.prepare_run import PreparedRun, prepare_run, preprocess
+from fer_edge.convert.prepare_run import Calibration, PreparedRun, calibration_of, prepare_run, preprocess
 from fer_edge.convert.quantization_recipes import find_quantization_recipe
 from fer_edge.convert.quantize import float_flatbuffer, quantize
 from fer_edge.convert.sensitivity import check_layers, find_keep_float
@@ -126,15 +126,19 @@ def convert(
     options: ConvertOptions = ConvertOptions(),
     *,
     read_dataset: DatasetReader | None = None,
+    start_keras: Callable[[], None] = lambda: None,
     command: Sequence[str] = (),
     reporter: Reporter = SILENT,
 ) -> list[ConversionResult]:
     """Convert a run to TFLite. ``fer_edge.convert`` calls this with the reader of datasets.
 
+    Everything that needs no Keras, whose import takes seconds, is read and checked first.
+
     Args:
         run: The run folder; None for the newest run in ``options.runs``.
         options: What to convert to.
         read_dataset: Reads ``options.data`` for fine-tuning: ``fer_edge.train.read_dataset.read_training_faces``.
+        start_keras: Called before Keras is imported.
         command: The command line, for the contract.
         reporter: Receives messages and progress.
 
@@ -149,17 +153,15 @@ def convert(
     """
     opened = read_run(run or newest_run(Path(options.runs)))
     _introduce(opened, reporter)
-    calibration = None
-    if options.calibrate_from is not None:
-        calibration = collect_calibration_faces(options.calibrate_from, opened, reporter=reporter)
-    calibrated_from = Path(options.calibrate_from).absolute().name if options.calibrate_from else ""
-    out = None if options.out is None else Path(options.out)
-    prepared = prepare_run(opened, out, calibration, calibrated_from, tuple(command))
-    # Everything that can be wrong is checked before the long parts start.
+    out = opened.folder if options.out is None else Path(options.out)
+    calibration = _calibration(opened, options.calibrate_from, reporter)
+    check_conversion(opened, out, options.recipes(options.keep_float), calibration)
+    training_images = _training_images(opened, options, read_dataset, reporter)
+    start_keras()
+    prepared = prepare_run(opened, out, calibration, tuple(command))
     check_layers(prepared.folded, options.named_layers)
-    check_conversion(prepared, options.recipes(options.keep_float))
     if options.fine_tuning is not None:
-        prepared = _fine_tuned(prepared, options, read_dataset, reporter)
+        prepared = _fine_tuned(prepared, options.fine_tuning, training_images, reporter)
     keep_float = _layers_in_float(prepared, options, reporter)
     with reporter.progress(f"converting {opened.record.plan.network}") as progress:
         return convert_run(prepared, options.recipes(keep_float), options.thresholds, progress)
@@ -174,20 +176,25 @@ def _introduce(run: Run, reporter: Reporter) -> None:
     )
 
 
-def _fine_tuned(
-    prepared: PreparedRun, options: ConvertOptions, read_dataset: DatasetReader | None, reporter: Reporter
-) -> PreparedRun:
-    plan = options.fine_tuning
-    if plan is None or options.data is None or read_dataset is None:
-        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.read_dataset.read_training_faces")
-    images = _training_images(prepared.run, read_dataset, options.data, reporter)
+def _calibration(run: Run, source: str | Path | None, reporter: Reporter) -> Calibration:
+    """Return the calibration faces: those of the user's camera, or those in the run folder."""
+    if source is None:
+        return calibration_of(run)
+    return calibration_of(run, collect_calibration_faces(source, run, reporter=reporter), Path(source).absolute().name)
+
+
+def _fine_tuned(prepared: PreparedRun, plan: FineTuning, images: Sequence[Image], reporter: Reporter) -> PreparedRun:
     with reporter.progress(f"fine-tuning {prepared.run.record.plan.network} ({plan.kind})") as progress:
         return replace(prepared, folded=fine_tune(prepared.folded, preprocess(prepared.run, images), plan, progress))
 
 
-def _training_images(run: Run, read_dataset: DatasetReader, data: str, reporter: Reporter) -> list[Image]:
-    """Return the images that the run was trained on. Other data may contain its test images."""
-    record = run.record
+def _training_images(run: Run, options: ConvertOptions, read_dataset: DatasetReader | None, reporter: Reporter) -> list[Image]:
+    """Return the images that the run was trained on, for fine-tuning. Other data may contain its test images."""
+    record, data = run.record, options.data
+    if data is None:
+        return []
+    if read_dataset is None:
+        raise ValueError("fine-tuning needs read_dataset. Pass fer_edge.train.read_dataset.read_training_faces")
     dataset = read_dataset(data, record, reporter)
     if dataset.fingerprint != record.data.fingerprint:
         raise ValueError(
@@ -239,7 +246,8 @@ def convert_run(
         ValueError: If the calibration faces are not suitable, or a file of another run would be overwritten.
         RuntimeError: If a converter fails.
     """
-    check_conversion(prepared, recipes)
+    faces = Calibration(prepared.calibration_images, prepared.calibration_summary)
+    check_conversion(prepared.run, prepared.out, recipes, faces)
     results = []
     float_model = None
     for done, recipe in enumerate(recipes):

@@ -27,6 +27,34 @@ LOG_FILE = "convert.log"
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Calibration faces.
+
+    Attributes:
+        images: uint8 arrays (height, width), gray, or (height, width, 3), RGB.
+        summary: Their description.
+    """
+
+    images: Sequence[Image]
+    summary: CalibrationSummary
+
+
+def calibration_of(run: Run, images: Sequence[Image] | None = None, source: str = "") -> Calibration:
+    """Return the faces to calibrate a run with.
+
+    Args:
+        run: The run.
+        images: Faces of a camera, uint8 arrays (height, width) or (height, width, 3), RGB; None for the training faces in the
+            run folder.
+        source: Where ``images`` come from.
+    """
+    if images is not None:
+        return Calibration(images, describe_calibration(images, None, run.labels, source))
+    stored = run.calibration
+    return Calibration(stored.images, describe_calibration(stored.images, stored.targets, run.labels, "the run folder"))
+
+
+@dataclass(frozen=True)
 class PreparedRun:
     """A run, prepared for conversion.
 
@@ -66,8 +94,7 @@ class PreparedRun:
 def prepare_run(
     run: Run,
     out: Path | None = None,
-    calibration: Sequence[Image] | None = None,
-    calibrated_from: str = "",
+    calibration: Calibration | None = None,
     command: tuple[str, ...] = (),
 ) -> PreparedRun:
     """Load a run's model, fold and equalize it, and preprocess the faces.
@@ -75,9 +102,7 @@ def prepare_run(
     Args:
         run: The run, from read_run.
         out: Folder for the files; None for the run folder.
-        calibration: Calibration faces, uint8 arrays (height, width) or (height, width, 3), RGB; None for the training faces in
-            the run folder.
-        calibrated_from: Where ``calibration`` comes from.
+        calibration: From calibration_of; None for the training faces in the run folder.
         command: The command line, for the contract.
 
     Raises:
@@ -85,17 +110,15 @@ def prepare_run(
         RuntimeError: If Keras does not run on TensorFlow.
     """
     model = load_model_of_run(run)
-    images = run.calibration.images if calibration is None else calibration
-    targets = run.calibration.targets if calibration is None else None
-    source = "the run folder" if calibration is None else calibrated_from
+    faces = calibration or calibration_of(run)
     held_out = preprocess(run, run.held_out.images)
     return PreparedRun(
         run=run,
         model=model,
         folded=fold_and_equalize(run, model),
-        calibration_images=images,
-        calibration=preprocess(run, images),
-        calibration_summary=describe_calibration(images, targets, run.labels, source),
+        calibration_images=faces.images,
+        calibration=preprocess(run, faces.images),
+        calibration_summary=faces.summary,
         held_out=held_out,
         keras_probs=predict(model, held_out),
         crop=crop_convention(run),

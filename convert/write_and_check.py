@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.atomic_write import atomic_path, check_writable
 from fer_edge.artifacts.contract import Contract, ModelError, read_contract
 from fer_edge.artifacts.conversion import QuantizationRecipe, QuantizationSummary
 from fer_edge.artifacts.gate import GateResult, Issue, Thresholds
@@ -16,7 +16,7 @@ from fer_edge.convert.disagreement_grid import disagreement_grid_path, write_dis
 from fer_edge.convert.gate import check_thresholds, diagnose, warnings
 from fer_edge.convert.inspect_model import Inspection, inspect_model, outlier_layers
 from fer_edge.convert.metadata import attach
-from fer_edge.convert.prepare_run import PreparedRun
+from fer_edge.convert.prepare_run import Calibration, PreparedRun
 from fer_edge.convert.quantize import make_contract
 from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
@@ -43,27 +43,30 @@ class ConversionResult:
     warnings: tuple[Issue, ...]
 
 
-def check_conversion(prepared: PreparedRun, recipes: Sequence[QuantizationRecipe]) -> None:
-    """Check before a long conversion what would fail at its end.
+def check_conversion(run: Run, out: Path, recipes: Sequence[QuantizationRecipe], calibration: Calibration) -> None:
+    """Check before a long conversion what would fail at its end. Needs no Keras.
 
     Args:
-        prepared: The run.
+        run: The run.
+        out: Folder for the files.
         recipes: From find_quantization_recipe.
+        calibration: The calibration faces.
 
     Raises:
+        OSError: If a file cannot be written.
         ValueError: If the calibration faces are not suitable, or a file of another run would be overwritten.
     """
     for recipe in recipes:
-        target = _target(prepared, recipe)
-        _check_same_run(target, prepared.run)
-        _check_same_run(_rejected(target), prepared.run)
+        target = _target(run, out, recipe)
+        check_writable(target)
+        _check_same_run(target, run)
+        _check_same_run(_rejected(target), run)
     if any(recipe.calibrated for recipe in recipes):
-        check_calibration(prepared.calibration_summary, prepared.calibration_images, prepared.run.held_out.images)
+        check_calibration(calibration.summary, calibration.images, run.held_out.images)
 
 
-def _target(prepared: PreparedRun, recipe: QuantizationRecipe) -> Path:
-    record = prepared.run.record
-    return prepared.out / f"{record.plan.network}_{record.data.name}_{recipe.precision}.tflite"
+def _target(run: Run, out: Path, recipe: QuantizationRecipe) -> Path:
+    return out / f"{run.record.plan.network}_{run.record.data.name}_{recipe.precision}.tflite"
 
 
 def _rejected(target: Path) -> Path:
@@ -97,7 +100,7 @@ def write_and_check(
     Raises:
         OSError: If a file cannot be written.
     """
-    run, target = prepared.run, _target(prepared, summary.recipe)
+    run, target = prepared.run, _target(prepared.run, prepared.out, summary.recipe)
     contract = make_contract(prepared, summary)
     with TemporaryDirectory() as folder:
         path = Path(folder) / target.name

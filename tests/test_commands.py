@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,6 +120,45 @@ def test_bench_rejects_a_file_that_cannot_be_written_before_it_measures(error_of
     monkeypatch.setattr("fer_edge.compare_models.measure_model", None)
     (tmp_path / "face.png").write_bytes(b"x")
     assert message in error_of("bench", "cnn_nano", *words)
+
+
+KERAS_FREE = """
+import sys
+from fer_edge.main import main
+for words in sys.argv[1:]:
+    try:
+        main(words.split("|"))
+    except SystemExit as error:
+        assert error.code == 1
+assert "keras" not in sys.modules
+"""
+
+
+def test_what_can_be_checked_without_keras_is_checked_before_its_import(run_folder, models, tmp_path):
+    write_class_folders(tmp_path / "data", ("happy", "sad"))
+    write_image(tmp_path / "photo.png", synthetic_image("happy", seed=1))
+    model, faces = models["int8"], ("--data", "synthetic:12")
+    errors = {
+        ("convert", run_folder, "--qat", "--data", tmp_path / "data"): "is not the data that",
+        ("convert", run_folder, "--qat", "--data", "none.zip"): "no dataset at",
+        ("convert", run_folder, "--calibrate-from", tmp_path / "photo.png"): "int8 needs at least 100 distinct calibration",
+        ("convert", run_folder, "--out", tmp_path / "photo.png"): "photo.png' is not a folder",
+        ("evaluate", run_folder, "--data", "none.zip"): "no dataset at",
+        ("evaluate", run_folder, *faces, "--ferplus", "none.csv"): "no FER+ table 'none.csv'",
+        ("evaluate", run_folder, *faces, "--ensemble"): "an ensemble needs at least two models. Received: 1",
+        ("evaluate", run_folder, "--data", "none.zip", "--split", "dev"): "unknown split 'dev'",
+        ("evaluate", run_folder, *faces, "--record", tmp_path): "is a folder. Name a file in it",
+        ("verify", model, "--run", run_folder, "--grid", tmp_path): "is a folder. Name a file in it",
+        ("verify", model, "--run", run_folder, "--data", "none.zip"): "no dataset at",
+        ("train", "cnn", "--data", "none.zip", "--ferplus", "none.csv"): "no FER+ table 'none.csv'",
+        ("train", "cnn", "--data", tmp_path / "data", "--protocol", "subject"): "does not name its subjects",
+    }
+    command = [sys.executable, "-c", KERAS_FREE, *("|".join(map(str, words)) for words in errors)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == len(errors), done.stderr
+    assert [message for message, line in zip(errors.values(), lines, strict=True) if message not in line] == []
+    assert done.returncode == 0, done.stderr
 
 
 def test_bench_without_models_names_the_folder_that_it_searched(error_of, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_faces
 
+from fer_edge.artifacts.metrics import classification_metrics
 from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.train.augment import augment, mix
@@ -16,8 +17,10 @@ from fer_edge.train.networks import NETWORKS, build_network
 from fer_edge.train.optimizer import build_optimizer
 from fer_edge.train.plan import make_plan
 from fer_edge.train.precision import choose_precision
+from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.splits import make_split
+from fer_edge.train.unsure_threshold import unsure_threshold
 from fer_edge.train.write_run import start_run
 
 
@@ -75,7 +78,7 @@ def without(checkpoint, name):
 
 def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
     recipe = override(RECIPES["paper"], ["batch_size=8"])  # enough steps for an average of the weights
-    plan = make_plan("cnn", recipe, image_size=32, epochs=3)
+    plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
 
     def stop_after_two(epoch, metrics):
@@ -86,7 +89,7 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
         train_run(plan, faces, split, tmp_path / "run", on_epoch=stop_after_two)
     with pytest.raises(FileExistsError, match="Continue it with --resume"):
         train_run(plan, faces, split, tmp_path / "run")
-    other = make_plan("cnn", recipe, image_size=32, epochs=4)
+    other = make_plan("cnn_nano", recipe, image_size=32, epochs=4)
     with pytest.raises(ValueError, match=r"started with other settings \(epochs 3, not 4\)"):
         train_run(other, faces, split, tmp_path / "run", resume=True)
     whole = (tmp_path / "run" / CHECKPOINT_FILE).read_bytes()
@@ -95,7 +98,7 @@ def test_a_stopped_run_resumes_at_its_last_whole_epoch(tmp_path, faces):
         (whole[:1000], "cannot be read"),
         (without(whole, "state"), "cannot be read"),
         (without(whole, "adam/"), different),
-        (without(whole, "fc/kernel"), different),
+        (without(whole, "probabilities/kernel"), different),
     ):
         (tmp_path / "run" / CHECKPOINT_FILE).write_bytes(content)
         with pytest.raises(ValueError, match=f"checkpoint .* {message}.*Remove its folder and train again"):
@@ -155,7 +158,7 @@ def test_mixed_precision_reaches_the_layers_and_the_kept_model_is_float32(tmp_pa
         assert model.get_layer("probabilities").compute_dtype == "float32"
     finally:
         keras.config.set_dtype_policy("float32")
-    plan = make_plan("cnn", RECIPES["edge"], image_size=32, epochs=1, precision="mixed_bfloat16")
+    plan = make_plan("cnn_nano", RECIPES["edge"], image_size=32, epochs=1, precision="mixed_bfloat16")
     train_run(plan, faces, make_split(faces, "subject"), tmp_path / "run")
     kept = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
@@ -235,7 +238,7 @@ def test_mixing_is_off_by_default():
     assert same_labels is labels
 
 
-def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_resumes(tmp_path, faces):
+def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_resumes(tmp_path, faces, monkeypatch):
     recipe = override(RECIPES["edge"], ["mixup=0.3", "cutmix=0.3"])
     plan = make_plan("cnn_nano", recipe, image_size=32, epochs=3)
     split = make_split(faces, "subject")
@@ -243,6 +246,22 @@ def test_a_run_that_ran_out_of_time_keeps_a_checkpoint_and_resumes(tmp_path, fac
         train_run(plan, faces, split, tmp_path / "run", stop_at=time.monotonic() + 0.2)
     with pytest.raises(StoppedError, match="was not started"):
         train_run(plan, faces, split, tmp_path / "run", resume=True, stop_at=0.0)
+    predicted = []
+
+    def predict(model, subset, resolution_px):
+        predicted.append(len(subset))
+        return keras_probabilities(model, subset, resolution_px)
+
+    monkeypatch.setattr("fer_edge.train.fit.keras_probabilities", predict)
     run = train_run(plan, faces, split, tmp_path / "run", resume=True)
     assert len(run.results.history["loss"]) == 3
     assert run.plan.recipe.name == "edge-changed"
+    # Each part is predicted once, and the metrics are those of the calibrated model in the folder.
+    assert sorted(predicted) == sorted(len(part) for part in (split.train, split.validation, split.test))
+    assert run.results.temperature != 1
+    kept = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
+    validation = faces.subset(split.validation)
+    probabilities = keras_probabilities(kept, validation, faces.resolution_px)
+    stored = run.results.metrics.validation
+    assert stored.loss == pytest.approx(classification_metrics(probabilities, validation.targets, faces.labels).loss, abs=1e-4)
+    assert run.results.unsure_threshold == pytest.approx(unsure_threshold(probabilities, validation.targets), abs=1e-3)

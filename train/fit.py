@@ -20,7 +20,7 @@ from fer_edge.artifacts.run_folder import (
     TrainingResults,
     file_digest,
 )
-from fer_edge.artifacts.training_plan import Plan, Recipe
+from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
 from fer_edge.train.checkpoint import Checkpoint
 from fer_edge.train.dataset import FaceDataset, to_gray_batch
@@ -32,7 +32,7 @@ from fer_edge.train.precision import choose_precision
 from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.soft_labels import training_labels, vote_distributions
 from fer_edge.train.splits import Split
-from fer_edge.train.temperature import apply_temperature, fit_temperature
+from fer_edge.train.temperature import apply_temperature, fit_temperature, with_temperature
 from fer_edge.train.unsure_threshold import unsure_threshold
 from fer_edge.train.weight_averaging import average_snapshots
 from fer_edge.train.weights import check_no_leakage, load_weights
@@ -125,15 +125,19 @@ def _finish(
     """Write the final model and return the results of the training."""
     import keras
 
-    model, averaged, temperature = _final_model(plan, faces, split, checkpoint.final_weights())
+    model, averaged = _final_model(plan, faces, split, checkpoint.final_weights())
     validation = faces.subset(split.validation)
     probabilities = keras_probabilities(model, validation, faces.resolution_px)
+    temperature = fit_temperature(probabilities, vote_distributions(validation)) if plan.recipe.calibrate else None
+    if temperature is not None:
+        apply_temperature(model, temperature)
+        probabilities = with_temperature(probabilities, temperature)
     with atomic_path(folder / MODEL_FILE) as temporary:
         write_keras_model(model, temporary, faces.labels)
     return TrainingResults(
         model_digest=file_digest(folder / MODEL_FILE),
         history={name: tuple(values) for name, values in checkpoint.history.items()},
-        metrics=measure_splits(model, faces, split),
+        metrics=measure_splits(model, faces, split, probabilities),
         weights=loaded,
         temperature=temperature,
         precision=precision,
@@ -148,41 +152,35 @@ def _finish(
 
 def _final_model(
     plan: Plan, faces: FaceDataset, split: Split, snapshots: Sequence[Sequence[npt.NDArray[np.float32]]]
-) -> tuple["keras.Model", int, float | None]:
-    """Return the float32 network with its final weights, the number of averaged cycles and the temperature."""
+) -> tuple["keras.Model", int]:
+    """Return the float32 network with its final weights, not calibrated, and the number of averaged cycles."""
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     trained = insert_batch_norm(model, plan.recipe.bn_momentum, None) if plan.recipe.batch_norm else model
     averaged = average_snapshots(trained, snapshots, faces, split)
     if trained is not model:
         fold_batch_norm(trained, model)
-    return model, averaged, _calibrate(model, plan.recipe, faces, split)
+    return model, averaged
 
 
-def _calibrate(model: "keras.Model", recipe: Recipe, faces: FaceDataset, split: Split) -> float | None:
-    """Fit a temperature on validation and apply it to the weights; return None if the recipe does not calibrate."""
-    if not recipe.calibrate:
-        return None
-    validation = faces.subset(split.validation)
-    probabilities = keras_probabilities(model, validation, faces.resolution_px)
-    temperature = fit_temperature(probabilities, vote_distributions(validation))
-    apply_temperature(model, temperature)
-    return temperature
-
-
-def measure_splits(model: "keras.Model", faces: FaceDataset, split: Split) -> SplitMetrics:
+def measure_splits(
+    model: "keras.Model", faces: FaceDataset, split: Split, validation: npt.NDArray[np.float32] | None = None
+) -> SplitMetrics:
     """Measure a network on train, validation and test.
 
     Args:
         model: From RGB 0..255 (batch, size, size, 3) to probabilities (batch, classes).
         faces: The dataset.
         split: Its division.
+        validation: Its probabilities for the validation faces, float32 array (n, classes), if they are known.
     """
 
-    def measure(indices: npt.NDArray[np.intp]) -> ClassificationMetrics:
+    def measure(indices: npt.NDArray[np.intp], probabilities: npt.NDArray[np.float32] | None = None) -> ClassificationMetrics:
         subset = faces.subset(indices)
-        return classification_metrics(keras_probabilities(model, subset, faces.resolution_px), subset.targets, faces.labels)
+        if probabilities is None:
+            probabilities = keras_probabilities(model, subset, faces.resolution_px)
+        return classification_metrics(probabilities, subset.targets, faces.labels)
 
-    return SplitMetrics(measure(split.train), measure(split.validation), measure(split.test))
+    return SplitMetrics(measure(split.train), measure(split.validation, validation), measure(split.test))
 
 
 def build_trainer(

@@ -14,6 +14,7 @@ from fer_edge.train.networks import OUTPUT_LAYER
 if TYPE_CHECKING:
     import keras
 
+SMALLEST = np.finfo(np.float32).tiny  # a float32 softmax can be exactly 0, whose logarithm is not finite
 BOUNDS = (0.25, 4.0)  # if all validation predictions were right or all wrong, the best would be 0 or infinity
 
 Floats = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ def with_temperature(probabilities: Floats, temperature: float) -> Floats:
     Returns:
         float32 array (n, classes). The ranking of the classes does not change.
     """
-    logits = np.log(np.maximum(probabilities, MIN_PROBABILITY)) / temperature
+    logits = np.log(np.maximum(probabilities, SMALLEST)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 

@@ -79,11 +79,9 @@ def command(
     is 1.
     """
     from fer_edge.artifacts.gate import Thresholds
-    from fer_edge.artifacts.run_folder import newest_run, read_finished_run
     from fer_edge.conversion import convert
     from fer_edge.convert.convert_run import ConvertOptions
     from fer_edge.convert.quantization_recipes import ALL_PRECISIONS
-    from fer_edge.train.start_keras import start_keras
 
     if not experimental:
         _check_no_experiment({**options, "weight_only": "weight_only" in precisions})
@@ -92,10 +90,7 @@ def command(
         thresholds=Thresholds(max_accuracy_drop, max_recall_drop, min_agreement),
         **options,
     )
-    folder = run or newest_run(Path(chosen.runs))
-    read_finished_run(folder)  # rejects a bad run before Keras is imported, which takes seconds
-    start_keras()
-    results = convert(folder, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
+    results = convert(run, chosen, command=("fer-edge", *sys.argv[1:]), reporter=ConsoleReporter())
     for result in results:
         _print_result(result)
     rejected = [str(result.path) for result in results if result.issues]
