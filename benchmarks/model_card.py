@@ -187,7 +187,8 @@ def _per_class(evaluations: Sequence[EvaluationRecord], contract: Contract) -> s
     shown = (same_faces or evaluations)[0]
     header = ["class", "faces", "precision", "recall", "F1"]
     title = f"Per class, {shown.data} {shown.split_title}"
-    before = contract.metrics.before.recall if same_faces and contract.metrics else None
+    # Votes are evaluated on the faces with a majority, the Keras model was on all.
+    before = contract.metrics.before.recall if same_faces and contract.metrics and not shown.votes else None
     if before is not None:
         header.append("recall in Keras")
         title += "; the last column is the Keras model before conversion"

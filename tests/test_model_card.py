@@ -85,6 +85,8 @@ def test_a_card_shows_how_often_annotators_chose_the_predicted_label():
     (row,) = [line for line in card.splitlines() if "0.7123" in line]
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["ferplus", "official test", "3553", "0.7123", "0.0211"]
     assert "annotators" not in model_card(MODEL, [own_training()], [own_evaluation()])
+    same_split = model_card(MODEL, [own_training()], [replace(own_evaluation(), votes=votes)])
+    assert "recall in Keras" not in same_split  # that is of all faces, not of those with a majority
 
 
 @pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.md")), ids=lambda card: card.stem)
