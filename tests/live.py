@@ -2,6 +2,7 @@
 
 import shlex
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -235,3 +236,11 @@ def labeled(number=0, value=128, happy=0.9, capture_time_s=None, width=64, heigh
 
 def lost():
     return CameraError("missing", "it is gone")
+
+
+def wait_until(condition, seconds=10):
+    """Wait until a condition holds, seconds at most."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -2,8 +2,11 @@ import re
 
 import pytest
 
-from fer_edge.edge_runtime.outputs import mqtt, preview
+from fer_edge.edge_runtime.outputs import mqtt
 from fer_edge.edge_runtime.outputs.address import Address, parse_address
+from fer_edge.edge_runtime.outputs.preview import PREVIEW
+
+PORTS = {"http": PREVIEW.default_port}
 
 
 @pytest.mark.parametrize(
@@ -21,14 +24,14 @@ from fer_edge.edge_runtime.outputs.address import Address, parse_address
     ],
 )
 def test_an_address_without_a_host_gets_the_default_host(text, expected):
-    address = parse_address(text, {"http": preview.DEFAULT_PORT}, preview.ADDRESS_FORMAT, default_host="127.0.0.1")
+    address = parse_address(text, PORTS, "an address is HOST:PORT", default_host="127.0.0.1")
     assert (address.host, address.port) == expected
 
 
 @pytest.mark.parametrize("text", ["x:port", "x:65536", "x:-1", "[::1", "ftp://x:1"])
 def test_an_invalid_preview_address_is_rejected(text):
-    with pytest.raises(ValueError, match=re.escape(f"HOST:PORT, for example 127.0.0.1:8080. Received: '{text}'")):
-        parse_address(text, {"http": preview.DEFAULT_PORT}, preview.ADDRESS_FORMAT, default_host="127.0.0.1")
+    with pytest.raises(ValueError, match=re.escape(f"an address is HOST:PORT. Received: '{text}'")):
+        parse_address(text, PORTS, "an address is HOST:PORT", default_host="127.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fer_edge.artifacts.contract import ModelError
+from fer_edge.artifacts.contract import CANONICAL_LABELS, ModelError
 from fer_edge.edge_runtime import Classifier, Prediction
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.interpreter import PROBE_MODEL, find_interpreter, open_interpreter
@@ -17,7 +17,7 @@ def test_a_prediction_names_the_most_probable_label(int8_model, faces):
     assert prediction.label == classifier.labels[int(np.argmax(prediction.probabilities))]
     assert prediction.probability == max(prediction.probabilities)
     assert sum(prediction.as_dict().values()) == pytest.approx(1, abs=0.02)
-    assert tuple(prediction.as_dict()) == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert tuple(prediction.as_dict()) == CANONICAL_LABELS
 
 
 def test_a_prediction_names_the_two_most_probable_labels_and_their_margin():

@@ -333,6 +333,7 @@ def test_a_series_trains_every_combination_seed_and_fold_and_reports_their_means
         result = training("subject", 0.5 + 0.1 * len(trained)).results
         return SimpleNamespace(folder=folder, results=result, record=training("subject", 0.5))
 
+    monkeypatch.setattr(series, "check_keras", lambda: None)
     monkeypatch.setattr(series, "start_keras", lambda: None)
     monkeypatch.setattr(series, "train_run", note_run)
     monkeypatch.setattr(series, "read_trained_run", finished)

@@ -195,7 +195,7 @@ def test_an_output_that_cannot_be_a_probability_is_rejected(original, write):
         graph.tensors[graph.outputs[0]].quantization.scale = np.array([0.0001], np.float32)
 
     with pytest.raises(ModelError, match=r"the model does not output probabilities: \[0\.0255, "):
-        Classifier(write(with_graph(original, saturate)))
+        Classifier(write(with_graph(original, saturate), output={"scale": 0.0001, "zero_point": 0}))
     path = write(original, output={"scale": 0.002, "zero_point": 0})
     with pytest.raises(ModelError, match=r"contract 0\.002"):
         read_model_file(path)

@@ -9,6 +9,7 @@ from fer_edge.artifacts.typed_json import read_json_lines
 from fer_edge.benchmarks import portraits
 from fer_edge.benchmarks.portraits import PortraitsRecord, measure_portraits, read_portraits
 from fer_edge.edge_runtime.detectors.detection import Detection
+from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.edge_runtime.images import write_image
 
 HEAD = (10, 10, 44, 44)
@@ -65,7 +66,7 @@ def test_the_program_prints_a_table_and_appends_a_record(data):
     arguments = ["--data", str(data / "data.zip"), "--detector", "none", "--model", "cnn_nano"]
     record = data / "portraits.jsonl"
     result = CliRunner().invoke(portraits.main, [*arguments, "--record", str(record)])
-    assert result.output.splitlines()[2].split()[:4] == ["none", "cnn_nano_fer2013_int8.tflite", "1.0000", "0.0000"]
+    assert result.output.splitlines()[2].split()[:4] == ["none", find_model("cnn_nano").name, "1.0000", "0.0000"]
     (read,) = read_json_lines(PortraitsRecord, record)
     assert (read.data, read.results[0].found) == ("data", 1.0)
 

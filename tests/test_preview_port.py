@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import TOKEN
-from live import labeled
+from live import labeled, wait_until
 
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import http_listener, http_server
@@ -96,13 +96,6 @@ def count_closed(clients):
         except OSError:
             closed += 1
     return closed
-
-
-def wait_until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
