@@ -2,7 +2,9 @@
 
 import ctypes
 import importlib
+import os
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from fer_edge.edge_runtime.native_stderr import suppress_stderr
 PACKAGES = ("ai_edge_litert", "tflite_runtime")
 IS_64_BIT = sys.maxsize > 2**32  # of Python; the kernel of 32-bit Raspberry Pi OS is 64-bit
 PROBE_MODEL = Path(__file__).with_name("probe.tflite")
+
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def find_interpreter() -> tuple[str, Callable[..., Any]]:
@@ -80,7 +84,18 @@ def make_interpreter(**arguments: Any) -> Any:
     with suppress_stderr():
         interpreter = interpreter_class(**arguments)
         interpreter.allocate_tensors()
+    _open.add(interpreter)
     return interpreter
+
+
+def _keep_those_of_the_parent() -> None:
+    """Never free the interpreters of the parent process in a forked child: freeing waits for threads that the child lacks."""
+    for interpreter in _open:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(interpreter))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_those_of_the_parent)
 
 
 def tensor_view(interpreter: Any, index: int) -> npt.NDArray[Any]:

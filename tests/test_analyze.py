@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -226,6 +228,30 @@ def test_threads_share_a_model_and_get_the_faces_of_their_image(fakes, int8_mode
         key: {key} for key in (140, 180, 220, 255)
     }
     assert fakes == [int8_model.name]
+
+
+FORK = """
+import os, sys
+import numpy as np
+import fer_edge
+from fer_edge.edge_runtime import Classifier
+
+face = np.zeros((48, 48), np.uint8)
+mine = Classifier(num_threads=2)  # of the program; analyze has others
+labels = [fer_edge.analyze(face, detector="none")[0].label]
+child = os.fork()
+if child == 0:
+    labels.append(fer_edge.analyze(face, detector="none")[0].label)
+    del mine
+    sys.exit(3 if labels[0] == labels[1] else 4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_labels_faces_and_ends():
+    """An interpreter that is freed in a child process would wait for threads that only the parent has."""
+    result = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "3\n", result.stderr
 
 
 def test_a_missing_or_damaged_model_is_reported(photo, tmp_path, int8_model):
