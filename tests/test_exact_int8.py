@@ -15,14 +15,12 @@ from fer_edge.convert.bias_correction import correct_biases
 from fer_edge.convert.compare import kl_divergence
 from fer_edge.convert.cross_layer_equalization import equalize
 from fer_edge.convert.flatbuffer import add_signature, read_flatbuffer, write_flatbuffer
-from fer_edge.convert.fold import fold_model
 from fer_edge.convert.prepare_run import predict
 from fer_edge.convert.quantization_recipes import RECIPES, find_quantization_recipe
 from fer_edge.convert.quantize import quantize, run_flatbuffer
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
-from fer_edge.train.networks import NETWORKS, build_network
 
 SIDE = 16
 FACES = np.random.default_rng(0).integers(0, 256, (20, SIDE, SIDE, 3), np.uint8)
@@ -57,26 +55,6 @@ def branched():
             depthwise = isinstance(layer, layers.DepthwiseConv2D)
             layer.set_weights([uneven(1, 1, 8).reshape(1, 1, 8, 1) if depthwise else uneven(*kernel.shape) / 50, bias + 0.1])
     return model
-
-
-@pytest.mark.parametrize("name", list(NETWORKS))
-def test_equalization_keeps_the_outputs_of_every_network(name):
-    size = NETWORKS[name].min_image_size
-    model = build_network(name, size, 5)
-    rng = np.random.default_rng(0)
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([np.abs(rng.normal(1, 0.3, value.shape)) + 0.05 for value in layer.get_weights()])
-    folded = fold_model(model)
-    faces = rng.integers(0, 256, (4, size, size, 3), np.uint8)
-    equal = equalize(folded, faces)
-    assert predict(equal, faces) == pytest.approx(predict(folded, faces), abs=1e-5)
-    changed = [
-        layer.name
-        for layer in folded.layers
-        if layer.weights and not np.allclose(layer.get_weights()[0], equal.get_layer(layer.name).get_weights()[0], rtol=1e-3)
-    ]
-    assert len(changed) >= 8
 
 
 def test_channels_of_an_addition_are_scaled_by_the_square_root():

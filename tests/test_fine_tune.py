@@ -1,4 +1,3 @@
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,30 +6,16 @@ import pytest
 from fer_edge.artifacts.conversion import FineTuning
 from fer_edge.artifacts.gate import Thresholds
 from fer_edge.convert import fine_tune as module
-from fer_edge.convert.ai_edge import scope_of
 from fer_edge.convert.convert_run import convert_run
 from fer_edge.convert.fine_tune import fine_tune, plan_fine_tuning
 from fer_edge.convert.flatbuffer import operators, read_flatbuffer
-from fer_edge.convert.fold import fold_model
 from fer_edge.convert.prepare_run import predict
-from fer_edge.convert.quantization_recipes import RECIPES, find_quantization_recipe
+from fer_edge.convert.quantization_recipes import find_quantization_recipe
 from fer_edge.convert.quantize import quantize
 from fer_edge.convert.sensitivity import check_layers, find_keep_float, weighted_layers
-from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.convert.tf_keras_copy import to_tf_keras
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.interpreter import open_interpreter
-from fer_edge.train.networks import NETWORKS, build_network
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("name", list(NETWORKS))
-def test_the_tf_keras_copy_of_every_folded_network_has_the_same_outputs(name):
-    model = build_network(name, NETWORKS[name].min_image_size, 4)
-    faces = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
-    folded = fold_model(model)
-    assert not [layer.name for layer in folded.layers if type(layer).__name__ == "BatchNormalization"]
-    np.testing.assert_allclose(to_tf_keras(folded).predict(faces, verbose=0), model.predict(faces, verbose=0), atol=2e-5)
 
 
 def test_a_network_that_is_not_folded_is_rejected_with_the_cause(prepared):
@@ -133,17 +118,6 @@ def test_layers_kept_in_float_compute_in_float_and_the_interface_stays_bytes(pre
     assert (face["dtype"], face["quantization"]) == (np.uint8, (1.0, 0))
     tflite_probs = np.stack([Classifier(result.path).probabilities(face) for face in prepared.held_out])
     assert np.abs(tflite_probs - prepared.keras_probs).max() < 0.1
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["cnn", "inception_v3", "densenet121"])
-def test_the_pattern_of_a_layer_matches_only_its_operator(name, tmp_path):
-    model = fold_model(build_network(name, NETWORKS[name].min_image_size, 4))
-    faces = np.empty((0, *model.input_shape[1:]), np.uint8)
-    graph = read_flatbuffer(convert_keras(model, RECIPES["float32"], faces, tmp_path / "log")).subgraphs[0]
-    names = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
-    matches = {layer: sum(bool(re.search(scope_of(layer), name)) for name in names) for layer in weighted_layers(model)}
-    assert matches == dict.fromkeys(matches, 1)
 
 
 def test_unknown_layers_are_rejected_with_those_that_exist(prepared):

@@ -106,6 +106,16 @@ def test_intervals_and_divergence_have_the_known_values():
     assert kl_divergence(half, confident)[0] == pytest.approx(0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25))
 
 
+@pytest.fixture
+def prepared_once(prepared, monkeypatch):
+    """Let the command convert the session's prepared run: to load, fold and equalize its model again takes seconds."""
+
+    def prepare(run, out, calibration, command):
+        return replace(prepared, out=out, command=command)
+
+    monkeypatch.setattr("fer_edge.convert.convert_run.prepare_run", prepare)
+
+
 def faces_of(count, top=255):
     rng = np.random.default_rng(0)
     return [rng.integers(0, top + 1, (8, 8)).astype(np.uint8) for _ in range(count)]
@@ -323,6 +333,7 @@ def test_a_file_of_another_run_is_named(prepared, models):
         (("--calibrate-from", "nowhere"), "no image, folder or video at 'nowhere'"),
     ],
 )
+@pytest.mark.usefixtures("prepared_once")
 def test_the_convert_command_rejects_options_that_do_not_fit(error_of, run_folder, tmp_path, arguments, message):
     assert message in error_of("convert", run_folder, "--out", tmp_path, *arguments)
     assert not list(tmp_path.glob("*.tflite*"))
@@ -348,6 +359,7 @@ def test_images_without_faces_cannot_calibrate(error_of, run_folder, tmp_path):
     assert "no face found in" in error_of("convert", run_folder, "--calibrate-from", tmp_path)
 
 
+@pytest.mark.usefixtures("prepared_once")
 def test_quantization_aware_training_from_the_command_line(invoke, run_folder, tmp_path):
     result = invoke(
         "convert", run_folder, "--int8", "--qat", "--epochs", 1, "--data", "synthetic:12", "--out", tmp_path, *NO_LIMITS
@@ -358,6 +370,7 @@ def test_quantization_aware_training_from_the_command_line(invoke, run_folder, t
 
 
 @pytest.mark.parametrize(("option", "amount", "name"), [("--prune", 60, "pruned60"), ("--cluster", 16, "clustered16")])
+@pytest.mark.usefixtures("prepared_once")
 def test_pruned_and_clustered_files_are_smaller_once_compressed(invoke, run_folder, models, tmp_path, option, amount, name):
     arguments = ("--experimental", option, amount, "--epochs", 2, "--data", "synthetic:12", *NO_LIMITS)
     result = invoke("convert", run_folder, "--float16", "--out", tmp_path, *arguments)

@@ -13,40 +13,11 @@ from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.train.dataset import to_gray_batch
 from fer_edge.train.model_source import source_digest
-from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, NETWORKS, TORCH, build_network, check_image_size
+from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, TORCH, build_network, check_image_size
 from fer_edge.train.weights import gray_stem_weights, load_weights, parse_weights
 
 THREE = ("angry", "happy", "sad")
 NO_FACES = np.empty((0, 32, 32, 1), np.uint8)  # only a .tflite file asks for some
-PARAMETERS = {
-    "cnn": 1_000_000,
-    "vgg16": 14_700_000,
-    "inception_v3": 21_800_000,
-    "mobilenet_v2": 2_260_000,
-    "densenet121": 7_040_000,
-}
-
-
-@pytest.fixture(scope="module", params=NETWORKS)
-def network(request):
-    name = request.param
-    return name, build_network(name, NETWORKS[name].min_image_size, 7, bn_momentum=0.9)
-
-
-def test_every_network_keeps_the_contract_and_its_output_when_folded(network):
-    name, model = network
-    side = NETWORKS[name].min_image_size
-    assert model.input_shape == (None, side, side, 3)
-    assert model.output_shape == (None, 7)
-    momenta = {layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
-    assert momenta <= {0.9}
-    rgb = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.float32)
-    before = np.asarray(model(rgb, training=False))
-    folded = fold_model(model)
-    assert before.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
-    assert np.asarray(folded(rgb, training=False)) == pytest.approx(before, abs=2e-5)
-    assert "to_gray" not in [layer.name for layer in folded.layers]
-    assert folded.count_params() < 1.03 * model.count_params()
 
 
 @pytest.mark.parametrize(
@@ -73,13 +44,14 @@ def test_the_gray_stem_equals_the_scaled_rgb_stem_away_from_the_border(scaling):
 def test_offsets_of_1_limit_the_gradients_of_inception_v3(faces):
     keras.utils.set_random_seed(0)
     model = build_network("inception_v3", 75, len(faces.labels))
-    images = np.repeat(to_gray_batch(faces, 75, faces.resolution_px), 3, axis=-1).astype(np.float32)
+    few = faces.subset(np.arange(0, len(faces), 4))
+    images = np.repeat(to_gray_batch(few, 75, faces.resolution_px), 3, axis=-1).astype(np.float32)
     kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
 
     def growth():
         """Return the gradient of the first convolution over that of the last one, each relative to its weights."""
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(faces.targets, model(images, training=True)))
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(few.targets, model(images, training=True)))
         first, last = kernels[0].value, kernels[-2].value  # the fully connected layer comes after it
         gradients = tape.gradient(loss, [first, last])
         return float(tf.norm(gradients[0]) / tf.norm(first) / (tf.norm(gradients[1]) / tf.norm(last)))
@@ -94,19 +66,19 @@ def test_offsets_of_1_limit_the_gradients_of_inception_v3(faces):
 
 def test_application_weights_give_the_features_of_the_application_on_a_gray_face(tmp_path):
     keras.utils.set_random_seed(0)
-    backbone = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(64, 64, 3))
+    backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(64, 64, 3))
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(np.random.default_rng(1).normal(0, 0.1, layer.moving_mean.shape))
-    backbone.save_weights(tmp_path / "dense.weights.h5")
-    model = build_network("densenet121", 64, 3)
-    loaded = load_weights(model, "densenet121", str(tmp_path / "dense.weights.h5"), THREE, NO_FACES)
+    backbone.save_weights(tmp_path / "mobile.weights.h5")
+    model = build_network("mobilenet_v2", 64, 3)
+    loaded = load_weights(model, "mobilenet_v2", str(tmp_path / "mobile.weights.h5"), THREE, NO_FACES)
     assert loaded.reinitialized_layers == ("probabilities",)
     # A face of one tone: only the zero-padded border differs, so compare the first convolution's middle.
     gray = np.full((1, 64, 64, 3), 90.0, np.float32)
-    scaled = (gray - TORCH.mean) / TORCH.std
-    ours = keras.Model(model.input, model.get_layer("conv1_bn").output)(gray, training=False)
-    theirs = keras.Model(backbone.input, backbone.get_layer("conv1_bn").output)(scaled.astype(np.float32), training=False)
+    scaled = (gray - MINUS_ONE_TO_ONE.mean) / MINUS_ONE_TO_ONE.std
+    ours = keras.Model(model.input, model.get_layer("bn_Conv1").output)(gray, training=False)
+    theirs = keras.Model(backbone.input, backbone.get_layer("bn_Conv1").output)(scaled.astype(np.float32), training=False)
     assert np.asarray(ours)[:, 8:24, 8:24] == pytest.approx(np.asarray(theirs)[:, 8:24, 8:24], abs=1e-3)
 
 

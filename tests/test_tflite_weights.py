@@ -1,7 +1,6 @@
 """A .tflite file as teacher and as initial weights."""
 
 import re
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,12 +9,7 @@ from keras import layers
 
 from fer_edge.artifacts.contract import ModelError, read_contract
 from fer_edge.artifacts.run_folder import LoadedWeights
-from fer_edge.convert.cross_layer_equalization import equalize
-from fer_edge.convert.fold import fold_model
-from fer_edge.convert.metadata import attach
 from fer_edge.convert.prepare_run import predict
-from fer_edge.convert.quantization_recipes import RECIPES
-from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.find_model import find_bundled
@@ -23,7 +17,7 @@ from fer_edge.train import batch_norm as norms
 from fer_edge.train.dataset import to_gray_batch
 from fer_edge.train.distill import MIN_QUANTIZED_PROBABILITY, check_teachers, teacher_labels
 from fer_edge.train.fit import train_run
-from fer_edge.train.networks import NETWORKS, build_network
+from fer_edge.train.networks import build_network
 from fer_edge.train.plan import make_plan
 from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.recipes import RECIPES as TRAINING
@@ -35,32 +29,6 @@ from fer_edge.train.weights import check_no_leakage
 
 def first_norm(model):
     return next((layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)), None)
-
-
-@pytest.mark.parametrize("name", list(NETWORKS))
-def test_a_network_is_restored_from_its_file_with_statistics_of_the_faces(name, models, tmp_path):
-    size = NETWORKS[name].min_image_size
-    rng = np.random.default_rng(0)
-    gray = rng.integers(0, 256, (8, size, size, 1), np.uint8)
-    rgb = np.repeat(gray, 3, axis=-1)
-    trained = build_network(name, size, 5)
-    for layer in trained.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([np.abs(rng.normal(1, 0.3, value.shape)) + 0.05 for value in layer.get_weights()])
-    flatbuffer = convert_keras(equalize(fold_model(trained), rgb), RECIPES["float32"], rgb, tmp_path / "log")
-    labels = ("angry", "fear", "happy", "sad", "surprise")
-    contract = replace(read_contract(models["float32"]), architecture=name, labels=labels, image_size=size)
-    file = tmp_path / "model.tflite"
-    file.write_bytes(attach(flatbuffer, contract))
-    again = build_network(name, size, 5)
-    assert load_tflite_weights(again, file, labels, gray) == ()
-    expected = np.asarray(trained(rgb.astype(np.float32), training=False))
-    assert np.asarray(again(rgb.astype(np.float32), training=False)) == pytest.approx(expected, abs=2e-4)
-    norm = first_norm(again)
-    if norm is not None:
-        seen = np.asarray(keras.Model(again.input, norm.input)(rgb.astype(np.float32)))
-        assert np.asarray(norm.moving_mean) == pytest.approx(seen.mean(axis=(0, 1, 2)), rel=1e-3, abs=1e-4)
-        assert np.asarray(norm.moving_variance) == pytest.approx(seen.var(axis=(0, 1, 2)), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["cnn_nano", "mobilenet_v2"])
