@@ -291,14 +291,15 @@ def _measure(
     from fer_edge.compare_models import bench
 
     append_trainings(out / RECORDS, [run.folder for run in series])
-    measured = {record.network for record in read_latency_records(out / LATENCIES)}
+    latencies: list[LatencyRecord] = read_latency_records(out / LATENCIES) if (out / LATENCIES).is_file() else []
+    measured = {record.network for record in latencies}
     for name in networks:
         files = [file for run in series if run.plan.network == name for file in run.folder.glob("*_int8.tflite")]
         if files and name not in measured:
             bench(min(files), record=out / LATENCIES, reporter=reporter)
+            latencies = read_latency_records(out / LATENCIES)
     digests = {_digest(run) for run in series}
     trainings, evaluations = read_accuracy_records(out / RECORDS)
-    latencies: list[LatencyRecord] = read_latency_records(out / LATENCIES)
     mine: list[EvaluationRecord] = [record for record in evaluations if record.digest in digests]
     runs = [record for record in trainings if record.results.model_digest in digests]
     return Reproduction(networks, runs, mine, latencies, [*facts, *_machine_facts()])

@@ -51,7 +51,8 @@ def is_running(process):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_children_of_a_command_and_removes_its_temporary_files(tmp_path, number):
-    with start(COMMAND, tmp_path, 0) as process:
+    # nohup would have ignored SIGHUP for all processes below it.
+    with start(COMMAND, tmp_path, 0, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:
         child = int(process.stdout.readline())
         assert len(list(tmp_path.iterdir())) == 1
         process.send_signal(number)
