@@ -1,6 +1,7 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 from fer_edge import doctor_checks
 from fer_edge.edge_runtime import interpreter
@@ -50,7 +51,7 @@ def test_doctor_warns_of_the_other_labels_of_tflite_runtime(monkeypatch):
 def test_a_32_bit_system_is_rejected_with_the_name_of_the_image_for_64_bits(invoke, monkeypatch):
     monkeypatch.setattr(interpreter, "PACKAGES", ())
     monkeypatch.setattr(interpreter, "IS_64_BIT", False)
-    result = invoke("run", "docs/images/face.png")
+    result = invoke("run", Path(__file__).parent.parent / "docs" / "images" / "face.png")
     assert result.exit_code == 1
     assert "this Python is 32-bit, and there is no LiteRT" in result.stderr
     assert "Raspberry Pi OS (64-bit)" in result.stderr
