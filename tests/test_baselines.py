@@ -15,6 +15,9 @@ from fer_edge.benchmarks.baselines import BASELINES, main, measure_baseline, rea
 from fer_edge.benchmarks.doc_section import replace_section
 from fer_edge.edge_runtime.images import write_image
 
+for package in ("sklearn", "skimage", "hmmlearn"):
+    pytest.importorskip(package)
+
 
 @pytest.fixture(scope="module")
 def exported():

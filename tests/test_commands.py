@@ -116,6 +116,7 @@ def test_bench_rejects_a_plot_without_data_before_it_measures(error_of, tmp_path
     ],
 )
 def test_bench_rejects_a_file_that_cannot_be_written_before_it_measures(error_of, tmp_path, monkeypatch, words, message):
+    pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fer_edge.compare_models.measure_model", None)
     (tmp_path / "face.png").write_bytes(b"x")

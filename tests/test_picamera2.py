@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("PIL")  # picamera2 imports it
+
 FAKE_LIBCAMERA = Path(__file__).parent / "fake_libcamera"
 OLD, NEW = "0.3.18", "0.3.38"  # before and after cancel_all_and_flush() of 0.3.20
 
