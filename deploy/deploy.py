@@ -117,7 +117,9 @@ class _Deployment:
         self._facts = facts
         self._secrets = {name: value for name in SECRETS if (value := os.environ.get(name))}
         self._sent_bytes = 0
-        self._release = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{content.digest[:8]}"
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        time_of_day = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}{nanoseconds // 10**6:03d}"
+        self._release = f"{time_of_day}-{content.digest[:8]}"
 
     def _check_space(self) -> None:
         """Raise RuntimeError if the wheels and their content do not fit."""
