@@ -1,6 +1,5 @@
 """The run folder: what one training leaves for evaluation, conversion and reports. Its format is defined here only."""
 
-import hashlib
 import json
 import re
 import zipfile
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
 from fer_edge.artifacts.contract import IMAGE_SIZES, MAX_LABELS, MIN_LABELS, RESOLUTIONS, CropConvention
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.keras_model import read_model_labels
 from fer_edge.artifacts.metrics import ClassificationMetrics
 from fer_edge.artifacts.training_data import DataSummary, SplitIds, SplitSummary, check_labels, check_name, check_range
@@ -374,8 +374,3 @@ def _check_faces(faces: StoredFaces, classes: int) -> None:
     for image in faces.images:
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
             raise ValueError(f"images must be uint8, gray or RGB. Received: {image.dtype} {image.shape}")
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_edge.artifacts.accuracy_records import EvaluationRecord, TrainingRecord
 from fer_edge.artifacts.contract import Contract, read_contract
-from fer_edge.artifacts.run_folder import file_digest
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table
 
 USE = """## Intended use

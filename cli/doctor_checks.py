@@ -1,6 +1,5 @@
 """The checks of fer-edge doctor. They use the parts that a board needs: some can be imported and still do not work."""
 
-import hashlib
 import importlib.metadata
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -71,13 +70,14 @@ def _opencv() -> str:
 
 def _models() -> str:
     """Check the bundled models, and return the digest of the default one, as in its model card."""
+    from fer_edge.artifacts.file_digest import file_digest
     from fer_edge.artifacts.model_file import read_model_file
     from fer_edge.edge_runtime.find_model import bundled_models, default_model
 
     files = {path: read_model_file(path) for path in bundled_models().values()}
     default = files[default_model()]
     unknown = "" if default.contract.flatbuffer_sha256 else ", without a digest of its weights to compare with"
-    digest = hashlib.sha256(default.path.read_bytes()).hexdigest()
+    digest = file_digest(default.path)
     return f"{default.path.name}, sha256 {digest[:16]}...{unknown}; {len(files)} bundled models can be read"
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.deploy.check_board import Board
 from fer_edge.deploy.known_image import DetectorFile
-from fer_edge.deploy.wheels import sha256_of
 
 NETWORK_OPTIONS = ("--serve", "--mqtt", "--metrics")  # each needs the extra of its name
 RESERVED_OPTIONS = ("--model", "--detector")
@@ -45,18 +45,18 @@ class ReleaseContent:
     @cached_property
     def wheel_digests(self) -> dict[str, str]:
         """Return the sha256 of each wheel, by name."""
-        return {path.name: sha256_of(path) for path in self.wheels}
+        return {path.name: file_digest(path) for path in self.wheels}
 
     @cached_property
     def model_sha256(self) -> str:
         """Return the sha256 of the model file."""
-        return sha256_of(self.model)
+        return file_digest(self.model)
 
     @cached_property
     def digest(self) -> str:
         """Return a digest of everything that makes one release differ from another."""
         file = self.detector.file
-        parts = [self.wheel_digests, self.model_sha256, self.detector.name, sha256_of(file) if file else None, self.run]
+        parts = [self.wheel_digests, self.model_sha256, self.detector.name, file_digest(file) if file else None, self.run]
         text = json.dumps([*parts, self.board.python, self.board.system_packages])
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.user_folders import user_cache_folder
 
 PACKAGES = ("artifacts", "train", "convert", "edge_runtime", "benchmarks", "deploy", "models")
@@ -77,11 +78,6 @@ class Target:
         options = ["--only-binary=:all:", "--python-version", f"{self.python[0]}.{self.python[1]}", "--implementation", "cp"]
         options += [word for abi in (f"cp{digits}", "abi3", "none") for word in ("--abi", abi)]
         return options + [word for platform in platforms for word in ("--platform", platform)]
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def pack_fer_edge(folder: Path) -> Path:
@@ -170,7 +166,7 @@ def _cached(listing: Path) -> list[Path]:
     try:
         digests = json.loads(listing.read_text())
         wheels = [listing.parent / name for name in digests]
-        return wheels if all(sha256_of(wheel) == digests[wheel.name] for wheel in wheels) else []
+        return wheels if all(file_digest(wheel) == digests[wheel.name] for wheel in wheels) else []
     except (OSError, ValueError):
         return []
 
@@ -190,7 +186,7 @@ def _download(target: Target, own: Path, cache: Path) -> list[Path]:
                 raise OSError(f"pip does not download {', '.join(missing)} for the board")
             wanted += missing
         wheels += sorted(temporary.glob("pip-*.whl"))[-1:]
-        atomic_write(temporary / "wheels.json", json.dumps({path.name: sha256_of(path) for path in sorted(wheels)}, indent=1))
+        atomic_write(temporary / "wheels.json", json.dumps({path.name: file_digest(path) for path in sorted(wheels)}, indent=1))
         for path in temporary.glob("*.whl"):  # fer-edge's own, and what only this machine's Python needs
             if path not in wheels:
                 path.unlink()

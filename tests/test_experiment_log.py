@@ -6,6 +6,7 @@ import pytest
 from records import evaluation, metrics, training
 
 from fer_edge.artifacts.accuracy_records import read_accuracy_records
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.mean_ci import summarize
 from fer_edge.artifacts.run_folder import (
     MODEL_FILE,
@@ -13,7 +14,6 @@ from fer_edge.artifacts.run_folder import (
     LoadedWeights,
     RunRecord,
     SplitMetrics,
-    file_digest,
     read_run_record,
     write_run_record,
 )

@@ -15,10 +15,11 @@ from conftest import TOKEN
 from live import labeled
 
 from fer_edge import __version__
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.edge_runtime import board
 from fer_edge.edge_runtime.live.stats import PipelineStats
 from fer_edge.edge_runtime.outputs import metrics as metrics_module
-from fer_edge.edge_runtime.outputs.metrics import MetricsServer, file_digest
+from fer_edge.edge_runtime.outputs.metrics import MetricsServer
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'fer-edge[metrics]'")
 parser = pytest.importorskip(

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.keras_model import LABELS_MEMBER, load_keras_model, read_model_labels, write_keras_model
 from fer_edge.artifacts.run_folder import (
     RUN_FILE,
-    file_digest,
     read_run,
     read_run_record,
     read_stored_faces,

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.contract import read_contract
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.keras_model import load_keras_model
-from fer_edge.artifacts.run_folder import MODEL_FILE, file_digest, read_finished_run
+from fer_edge.artifacts.run_folder import MODEL_FILE, read_finished_run
 from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.find_model import bundled_models, resolve_model

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.keras_model import write_keras_model
 from fer_edge.artifacts.metrics import ClassificationMetrics, classification_metrics
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
@@ -18,7 +19,6 @@ from fer_edge.artifacts.run_folder import (
     RunRecord,
     SplitMetrics,
     TrainingResults,
-    file_digest,
 )
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.artifacts.contract import Contract, read_contract
-from fer_edge.artifacts.run_folder import MODEL_FILE, RunRecord, file_digest
+from fer_edge.artifacts.file_digest import file_digest
+from fer_edge.artifacts.run_folder import MODEL_FILE, RunRecord
 from fer_edge.edge_runtime.find_model import resolve_model
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.splits import Split, ids_digest

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_edge.artifacts.atomic_write import atomic_write
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.keras_model import load_keras_model, write_keras_model
 from fer_edge.artifacts.run_folder import (
     MODEL_FILE,
     RUN_FILE,
     RunRecord,
     TrainingResults,
-    file_digest,
     read_finished_run,
     read_run_record,
 )

@@ -1,12 +1,10 @@
 """Metrics of a run for Prometheus: counters, stage times and the state of the board."""
 
 import asyncio
-import hashlib
 import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from fer_edge import __version__
@@ -24,11 +22,6 @@ PATH = "/metrics"
 # Source: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 THROTTLE_REASONS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
 SINCE_START_BITS = 16
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, as ``sha256sum`` prints it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class MetricsServer:

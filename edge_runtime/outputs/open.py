@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.edge_runtime.board import board_name
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.live.pipeline import Pipeline
 from fer_edge.edge_runtime.outputs.drawn_label import drawn_label
-from fer_edge.edge_runtime.outputs.metrics import MetricsServer, file_digest
+from fer_edge.edge_runtime.outputs.metrics import MetricsServer
 from fer_edge.edge_runtime.outputs.mqtt import Mqtt
 from fer_edge.edge_runtime.outputs.output import Output, as_json_line
 from fer_edge.edge_runtime.outputs.preview import PreviewServer
