@@ -54,7 +54,8 @@ def check_graph(flatbuffer: bytes, image_size: int, classes: int) -> Tensor:
         GraphError: If it is damaged, or differs from what the converters of fer-edge write.
     """
     graph = read_graph(flatbuffer)
-    first, last = graph.tensors[graph.input], graph.tensors[graph.output]
+    require(len(graph.outputs) == 1, "{} outputs, expected 1", len(graph.outputs))
+    first, last = graph.tensors[graph.input], graph.tensors[graph.outputs[0]]
     require(
         first.shape == (1, image_size, image_size, 3) and last.shape == (1, classes),
         "input {}, output {}, contract {} and {}",
@@ -64,14 +65,40 @@ def check_graph(flatbuffer: bytes, image_size: int, classes: int) -> Tensor:
         (1, classes),
     )
     require(first.kind in ("uint8", "float32") and last.kind in ("uint8", "float32"), "{} in, {} out", first.kind, last.kind)
-    try:
-        _check_operators(graph)
-    except (FlatbufferError, ZeroDivisionError) as error:
-        raise GraphError(f"damaged: {error}") from error
+    _check_operators(graph)
     return last
 
 
+def check_detector_graph(flatbuffer: bytes, height: int, width: int, strides: Sequence[int]) -> None:
+    """Check the flatbuffer of a face detector before it is passed to an interpreter.
+
+    Args:
+        flatbuffer: Its bytes, without an appended zip archive.
+        height: Height of the input, pixels, from the contract.
+        width: Width of the input, pixels.
+        strides: Pixels of the input per cell, one per heat map.
+
+    Raises:
+        GraphError: If it is damaged, or differs from what the converters of fer-edge write.
+    """
+    graph = read_graph(flatbuffer)
+    first, last = graph.tensors[graph.input], [graph.tensors[index] for index in graph.outputs]
+    require(first.shape == (1, height, width, 1), "input {}, contract {}", first.shape, (1, height, width, 1))
+    expected = [(1, height // s, width // s, channels) for channels in (1, 7) for s in strides]
+    require([tensor.shape for tensor in last] == expected, "outputs {}, contract {}", [t.shape for t in last], expected)
+    kinds = [first.kind, *(tensor.kind for tensor in last)]
+    require(kinds[0] in ("uint8", "float32") and set(kinds[1:]) <= {"float32", "int8"}, "{} in and out", kinds)
+    _check_operators(graph)
+
+
 def _check_operators(graph: Graph) -> None:
+    try:
+        _check_each_operator(graph)
+    except (FlatbufferError, ZeroDivisionError) as error:
+        raise GraphError(f"damaged: {error}") from error
+
+
+def _check_each_operator(graph: Graph) -> None:
     known = {index for index, tensor in enumerate(graph.tensors) if tensor.values is not None}
     require(graph.input not in known, "a constant input")
     known.add(graph.input)
@@ -82,7 +109,8 @@ def _check_operators(graph: Graph) -> None:
         require(operator.output not in known, "an operator that overwrites a tensor")
         known.add(operator.output)
         work += _check_operator(graph, operator)
-    require(graph.output in known and graph.tensors[graph.output].values is None, "an output that nothing writes")
+    for output in graph.outputs:
+        require(output in known and graph.tensors[output].values is None, "an output that nothing writes")
     require(work <= MAX_MULTIPLICATIONS, "{} multiplications per image; the maximum is {}", work, MAX_MULTIPLICATIONS)
 
 
@@ -240,6 +268,15 @@ def _mean(node: _Node) -> tuple[Shape, int]:
     return tuple(size for axis, size in enumerate(x) if axis not in reduced), math.prod(x)
 
 
+def _resize_nearest(node: _Node) -> tuple[Shape, int]:
+    _, height, width, channels = _image(node.tensor(0))
+    size = _constant(node, 1)
+    require(len(size) == 2, "RESIZE_NEAREST_NEIGHBOR to {}", size)
+    fits = all(0 < new <= 2 * old for new, old in zip(size, (height, width), strict=True))
+    require(fits, "RESIZE_NEAREST_NEIGHBOR of {} to {}", (height, width), size)
+    return (1, *size, channels), 0
+
+
 def _concatenation(node: _Node) -> tuple[Shape, int]:
     tensors = [node.tensor(index) for index in range(len(node.inputs))]
     first, axis = tensors[0].shape, node.scalar(0)
@@ -290,5 +327,6 @@ OPERATORS: dict[int, _Rule] = {  # by BuiltinOperator
     34: _Rule("PAD", _pad, (0, 22), (2, 2)),
     40: _Rule("MEAN", _mean, (27,), (2, 2)),
     41: _Rule("SUB", _binary, (28,), (2, 2), 0),
+    97: _Rule("RESIZE_NEAREST_NEIGHBOR", _resize_nearest, (74,), (2, 2)),
     114: _Rule("QUANTIZE", _same, (0, 89), kinds=_TO_INTEGER),
 }

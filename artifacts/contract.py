@@ -178,8 +178,9 @@ class Contract:
         """
         try:
             values = json.loads(text)
-            if any(CONTROL_CHARACTERS.search(part) for part in _texts(values)):
+            if has_control_characters(values):
                 raise ModelError("the contract inside the model has a text with control characters. Convert the model again")
+            check_classifier(values)
             version = values.get("contract_version") if isinstance(values, dict) else None
             if version != CONTRACT_VERSION:
                 raise ModelError(
@@ -191,6 +192,24 @@ class Contract:
             raise
         except (ValueError, OverflowError, RecursionError) as error:
             raise ModelError(f"the contract inside the model is damaged ({error}). Convert the model again") from error
+
+
+def has_control_characters(values: Any) -> bool:
+    """Return whether a key or string of JSON data has a control character."""
+    return any(CONTROL_CHARACTERS.search(part) for part in _texts(values))
+
+
+def check_classifier(values: Any) -> None:
+    """Check that JSON data is not the contract of another kind of model.
+
+    Raises:
+        ModelError: If it names a kind: only other models than classifiers do.
+    """
+    kind = values.get("kind") if isinstance(values, dict) else None
+    if kind == "face_detector":
+        raise ModelError("this model is a face detector, not an expression classifier. Pass it as --detector, not as the model")
+    if kind is not None:
+        raise ModelError(f"the model has the kind {str(kind)[:30]!a}, which is not an expression classifier")
 
 
 def _texts(values: Any) -> Iterator[str]:
@@ -252,7 +271,10 @@ def contract_of(file: BinaryIO, path: Path) -> tuple[Contract, int]:
         ModelError: If the file is truncated, has no contract, or its labels.txt has other labels.
     """
     try:
+        _check_kind(file, path)
         start, (text, labels) = read_archive(file, (CONTRACT_FILE, LABELS_FILE))
+    except ModelError:
+        raise
     except ValueError as error:
         raise ModelError(
             f"no contract inside {path}: it is truncated, or it was not made by fer-edge ({error}). Convert the run again: "
@@ -265,3 +287,14 @@ def contract_of(file: BinaryIO, path: Path) -> tuple[Contract, int]:
     if labels.decode(errors="replace").rstrip("\n").split("\n") != list(contract.labels):
         raise ModelError(f"{path}: labels.txt inside the model differs from its contract. Convert the model again")
     return contract, start
+
+
+def _check_kind(file: BinaryIO, path: Path) -> None:
+    """Check the kind before the labels: a detector has none."""
+    _, (text,) = read_archive(file, (CONTRACT_FILE,))
+    try:
+        check_classifier(json.loads(text))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (ValueError, RecursionError):
+        return  # from_json names what is damaged

@@ -16,6 +16,7 @@ SCHEMA_VERSION = 3
 MAX_TENSOR_BYTES = 64 << 20
 MAX_ACTIVATION_BYTES = 256 << 20
 MAX_RANK = 5
+MAX_OUTPUTS = 8  # a face detector has two per heat map
 MAX_TEXT_BYTES = 4096
 SCALES = (1e-15, 1e6)  # of a quantized tensor; a channel that is always 0 has the smallest
 # Number of fields of each table; an unknown field would reach code that nothing here has checked.
@@ -81,13 +82,13 @@ class Graph(NamedTuple):
         tensors: All tensors.
         operators: All operators, in the order of execution.
         input: Index of the only input.
-        output: Index of the only output.
+        outputs: Indices of the outputs.
     """
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     input: int
-    output: int
+    outputs: tuple[int, ...]
 
 
 def require(condition: bool, problem: str, *values: object) -> None:
@@ -134,13 +135,14 @@ def _read_model(model: Table) -> Graph:
     _text(graph, 4)
     tensors = tuple(_tensor(table, buffers) for table in graph.tables(0))
     ends = [graph.numbers(slot, "i") for slot in (1, 2)]
-    for indices in ends:
-        require(len(indices) == 1 and 0 <= indices[0] < len(tensors), "inputs or outputs {}", indices)
+    for indices, maximum in zip(ends, (1, MAX_OUTPUTS), strict=True):
+        require(1 <= len(indices) <= maximum, "{} inputs or outputs", len(indices))
+        require(all(0 <= index < len(tensors) for index in indices), "inputs or outputs {}", indices)
     activations = sum(_bytes(tensor) for tensor in tensors if tensor.values is None)
     require(activations <= MAX_ACTIVATION_BYTES, "activations of {} bytes", activations)
     operators = tuple(_operator(table, codes, len(tensors)) for table in graph.tables(3))
     _check_extras(model, len(buffers), len(tensors))
-    return Graph(tensors, operators, ends[0][0], ends[1][0])
+    return Graph(tensors, operators, ends[0][0], tuple(ends[1]))
 
 
 def _known_fields(table: Table, kind: str) -> None:
