@@ -113,6 +113,22 @@ def check_table(path: str | Path) -> None:
     _read_table(Path(path))
 
 
+def names_of_faces(path: str | Path) -> frozenset[str]:
+    """Return the images that no annotator calls "not a face", as class folder and file name.
+
+    Args:
+        path: A FER+ table with the column ``name``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DataError: If it is not such a table.
+    """
+    rows = _read_table(Path(path))
+    if NAME_COLUMN not in rows[0]:
+        raise DataError(f"{path} has no column '{NAME_COLUMN}', so its rows cannot be matched to image files")
+    return frozenset(path_in_split(row[NAME_COLUMN]) for row in rows if not float(row[OTHER_COLUMNS[1]] or 0) >= 1)
+
+
 def _read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a FER+ table, with the columns of the votes named by class."""
     if not path.is_file():
@@ -151,16 +167,16 @@ def _votes_by_name(rows: list[dict[str, str]], faces: FaceDataset, path: str | P
     """Match rows to image files. A face without a row is not a face: it gets no votes."""
     names: dict[str, list[float]] = {}
     for number, row in enumerate(rows, start=1):
-        name = _path_in_split(row[NAME_COLUMN])
+        name = path_in_split(row[NAME_COLUMN])
         if name in names:
             raise DataError(f"{path} has two rows for '{name}'. Get the table again")
         names[name] = _parse_votes(row, number, path)
     nobody = [0.0] * (len(CANONICAL_LABELS) + 1)
-    return np.array([names.get(_path_in_split(face), nobody) for face in faces.ids], np.float32)
+    return np.array([names.get(path_in_split(face), nobody) for face in faces.ids], np.float32)
 
 
-def _path_in_split(name: str) -> str:
-    """Return class folder and file name: copies of an image in two classes have the same file name."""
+def path_in_split(name: str) -> str:
+    """Return class folder and file name of an image: copies of an image in two classes have the same file name."""
     return "/".join(PurePosixPath(name).parts[-2:])
 
 
