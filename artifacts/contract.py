@@ -87,6 +87,22 @@ class CropConvention:
         check_range("the training resolution of a contract", self.training_resolution_px, RESOLUTIONS)
         check_range("the number of box transforms", len(self.box_transforms), (1, MAX_BOX_TRANSFORMS))
 
+    def box_transform(self, detector: str) -> BoxTransform:
+        """Return the box transform of a detector.
+
+        Raises:
+            ValueError: If the contract has none for it.
+        """
+        if detector in self.box_transforms:
+            return self.box_transforms[detector]
+        # The own detector learns boxes in Haar's convention. Contracts of earlier versions do not mention it.
+        if detector == "own" and "haar" in self.box_transforms:
+            return self.box_transforms["haar"]
+        raise ValueError(
+            f"the model's contract has no box transform for detector '{detector}'; available: "
+            f"{', '.join(self.box_transforms)}. Convert the run again where that detector is installed"
+        )
+
 
 @dataclass(frozen=True)
 class OutputQuantization:

@@ -96,7 +96,7 @@ def measure_conditions(
         if found is None:
             continue
         faces += 1
-        square = _square(found, classifiers[0].contract.crop.box_transforms[detector.name])
+        square = _square(found, classifiers[0].contract.crop.box_transform(detector.name))
         for name in conditions:
             changed, face = degrade(image, square, name, seed=number)
             target = _find(changed, detector) if detects_again else Detection(face.box())

@@ -180,7 +180,7 @@ def measure_detector(
         start = time.perf_counter_ns()
         detections = detector.detect(scene.image, MIN_FACE_PX)
         times_ms.append((time.perf_counter_ns() - start) / 1e6)
-        face = _matching(detections, scene.box, convention.box_transforms[detector.name])
+        face = _matching(detections, scene.box, convention.box_transform(detector.name))
         false += len(detections) - (face is not None)
         if face is None:
             continue

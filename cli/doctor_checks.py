@@ -19,6 +19,7 @@ def run_checks() -> list[Check]:
         _try("model", _models, "install fer-edge again: pip install --force-reinstall --no-deps fer-edge"),
         _blazeface(),
         _yunet(),
+        _own_detector(),
         _installed("keras", "train", "pip install 'fer-edge[train]'"),
         _installed("tensorflow", "train, convert", "pip install 'fer-edge[train,convert]'"),
         _installed("sklearn", "train, bench", "pip install 'fer-edge[train]'", "scikit-learn"),
@@ -89,6 +90,20 @@ def _blazeface() -> Check:
         return Check("blazeface", "optional", str(model))
     remedy = f"a more accurate face detector: {INSTALL_COMMAND}"
     return Check("blazeface", "optional", "not installed: run uses Haar", remedy, "missing")
+
+
+def _own_detector() -> Check:
+    from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
+    from fer_edge.edge_runtime.detectors.own import OwnDetector
+
+    model = own_detector_model()
+    if model is None:
+        return Check("own detector", "optional", "not installed; run --detector FILE.tflite uses any file")
+    try:
+        OwnDetector(model)
+    except (ImportError, ValueError, OSError) as error:
+        return Check("own detector", "optional", str(error).partition("\n")[0], f"replace or delete '{model}'", "warning")
+    return Check("own detector", "optional", str(model))
 
 
 def _installed(module: str, needed_for: str, remedy: str, package: str | None = None) -> Check:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fer_edge.edge_runtime.detectors.blazeface import PACKAGE, PACKAGE_FILE, blazeface_model
 from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.live.analyze import analyze
 
@@ -53,6 +54,9 @@ def detector_file(name: str) -> DetectorFile:
     if chosen == "yunet":
         path = Path(name) if name.endswith(".onnx") else yunet_model()
         return DetectorFile("detector.onnx", str(path), path, "detector.onnx")
+    if chosen == "own":
+        path = Path(name) if name.endswith(".tflite") else own_detector_model()
+        return DetectorFile("detector.tflite", str(path), path, "detector.tflite")
     return DetectorFile(chosen, chosen)
 
 

@@ -66,14 +66,9 @@ def crop_face(image: Image, box: Box, detector: str, crop: CropConvention, eyes:
         uint8 array (side, side, 3) or (side, side). The side is at most the training resolution.
 
     Raises:
-        ValueError: If the contract has no box transform for this detector.
+        ValueError: If there is no box transform for this detector.
     """
-    if detector not in crop.box_transforms:
-        raise ValueError(
-            f"the model's contract has no box transform for detector '{detector}'; available: "
-            f"{', '.join(crop.box_transforms)}. Convert the run again where that detector is installed"
-        )
-    transform = crop.box_transforms[detector]
+    transform = crop.box_transform(detector)
     x, y, width, height = box
     side = max(1, round(max(width, height) * transform.scale))
     angle = roll_degrees(eyes) if eyes else 0.0

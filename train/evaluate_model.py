@@ -108,7 +108,8 @@ def evaluate(
             leaves it out.
         faces: ``crops`` if the images are face crops, ``photos`` if faces must be cut out of them as ``fer-edge run`` does,
             or ``auto`` to find out.
-        detector: Finds the faces in photos: auto, blazeface, yunet, haar, or the path of a YuNet .onnx file.
+        detector: Finds the faces in photos: auto, blazeface, yunet, haar, own, or the path of a YuNet .onnx or
+            detector .tflite file.
         ferplus: FER+ table, see ferplus.with_votes. The accuracy is then that on the faces on which more than half of the
             annotators agree, over the eight classes of FER+.
         shared_classes: Ignore the classes that the data does not have, as if the models did not know them.

@@ -53,7 +53,8 @@ class TrainOptions:
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
         faces: ``crops`` if the images are face crops, ``photos`` if faces must be cut out of them, or ``auto`` to find out.
-        detector: Finds the faces in photos: auto, blazeface, yunet, haar, or the path of a YuNet .onnx file.
+        detector: Finds the faces in photos: auto, blazeface, yunet, haar, own, or the path of a YuNet .onnx or
+            detector .tflite file.
         out: Folder for the run folders.
         resume: Continue stopped runs and skip finished ones.
         stop_after: Seconds after which training stops with a checkpoint; None for no limit.

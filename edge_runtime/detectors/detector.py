@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.blazeface import BlazeFace, blazeface_model
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, Detector
+from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
 from fer_edge.edge_runtime.detectors.haar import Haar
+from fer_edge.edge_runtime.detectors.own import PASSED_TARGETS, OwnDetector
 from fer_edge.edge_runtime.detectors.yunet import YuNet
 from fer_edge.edge_runtime.images import Image
 
@@ -40,6 +42,7 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
     "blazeface": BlazeFace,
     "yunet": YuNet,
     "haar": Haar,
+    "own": OwnDetector,
     "none": FullFrame,
 }
 
@@ -48,22 +51,34 @@ def open_detector(name: str = "auto", min_score: float | None = None) -> Detecto
     """Create a detector.
 
     Args:
-        name: One of DETECTORS, the path of a YuNet .onnx file, or ``auto``: BlazeFace if it is installed, else Haar.
+        name: One of DETECTORS; the path of a YuNet .onnx file or of a .tflite file of the own detector; or ``auto``: the own
+            detector if it has passed its targets and is installed, else BlazeFace if it is installed, else Haar.
         min_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
 
     Raises:
-        ValueError: If the name is unknown or the score is not 0..1.
+        ValueError: If the name is unknown, the score is not 0..1, or a .tflite file is not a face detector.
+        FileNotFoundError: If there is no such .tflite file.
         ImportError: If the detector's library or model is not installed.
     """
     if min_score is not None and not 0 <= min_score <= 1:
         raise ValueError(f"min_face_score must be 0..1. Received: {min_score}")
     options = {} if min_score is None else {"min_score": min_score}
     if name == "auto":
-        name = "blazeface" if blazeface_model() else "haar"
+        name = preferred_detector()
     if name.endswith(".onnx"):
         return YuNet(name, **options)
+    if name.endswith(".tflite"):
+        return OwnDetector(name, **options)
     if name not in DETECTORS:
         raise ValueError(
-            f"unknown detector '{name}'; choose one of: auto, {', '.join(DETECTORS)}, or the path of a YuNet .onnx file"
+            f"unknown detector '{name}'; choose one of: auto, {', '.join(DETECTORS)}, the path of a YuNet .onnx file, or the "
+            "path of a .tflite file of the own detector"
         )
     return DETECTORS[name](**options)
+
+
+def preferred_detector() -> str:
+    """Return the name of the detector that ``auto`` chooses."""
+    if PASSED_TARGETS and own_detector_model():
+        return "own"
+    return "blazeface" if blazeface_model() else "haar"
