@@ -309,7 +309,7 @@ def viewers(preview: PreviewServer, count: int) -> Iterator[None]:
         clients.append(client)
 
     def read() -> None:
-        while not stop.is_set():
+        while clients and not stop.is_set():
             for client in clients[::2]:
                 try:
                     client.recv(1 << 16)
