@@ -11,6 +11,7 @@ import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from fer_edge.benchmarks.faults import Broker, ClipServer, MessageCounter, Viewer
 
@@ -75,13 +76,17 @@ class SteadyRun:
     tracebacks: int
 
     def growth(self, what: str) -> int | None:
-        """Return by how much a value of the samples grew after the warm-up; None in a short run.
+        """Return by how much a value of the samples grew; None in a short run.
+
+        Memory varies by some buffers from sample to sample. So the medians of the first and of the last quarter of the samples
+        after the warm-up are compared.
 
         Args:
             what: ``memory_bytes``, ``handles`` or ``threads``.
         """
         settled = [int(getattr(sample, what)) for sample in self.samples if sample.frames >= WARMUP_FRAMES]
-        return max(settled) - settled[0] if settled else None
+        quarter = (len(settled) + 3) // 4
+        return int(median(settled[-quarter:]) - median(settled[:quarter])) if settled else None
 
 
 def run_steadily(model: Path, clip: Path, frames: int, folder: Path) -> SteadyRun:

@@ -1,7 +1,9 @@
+import json
 import time
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from conftest import json_lines
 from live import FakeCamera, FakeClassifier, FakeDetector, flat_image
 
 from fer_edge.artifacts.latency_records import MachineState
+from fer_edge.artifacts.typed_json import from_data
 from fer_edge.benchmarks import detection_benchmark, faults, label_stability, soak, steady_run
 from fer_edge.benchmarks import synthetic_scenes as scenes
 from fer_edge.benchmarks.faults import FRAMES_PER_LOSS, LoopedClip
@@ -172,6 +175,27 @@ def after_warmup(**values):
 def test_a_soak_test_names_each_violated_limit(changes, message):
     (line,) = violations(**changes)
     assert message in line
+
+
+def test_memory_that_varies_has_not_grown_and_a_leak_has():
+    varying = [107_000_000 + 8_000_000 * (number % 3 == 1) for number in range(40)]
+    leaking = [value + 175_000 * number for number, value in enumerate(varying)]  # 7 MB in all
+    values = {"varying": varying, "leaking": leaking}
+    runs = {
+        name: replace(STEADY, samples=tuple(Sample(5000 * (number + 2), value, 15, 9) for number, value in enumerate(memory)))
+        for name, memory in values.items()
+    }
+    assert runs["varying"].growth("memory_bytes") == 0
+    assert runs["leaking"].growth("memory_bytes") == pytest.approx(30 * 175_000, rel=0.05)
+    assert violations(samples=runs["varying"].samples) == []
+    assert violations(samples=runs["leaking"].samples) != []
+
+
+def test_the_newest_record_of_the_soak_test_violates_no_limit():
+    path = Path(__file__).parent.parent / "benchmarks/results/soak.jsonl"
+    record = from_data(soak.SoakRecord, json.loads(path.read_text().splitlines()[-1]))
+    assert record.steady.frames >= 200_000
+    assert soak.violations(record) == []
 
 
 def test_the_soak_test_drives_the_command_with_losses_viewers_and_a_broker(int8_model, tmp_path, monkeypatch):
