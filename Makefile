@@ -35,6 +35,7 @@ endef
 define link_tree
 	rm -rf $(TREE) && mkdir -p $(TREE)/fer_edge && cp -rs "$(CURDIR)"/cli/. $(TREE)/fer_edge/
 	for stage in artifacts train convert edge_runtime deploy benchmarks models; do cp -rs "$(CURDIR)"/$$stage $(TREE)/fer_edge/$$stage; done
+	mkdir $(TREE)/fer_edge/web && cp -rs "$(CURDIR)"/web/__init__.py "$(CURDIR)"/web/page $(TREE)/fer_edge/web
 endef
 
 setup: $(VENV)/done

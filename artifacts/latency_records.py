@@ -12,6 +12,7 @@ TIMED = ("invoke",)
 STAGES = ("detect", "preprocess", "classify", "end_to_end")
 # xnnpack: the default of the interpreter. no-xnnpack: its own kernels. compiled-model: LiteRT's newer API.
 BACKENDS = ("xnnpack", "no-xnnpack", "compiled-model", "tflite-runtime")
+WEB_BACKEND = "litert-js"  # of the web page's ?bench, which also copies the input and the output in each run
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,14 @@ class Environment:
     """Where a measurement was made. None is what could not be read.
 
     Attributes:
-        board: Board name from the device tree.
+        board: Board name from the device tree; of a web page, the device and browser as the user typed them.
         cpu: CPU name.
         integer_dot_product: Best int8 dot-product instruction set of the CPU; it determines how fast int8 is.
         machine: Architecture, as ``uname -m`` prints it.
         cores: Number of cores.
         os: Name of the operating system.
         kernel: Kernel release.
-        python: Python version.
+        python: Python version; None in a browser.
         runtimes: Version per installed TFLite runtime.
         governor: CPU frequency governor.
         emulator: Name of the emulator that ran the measurement; None on a real machine. Emulated times are not latencies.
@@ -63,8 +64,8 @@ class Environment:
     machine: str
     cores: int | None
     os: str | None
-    kernel: str
-    python: str
+    kernel: str | None
+    python: str | None
     runtimes: dict[str, str]
     governor: str | None
     integer_dot_product: str | None = None
@@ -86,13 +87,13 @@ class MachineState:
     Attributes:
         temperature_c: Temperature of the CPU, degrees Celsius.
         throttle_bits: Throttling flags of the Raspberry Pi firmware, hexadecimal.
-        load_1min: Load average over one minute.
+        load_1min: Load average over one minute; None in a browser.
         throttle_count: How often the CPU of a PC has lowered its frequency because of heat.
     """
 
     temperature_c: float | None
     throttle_bits: str | None
-    load_1min: float
+    load_1min: float | None
     throttle_count: int | None = None
 
 
@@ -212,7 +213,7 @@ class LatencyRecord:
         compressed_bytes: Its size after zlib, level 9: what a download or an app package takes.
         measured_accuracy: Accuracy of the same file.
         problem: Why the file could not run, or its accuracy could not be measured; None if there was no problem.
-        backend: Which of BACKENDS ran it.
+        backend: Which of BACKENDS ran it, or WEB_BACKEND.
         arena_bytes: Memory that the interpreter plans for activations, bytes, without XNNPACK.
         stages: Times of the stages of the pipeline.
         energy: Energy of the counted runs.
@@ -258,8 +259,8 @@ class LatencyRecord:
     record_version: int = 1
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(f"unknown backend '{self.backend}'; choose one of: {', '.join(BACKENDS)}")
+        if self.backend not in (*BACKENDS, WEB_BACKEND):
+            raise ValueError(f"unknown backend '{self.backend}'; choose one of: {', '.join((*BACKENDS, WEB_BACKEND))}")
         times = (self.load_ms, self.first_inference_ms, self.stages, self.energy)
         if self.environment.emulator and (self.samples_ms or any(time is not None for time in times)):
             raise ValueError(f"times of an emulator ({self.environment.emulator}) are not latencies; the record must have none")

@@ -79,7 +79,7 @@ def busy_reasons(
         reasons.append(f"p99 is {p99 / p50:.1f} times p50")
     if cpu_share < MIN_CPU_SHARE:
         reasons.append(f"other processes took {1 - cpu_share:.0%} of the CPU time")
-    if cores and before.load_1min > cores:
+    if cores and before.load_1min is not None and before.load_1min > cores:
         reasons.append(f"load {before.load_1min:.1f} on {cores} cores")
     bits = [_bits(state.throttle_bits) for state in states]
     if (bits[0] | bits[1]) & THROTTLING_NOW or bits[1] & ~bits[0]:

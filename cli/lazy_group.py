@@ -18,7 +18,6 @@ SYNONYMS = {
     "detect": "run",
     "benchmark": "bench",
     "compare": "bench",
-    "export": "convert",
     "quantize": "convert",
     "fit": "train",
     "eval": "evaluate",

@@ -16,6 +16,8 @@ COMMANDS = {
     "bench": "Compare models: accuracy, latency, size, memory.",
     "reproduce": "Reproduce the published comparison from the data.",
     "info": "Print the contract of a .tflite file.",
+    "export": "Export a web page that labels faces on a phone.",
+    "serve": "Serve an exported web page.",
     "deploy": "Install fer-edge and a model on a board over ssh, and run them as a service.",
     "doctor": "Check the installation and show how to fix it.",
 }

@@ -22,8 +22,9 @@ from fer_edge.artifacts.atomic_write import atomic_write
 from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.user_folders import user_cache_folder
 
-PACKAGES = ("artifacts", "train", "convert", "edge_runtime", "benchmarks", "deploy", "models")
-DATA_SUFFIXES = (".py", ".html", ".typed", ".tflite", ".json")
+PACKAGES = ("artifacts", "train", "convert", "edge_runtime", "benchmarks", "deploy", "models", "web")
+DATA_SUFFIXES = (".py", ".html", ".typed", ".tflite", ".json", ".js", ".css", ".svg", ".png", ".txt", ".webmanifest")
+WEB_DATA = ("__init__.py", "page")  # a source checkout has the tools and tests of the page too
 MAX_MODEL_BYTES = 3_000_000  # the models in the package; a source checkout has large ones too
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # the same wheel each time, so that it is sent once
 PIP = "pip>=24"
@@ -121,6 +122,7 @@ def _package_files() -> Iterator[tuple[str, bytes]]:
             inside = path.relative_to(folder)
             # Below the root package, the other packages follow on their own.
             skipped = "__pycache__" in inside.parts or (not name and inside.parts[0] in PACKAGES)
+            skipped |= name == "web" and inside.parts[0] not in WEB_DATA
             if skipped or path.suffix not in DATA_SUFFIXES or not path.is_file():
                 continue
             if path.suffix != ".tflite" or path.stat().st_size <= MAX_MODEL_BYTES:

@@ -3,11 +3,15 @@ import shlex
 import click
 import pytest
 
-from fer_edge.commands import dev
+from fer_edge.commands import dev, export
 from fer_edge.edge_runtime.images import read_image
 from fer_edge.main import COMMANDS, main
 
-ALL_COMMANDS = [()] + [(name,) for name in COMMANDS] + [("dev", name) for name in dev.COMMANDS]
+ALL_COMMANDS = (
+    [()]
+    + [(name,) for name in COMMANDS]
+    + [(group, name) for group, commands in (("dev", dev.COMMANDS), ("export", export.COMMANDS)) for name in commands]
+)
 
 
 @pytest.mark.parametrize(
@@ -15,7 +19,7 @@ ALL_COMMANDS = [()] + [(name,) for name in COMMANDS] + [("dev", name) for name i
     [
         ("predict face.png", "run"),
         ("benchmark", "bench"),
-        ("export", "convert"),
+        ("quantize", "convert"),
         ("photo.png", "run photo.png"),
         ("CLIP.MP4", "run CLIP.MP4"),
         ("rtsp://camera.local/1", "run rtsp://camera.local/1"),

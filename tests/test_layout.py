@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"artifacts", "train", "convert", "edge_runtime", "deploy", "benchmarks", "models"}
+PACKAGES = {"artifacts", "train", "convert", "edge_runtime", "deploy", "benchmarks", "models", "web"}
 
 
 def package_of(folder):

@@ -87,7 +87,7 @@ class Route:
 def test_the_printed_host_is_one_that_other_machines_can_open(monkeypatch, host, connected, expected):
     monkeypatch.setattr(http_server.socket, "gethostname", lambda: "raspberrypi")
     monkeypatch.setattr(http_server.socket, "socket", lambda *kind: Route(connected))
-    assert http_server._host_for_clients(host) == expected
+    assert http_server.host_for_clients(host) == expected
 
 
 def test_another_loopback_address_accepts_its_own_name():

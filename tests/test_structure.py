@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "train": {"artifacts", "edge_runtime"},
     "convert": {"artifacts", "edge_runtime"},
     "benchmarks": {"artifacts", "edge_runtime"},
-    "deploy": {"artifacts", "edge_runtime"},
+    "deploy": {"artifacts", "edge_runtime", "web"},
 }
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCOPES = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
@@ -57,7 +57,7 @@ def tree_of(path):
 
 @cache
 def module_paths():
-    return {module_name(path): path for folder in (*FOLDERS, "models") for path in python_files(folder)}
+    return {module_name(path): path for folder in (*FOLDERS, "models", "web") for path in python_files(folder)}
 
 
 def imported_modules(path):

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PATHS = (
     *("cli", "artifacts", "train", "convert", "edge_runtime", "deploy", "benchmarks", "tests", "docs"),
+    *("web/__init__.py", "web/page", "web/tests", "web/README.md"),
     *("README.md", "CHANGELOG.md", "Makefile", "setup.cfg", "pyproject.toml", ".ci/run"),
 )
 SUFFIXES = {".py", ".md", ".html", ".js", ".css"}

@@ -29,7 +29,7 @@ def peers_section(records: Sequence[PeerRecord]) -> str:
     reasons = [f"- {record.peer}: {record.reason}." for record in last if record.reason]
     notes = [f"- {name}: {peer.note}" for name, peer in PEERS.items() if peer.note]
     machines = dict.fromkeys(f"{record.date} on {record.environment.title}" for record in measured)
-    loads = [record.before.load_1min for record in measured]
+    loads = [record.before.load_1min for record in measured if record.before.load_1min is not None]
     load = f"; load of the machine {min(loads):.0f} to {max(loads):.0f}" if loads else ""
     return "\n\n".join(
         [

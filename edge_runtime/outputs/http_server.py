@@ -65,7 +65,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _host_for_clients(host: str) -> str:
+def host_for_clients(host: str) -> str:
     """Return a host that other machines can open. For 0.0.0.0 this is the address of the outgoing interface."""
     if host != "0.0.0.0":
         host = socket.gethostname() if host == "::" else host
@@ -154,7 +154,7 @@ class HttpServer:
     def url(self, path: str) -> str:
         """Return the URL of a path, such as ``/``, with the token."""
         query = f"?token={quote(self.token, safe='')}" if self.token else ""
-        return f"{self._scheme}://{_host_for_clients(self._bind.host)}:{self._listener.port}{path}{query}"
+        return f"{self._scheme}://{host_for_clients(self._bind.host)}:{self._listener.port}{path}{query}"
 
     def keep(self, request: Any) -> None:
         """Exempt a request from the time limit of connections: its response is a stream."""

@@ -1,0 +1,36 @@
+/** Face detectors. A detector of another kind, with a gray input or heat maps, is a class with this interface. */
+
+import { BlazeFace } from "./blazeface.js";
+
+/**
+ * @typedef {import("./image.js").Image} Image
+ * @typedef {import("./image.js").Box} Box
+ * @typedef {Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>} Values Of a tensor.
+ *
+ * @typedef {object} Detection A face.
+ * @property {Box} box
+ * @property {import("./image.js").Eyes | null} eyes null if the detector finds no eyes.
+ * @property {number} score How sure the detector is, 0..1.
+ *
+ * @typedef {object} Network A model file that is ready to run.
+ * @property {(input: Values, shape: number[]) => Promise<Values[]>} run Returns its outputs.
+ *
+ * @typedef {object} Detector
+ * @property {string} name Of its box transform in the contract.
+ * @property {() => Promise<void>} warmUp Runs its network once.
+ * @property {(image: Image, minFace: number, previous: Box[] | null) => Promise<Detection[]>} detect Finds the faces, largest first.
+ *   minFace is the side of the smallest face, pixels. previous are the boxes in the previous frame; null searches everything.
+ */
+
+/** @type {Record<string, new (network: Network) => Detector>} */
+const DETECTORS = { blazeface: BlazeFace };
+
+/**
+ * @param {string} name Of the detector.
+ * @param {Network} network Its model file.
+ * @returns {Detector}
+ */
+export function openDetector(name, network) {
+  if (!Object.hasOwn(DETECTORS, name)) throw new Error(`Unknown face detector '${name}'. Export the page again`);
+  return new DETECTORS[name](network);
+}
