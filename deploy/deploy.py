@@ -293,6 +293,7 @@ class _Deployment:
             "self_test": (manifest.get("self_test") or {}).get("faces"),
             "service": service,
             "steps": self._log.steps,
+            "seconds": self._log.steps[-1]["seconds"],
         }
 
 

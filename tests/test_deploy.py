@@ -89,6 +89,7 @@ def test_a_deployment_installs_tests_and_switches(board, pc, int8_model):
     assert report["self_test"] == [FACE]
     assert (report["previous"], report["unchanged"], report["service"], report["wheels"]) == (None, False, None, 7)
     assert [step["step"] for step in report["steps"]] == ["examine", "wheels", "copy", "install", "self-test", "switch"]
+    assert report["seconds"] == report["steps"][-1]["seconds"] > 0
     assert log.lines[-2].endswith("self-test: happy 88% at 193,128,247,247, as on this machine")
     script = (board.current / "run").read_text()
     assert script.endswith('env/bin/fer-edge run /dev/video0 --json --model model.tflite --detector haar "$@"\n')

@@ -66,11 +66,11 @@ def images(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=[pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in roots.PORTS])
+@pytest.fixture(scope="module", params=list(roots.PORTS))
 def suite(request, images, tmp_path_factory):
     """Name of a running board, to which nothing has been deployed, with the files of on_board.py in /opt/work."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:  # two processes of pytest-xdist
+    with (FOLDER / "lock").open("w") as lock:  # make pi tests each board in a process
         fcntl.flock(lock, fcntl.LOCK_EX)
         started = roots.start(FOLDER, [request.param])
     root = FOLDER / request.param
