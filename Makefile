@@ -158,7 +158,7 @@ image: addon
 # The locks: versions and hashes of everything that development and CI install, for Python 3.10 to 3.13. Versions in a lock stay
 # where setup.cfg allows them; UPGRADE=--upgrade takes the newest ones. setuptools builds fer-edge.
 COMPILE = $(TOOLS_VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-package fer-edge \
-	--custom-compile-command "make lock" $(UPGRADE)
+	--constraints locks/constraints.txt --custom-compile-command "make lock" $(UPGRADE)
 lock: $(TOOLS_VENV)/done
 	$(COMPILE) setup.cfg $(addprefix --extra ,$(subst $(comma), ,$(DEV_EXTRAS))) -o locks/dev.lock
 	echo "setuptools>=68 pytest pytest-xdist" | tr ' ' '\n' | $(COMPILE) setup.cfg - --extra cluster -o locks/cluster.lock
