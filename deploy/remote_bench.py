@@ -68,7 +68,7 @@ def bench_on_boards(
 
 def _pack(models: Sequence[Path]) -> bytes:
     content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
+    with tarfile.open(fileobj=content, mode="w", dereference=True) as archive:
         for model in models:
             archive.add(model, model.name, filter=_without_owner)
     return content.getvalue()

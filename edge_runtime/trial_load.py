@@ -14,10 +14,12 @@ from fer_edge.artifacts.contract import ModelError
 from fer_edge.artifacts.model_file import ModelFile
 from fer_edge.artifacts.user_folders import user_cache_folder
 from fer_edge.edge_runtime.check_probabilities import check_probabilities
+from fer_edge.edge_runtime.emulation import find_emulator
 from fer_edge.edge_runtime.interpreter import find_interpreter, make_interpreter
 
 MAX_CPU_SECONDS = 10
 MAX_SECONDS = 60  # a busy machine may take this long for the same work
+EMULATED = 20  # times as long on an emulated processor
 MAX_MEMORY_BYTES = 2 << 30  # of addresses; the interpreter and numpy reserve half of it without using it
 PATTERN_CELLS = (1, 2, 3, 4, 6, 8, 12, 24)
 _loaded_before: set[str] = set()  # in this process
@@ -38,7 +40,8 @@ def try_loading(file: ModelFile) -> None:
 
     Raises:
         ImportError: If no interpreter is installed.
-        ModelError: If the child process crashes, exceeds 10 seconds of CPU time or 2 GB, or reports an error.
+        ModelError: If the child process crashes, exceeds 10 seconds of CPU time (200 on an emulated processor) or 2 GB, or
+            reports an error.
     """
     if file.contract.flatbuffer_sha256 is not None:
         return
@@ -64,7 +67,9 @@ def run_child() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    # At the first limit, the kernel sends SIGXCPU, by which the parent process knows the reason; at the second, SIGKILL.
+    seconds = MAX_CPU_SECONDS * _slowness()
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     try:
         interpreter = make_interpreter(model_content=sys.stdin.buffer.read(), num_threads=1)
         (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -88,17 +93,22 @@ def _patterns(size: int) -> Iterator[npt.NDArray[np.uint8]]:
 def _run(flatbuffer: bytes) -> str | None:
     """Return what went wrong in the child process, None if nothing did."""
     command, environment = [sys.executable, "-c", CHILD], {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    limit_s = MAX_SECONDS * _slowness()
     try:
-        done = subprocess.run(command, input=flatbuffer, capture_output=True, timeout=MAX_SECONDS, env=environment, check=False)
+        done = subprocess.run(command, input=flatbuffer, capture_output=True, timeout=limit_s, env=environment, check=False)
     except subprocess.TimeoutExpired:
-        return f"loading it takes more than {MAX_SECONDS} s"
+        return f"loading it takes more than {limit_s} s"
     except OSError as error:
         return f"it has no digest, and a process to try it in cannot be started ({error})"
     if done.returncode == -signal.SIGXCPU:
-        return f"loading it takes more than {MAX_CPU_SECONDS} s"
+        return f"loading it takes more than {MAX_CPU_SECONDS * _slowness()} s"
     if done.returncode < 0:
         return f"it ends the process that loads it ({signal.Signals(-done.returncode).name})"
     return (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1] if done.returncode else None
+
+
+def _slowness() -> int:
+    return EMULATED if find_emulator() else 1
 
 
 def _version(package: str) -> str:

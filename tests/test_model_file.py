@@ -264,6 +264,12 @@ def test_the_child_process_reports_the_error_of_the_interpreter(untried):
     assert problem.startswith("loading it fails: ")
 
 
+def test_a_model_that_computes_for_ever_exceeds_the_limit_of_cpu_time(untried, monkeypatch):
+    spin = "trial_load.MAX_CPU_SECONDS, trial_load.make_interpreter = 1, lambda **_: all(iter(lambda: 1, 0))"
+    monkeypatch.setattr(trial_load, "CHILD", f"from fer_edge.edge_runtime import trial_load; {spin}; trial_load.run_child()")
+    assert trial_load._run(b"") == f"loading it takes more than {trial_load.MAX_CPU_SECONDS} s"
+
+
 def test_the_child_process_does_not_import_from_the_current_folder(untried, tmp_path, monkeypatch, original):
     (tmp_path / "numpy.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)

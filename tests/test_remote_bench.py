@@ -95,6 +95,15 @@ def test_names_with_spaces_and_signs_are_not_commands(boards, tmp_path):
     assert (home / "received").read_bytes() == b"1"
 
 
+def test_a_link_to_a_model_is_followed(boards, model, tmp_path):
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links/n.tflite"
+    link.symlink_to(model)
+    home = boards("hall")
+    assert len(bench_on_boards(["hall"], [link])["hall"]) == 1
+    assert (home / "received").read_bytes() == model.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("host", "message"),
     [
