@@ -143,7 +143,7 @@ $(TOOLS_VENV)/done: locks/tools.lock
 # fer-edge on emulated Raspberry Pis, about 4 minutes. Needs root and Debian packages, otherwise it is skipped.
 pi: setup
 	mkdir -p build
-	for board in bookworm trixie; do $(BIN)/pytest tests/pi/emulated_boards.py -k $$board -rs >build/pi-$$board.log 2>&1 & tests="$$tests $$!"; done; \
+	for board in bookworm trixie; do $(BIN)/pytest tests/pi/emulated_boards.py -k $$board -rs -s >build/pi-$$board.log 2>&1 & tests="$$tests $$!"; done; \
 		for test in $$tests; do wait $$test || failed=1; done; cat build/pi-bookworm.log build/pi-trixie.log; test -z "$$failed"
 
 # The add-on of Home Assistant as a folder for /addons, and an image for boards. The image needs Docker with buildx.

@@ -17,7 +17,7 @@ from fer_edge.edge_runtime.live.stats import PipelineStats
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
 WATCHDOG_VARIABLES = ("WATCHDOG_USEC", "WATCHDOG_PID")
 FIRST_FRAME = "first frame labeled"  # `fer-edge deploy` looks for this text in the journal
-# A stream that delivers a frame per minute is healthy, see docs/on-the-board.md.
+# A stream that delivers a frame per minute is healthy, see docs/run.md.
 MAX_BUSY_S = 75.0
 FIRST_FRAME_POLL_S = 0.2
 MAX_INTERVAL_S = 10.0
