@@ -73,5 +73,5 @@ def test_blazeface_finds_the_face_at_its_position():
 
 
 def test_an_unknown_detector_is_rejected():
-    with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, yunet, haar, none"):
+    with pytest.raises(ValueError, match="unknown detector 'mtcnn'; choose one of: auto, blazeface, yunet, haar, own, none"):
         open_detector("mtcnn")

@@ -1,0 +1,63 @@
+"""The network of the own face detector: a checked file, its contract and its interpreter."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.artifacts.detector_contract import DetectorContract, read_detector_file
+from fer_edge.artifacts.user_folders import user_data_folder
+from fer_edge.edge_runtime.detectors.decode import FloatArray
+from fer_edge.edge_runtime.images import Image
+from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
+from fer_edge.models import FOLDER as BUNDLED_FOLDER
+
+DETECTOR_FILE = "face_detector_nano.tflite"
+
+
+def own_detector_model() -> Path | None:
+    """Return the detector file in the user's data folder, else the one in the installed package, else None."""
+    candidates = [user_data_folder() / DETECTOR_FILE, BUNDLED_FOLDER / DETECTOR_FILE]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+class DetectorNetwork:
+    """Runs the network of a detector file.
+
+    Args:
+        path: The .tflite file.
+
+    Attributes:
+        contract: Its contract.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If no interpreter is installed.
+        ModelError: If it is not a detector file of fer-edge, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        file = read_detector_file(path)
+        self.contract: DetectorContract = file.contract
+        self._interpreter = open_interpreter(path, content=file.flatbuffer)
+        self._input = tensor_view(self._interpreter, self._interpreter.get_input_details()[0]["index"])
+        views = {
+            tuple(detail["shape"].tolist()): tensor_view(self._interpreter, detail["index"])
+            for detail in self._interpreter.get_output_details()
+        }
+        rows, columns = self.contract.height, self.contract.width
+        self._heat_maps = [views[1, rows // stride, columns // stride, 1][0] for stride in self.contract.strides]
+        self._geometry_maps = [views[1, rows // stride, columns // stride, 7][0] for stride in self.contract.strides]
+
+    def infer(self, pixels: Image) -> tuple[list[FloatArray], list[FloatArray]]:
+        """Run the network.
+
+        Args:
+            pixels: uint8 array (height, width), gray, of the size in the contract.
+
+        Returns:
+            The heat maps (rows, columns, 1) and the geometry maps (rows, columns, 7), one per stride. The next call overwrites
+            them.
+        """
+        np.copyto(self._input[0, :, :, 0], pixels)
+        self._interpreter.invoke()
+        return self._heat_maps, self._geometry_maps
