@@ -35,7 +35,10 @@ def measure_in_turn(old: Path, new: Path, num_threads: int = 1, protocol: Latenc
         RuntimeError: If the measuring process takes too long.
     """
     for path in (old, new):
-        read_model(path)
+        try:
+            read_model(path)
+        except ModelError as error:
+            raise ModelError(f"'{path}' cannot be measured: {error}") from error
     rules = json.dumps(to_data(protocol))
     command = [sys.executable, "-m", "fer_edge.benchmarks.measure_in_turn", str(old), str(new), str(num_threads), rules]
     try:
