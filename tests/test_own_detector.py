@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,7 +75,9 @@ def test_gray_and_color_images_give_the_same_faces(squares):
     assert squares().detect(gray, 60) == squares().detect(np.repeat(gray[:, :, None], 3, axis=2), 60)
 
 
-@pytest.mark.parametrize(("first", "second", "score"), [(-1.0, 3.0, 1 / (1 + math.exp(-1))), (-1.0, 0.5, None), (-2.0, 9.0, None)])
+@pytest.mark.parametrize(
+    ("first", "second", "score"), [(-1.0, 3.0, 1 / (1 + math.exp(-1))), (-1.0, 0.5, None), (-2.0, 9.0, None)]
+)
 def test_the_score_is_that_of_the_mean_logit_of_two_looks(squares, first, second, score):
     network = squares()
     network._network.logits = {0: first, 1: second}  # below -1.39, a candidate gets no second look
@@ -85,7 +88,8 @@ def test_the_score_is_that_of_the_mean_logit_of_two_looks(squares, first, second
 def test_min_score_replaces_the_threshold_of_the_file(squares):
     network = squares(min_score=0.1)
     network._network.logits = {0: -2.0, 1: -2.0}
-    assert [face.score for face in network.detect(draw((640, 480), (200, 100, 80)), 60)] == pytest.approx([1 / (1 + math.exp(2))])
+    found = network.detect(draw((640, 480), (200, 100, 80)), 60)
+    assert [face.score for face in found] == pytest.approx([1 / (1 + math.exp(2))])
 
 
 def test_small_faces_are_found_in_tiles_and_only_if_they_are_wanted(squares):
@@ -123,7 +127,8 @@ def test_a_known_face_takes_one_look_and_every_third_detection_searches_the_fram
         faces = network.detect(image, 60, boxes)
         looks.append(network.looks - before)
     assert looks == [1, 1, 3]
-    assert [face.box_px for face in faces] == [pytest.approx((450, 300, 90, 90), abs=3), pytest.approx((200, 100, 80, 80), abs=3)]
+    expected = [pytest.approx((450, 300, 90, 90), abs=3), pytest.approx((200, 100, 80, 80), abs=3)]
+    assert [face.box_px for face in faces] == expected
 
 
 def test_a_lost_face_starts_a_search_of_the_frame(squares):
@@ -144,7 +149,7 @@ def test_parts_cover_the_image_and_overlap_by_the_smallest_face_of_the_larger_pa
     assert parts[1] == (0, 0, 341, 273)
     assert {(x + w, y + h) for x, y, w, h in parts[1:]} >= {(640, 480)}
     xs = sorted({x for x, *_ in parts[1:]})
-    assert all(later - earlier <= 341 - 60 for earlier, later in zip(xs, xs[1:], strict=False))
+    assert all(later - earlier <= 341 - 60 for earlier, later in pairwise(xs))
     assert len(search_parts(7680, 4320, 1, INPUT)) < 6000  # never enlarged, whatever the smallest face
 
 

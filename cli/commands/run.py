@@ -67,7 +67,7 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     "--detector",
     default="auto",
     show_default=True,
-    help="auto, blazeface, yunet, haar, own, a YuNet .onnx file, a detector's .tflite file, or none: the whole image is the face.",
+    help="auto, blazeface, yunet, haar, own, an .onnx or .tflite file, or none: the whole image is the face.",
 )
 @detector_option(
     "--detect-every",
@@ -88,7 +88,8 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
 @detector_option(
     "--min-face-score",
     type=FiniteRange(0, 1),
-    help="Drop faces of which the detector is less sure.  [default: 0.65 for blazeface, 0.5 for haar, 0.6 for yunet, as its file states for own]",
+    help="Drop faces of which the detector is less sure.  "
+    "[default: 0.65 for blazeface, 0.5 for haar, 0.6 for yunet; own: stated in its file]",
 )
 @model_option(
     "--model",

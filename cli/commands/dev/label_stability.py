@@ -18,7 +18,7 @@ from fer_edge.option_groups import examples
 @click.argument("data")
 @click.option("--split", default="test", show_default=True, help="Split of the dataset: train, validation or test.")
 @click.option("--faces", type=click.IntRange(min=1), default=60, show_default=True, help="Number of still faces.")
-@click.option("--detector", default="auto", show_default=True, help="Name of the detector, or a YuNet .onnx or detector .tflite file.")
+@click.option("--detector", default="auto", show_default=True, help="Detector, or its .onnx or .tflite file.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the result to this JSON-lines file.")
 @friendly_errors
 def command(model: Path, data: str, split: str, faces: int, detector: str, record: Path | None) -> None:
