@@ -313,4 +313,4 @@ def _check_kind(file: BinaryIO, path: Path) -> None:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except (ValueError, RecursionError):
-        return  # from_json names what is damaged
+        return  # from_json names the damage
