@@ -1,91 +1,87 @@
-"""Detection and accuracy on full images: labeled crops pasted at random size, position and angle into backgrounds."""
+"""Detectors on the same sets of images: found faces, false detections, correct labels, time."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.artifacts.latency_records import Environment, MachineState
+from fer_edge.benchmarks.detection_sets import face_free_sets, portrait_sets, scene_sets
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.synthetic_scenes import SIZE, CropSource, LabeledCrop, background, box_of, face_free_images, paste
+from fer_edge.benchmarks.marked_images import MarkedImage, SetResult, measure_set
+from fer_edge.benchmarks.portraits import Portrait
+from fer_edge.benchmarks.synthetic_scenes import CropSource, LabeledCrop
+from fer_edge.benchmarks.tables import text_table
+from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
-from fer_edge.edge_runtime.crop import Box, crop_face
 from fer_edge.edge_runtime.detectors.blazeface import blazeface_model
 from fer_edge.edge_runtime.detectors.box_transform import BoxFit, derive_box_transform
 from fer_edge.edge_runtime.detectors.detection import Detection, Detector
-from fer_edge.edge_runtime.detectors.tiling import iou
+from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
+from fer_edge.edge_runtime.detectors.haar import FALLBACKS, FRONTAL, cascade_folder
+from fer_edge.edge_runtime.detectors.own import OwnDetector
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.images import Image, import_cv2
+from fer_edge.edge_runtime.live.detect_and_track import DetectAndTrack, DetectionInterval
+from fer_edge.edge_runtime.live.stats import PipelineStats
 
-SIDES_PX = (80, 300)  # of the pasted crop
-MAX_DEGREES = 15.0
 MIN_FACE_PX = 60  # as in a live run at 640 x 480
-MIN_IOU = 0.3  # from which a detection counts as the face, after the contract's box transform
 TRANSFORM_FACES = 800
-FACE_FREE_IMAGES = 300
+STILL_SETS = ("portraits", "tight crops")  # searched as fer-edge run searches an image, the others as it searches a frame
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A full image with one face.
+class DetectionSets:
+    """The images of a run.
 
     Attributes:
-        image: uint8 array (height, width, 3), RGB.
-        box: Upright box of the pasted crop, pixels.
-        crop: The crop and its label.
+        crops: Face crops, pasted into scenes.
+        portraits: Portraits that a head fills; empty to leave them out.
+        photos: Photos marked by hand; empty to leave them out.
+        count: Number of scenes with one face, and of scenes with a head.
+        condition_count: Number of scenes per condition.
     """
 
-    image: Image
-    box: Box
-    crop: LabeledCrop
+    crops: Sequence[LabeledCrop]
+    portraits: Sequence[Portrait] = ()
+    photos: Sequence[MarkedImage] = ()
+    count: int = 400
+    condition_count: int = 150
+
+    def by_name(self) -> dict[str, list[MarkedImage]]:
+        """Return the sets in the order of the table."""
+        sets = portrait_sets(self.portraits, self.count) if self.portraits else {}
+        sets |= scene_sets(self.crops, self.count, self.condition_count)
+        marked = [photo for photo in self.photos if photo.faces or photo.ignored_px]
+        return sets | ({"photos": marked} if marked else {}) | face_free_sets(self.photos)
 
 
 @dataclass(frozen=True)
 class DetectorResult:
-    """One detector on all scenes.
+    """One detector on all sets.
 
     Attributes:
-        images: Number of images.
-        found: Number of faces found.
-        detection_rate: Fraction of faces found, 0..1.
-        false_per_image: Mean number of detections that are not the face.
-        false_per_face_free_image: Mean number of detections in drawn images without a face.
-        p50_ms: Median time of a full search, milliseconds.
-        p90_ms: 90th percentile, milliseconds.
-        accuracy: Accuracy of the model on the found faces, 0..1, by the way they are cropped: ``original`` (before pasting),
-            ``contract`` (box transform, rotated by the eyes), ``not_rotated`` (box transform only) and ``box`` (the detector's
-            box). None without found faces.
+        model_bytes: Size of its model files.
+        looks_per_scene: Mean number of inferences per scene with one face; None if the detector does not count them.
+        sets: Result per set.
     """
 
-    images: int
-    found: int
-    detection_rate: float
-    false_per_image: float
-    false_per_face_free_image: float
-    p50_ms: float
-    p90_ms: float
-    accuracy: dict[str, float | None]
-
-    def __str__(self) -> str:
-        accuracies = ", ".join(f"{name} {value:.4f}" for name, value in self.accuracy.items() if value is not None)
-        return (
-            f"found {self.detection_rate:.4f} of {self.images} faces, false {self.false_per_image:.3f} per image, "
-            f"{self.false_per_face_free_image:.3f} per image without a face, "
-            f"p50 {self.p50_ms:.1f} ms; accuracy on the found faces: {accuracies}"
-        )
+    model_bytes: int
+    looks_per_scene: float | None
+    sets: dict[str, SetResult]
 
 
 @dataclass(frozen=True)
 class DetectionRecord:
-    """Detectors on one machine. ``accuracy_of_original_crops`` is of all faces, found or not."""
+    """Detectors on one machine, on the same sets of images."""
 
     what: str
     source: CropSource
+    portraits: str | None
     environment: Environment
     before: MachineState
-    accuracy_of_original_crops: float
     detectors: dict[str, DetectorResult]
     after: MachineState
 
@@ -101,29 +97,105 @@ class BoxTransformRecord:
 
 
 def benchmark_detectors(
-    crops: Sequence[LabeledCrop], count: int, detectors: Sequence[Detector], classifier: Classifier, source: CropSource
+    sets: DetectionSets,
+    detectors: dict[str, Detector],
+    classifier: Classifier,
+    source: CropSource,
+    portraits: str | None = None,
 ) -> DetectionRecord:
-    """Measure detectors on images with pasted crops.
+    """Measure detectors on the same images.
 
     Args:
-        crops: Face crops.
-        count: Number of images.
-        detectors: The detectors.
+        sets: The images.
+        detectors: The detectors, by the name or path that the user gave.
         classifier: The model that labels the found faces.
-        source: Names for the record.
+        source: Names of the crops for the record.
+        portraits: Name of the portraits for the record.
     """
     before = read_state()
-    scenes, face_free = make_scenes(crops, count), face_free_images(FACE_FREE_IMAGES)
-    correct = [classifier.predict(scene.crop.face)[0].label == scene.crop.label for scene in scenes]
-    return DetectionRecord(
-        what="detection",
-        source=source,
-        environment=describe_environment(),
-        before=before,
-        accuracy_of_original_crops=float(np.mean(correct)),
-        detectors={detector.name: measure_detector(detector, classifier, scenes, face_free) for detector in detectors},
-        after=read_state(),
-    )
+    images = sets.by_name()
+    results = {Path(name).name: measure_detector(detector, name, classifier, images) for name, detector in detectors.items()}
+    return DetectionRecord("detection_sets", source, portraits, describe_environment(), before, results, read_state())
+
+
+def measure_detector(
+    detector: Detector, choice: str, classifier: Classifier, sets: dict[str, list[MarkedImage]]
+) -> DetectorResult:
+    """Run one detector on all sets.
+
+    Args:
+        detector: The detector.
+        choice: The name or path that the user gave.
+        classifier: The model.
+        sets: The images by set.
+    """
+    results, looks = {}, None
+    for name, images in sets.items():
+        before = detector.looks if isinstance(detector, OwnDetector) else 0
+        detect = _still_search(detector) if name in STILL_SETS else partial(detector.detect, min_face_px=MIN_FACE_PX)
+        results[name] = measure_set(images, detector.name, detect, classifier)
+        if name == "faces" and isinstance(detector, OwnDetector):
+            looks = (detector.looks - before) / len(images)
+    return DetectorResult(model_bytes(detector.name, choice), looks, results)
+
+
+def _still_search(detector: Detector) -> Callable[[Image], list[Detection]]:
+    """Return a function that searches an image as ``fer-edge run`` does."""
+
+    def search(image: Image) -> list[Detection]:
+        finder = DetectAndTrack(detector, DetectionInterval(), None, None, PipelineStats())
+        faces = finder.update(Frame("image", None, image))
+        return [Detection(face.box_px, face.eyes_px, face.score) for face in faces]
+
+    return search
+
+
+def model_bytes(name: str, choice: str) -> int:
+    """Return the size of a detector's model files.
+
+    Args:
+        name: Name of the detector.
+        choice: Its name or the path of its file.
+    """
+    if Path(choice).is_file():
+        return Path(choice).stat().st_size
+    if name == "haar":
+        folder = cascade_folder(import_cv2())
+        return sum((folder / file).stat().st_size for file in {cascade.file for cascade in (FRONTAL, *FALLBACKS)})
+    file = {"blazeface": blazeface_model, "own": own_detector_model, "yunet": yunet_model}[name]()
+    return file.stat().st_size if file else 0
+
+
+def detection_tables(record: DetectionRecord) -> str:
+    """Return the record as tables for terminals: one row per set, one column per detector."""
+    results = record.detectors
+    names = list(results)
+    sets = next(iter(results.values())).sets
+    rows = []
+    for name, first in sets.items():
+        if first.faces:
+            found = (f"{100 * result.sets[name].found / first.faces:.1f}" for result in results.values())
+            rows.append((f"{name}, found %", str(first.faces), *found))
+        false = (f"{result.sets[name].false_per_image:.3f}" for result in results.values())
+        rows.append((f"{name}, false per image", str(first.images), *false))
+        if first.correct is not None:
+            correct = (f"{100 * (result.sets[name].correct or 0):.1f}" for result in results.values())
+            rows.append((f"{name}, found and labeled correctly %", str(first.faces), *correct))
+    for part in sets["photos"].parts if "photos" in sets else ():
+        parts = [result.sets["photos"].parts[part] for result in results.values()]
+        rows.append((f"photos, {part}, found %", str(parts[0].faces), *(f"{100 * p.found / p.faces:.1f}" for p in parts)))
+    timed = [result.sets["faces"] for result in results.values()]
+    rows += [
+        ("CPU ms per scene, median", str(timed[0].images), *(f"{result.p50_cpu_ms:.2f}" for result in timed)),
+        ("ms per scene, median", str(timed[0].images), *(f"{result.p50_ms:.2f}" for result in timed)),
+        ("looks per scene", "", *(_looks(result) for result in results.values())),
+        ("model bytes", "", *(str(result.model_bytes) for result in results.values())),
+    ]
+    return text_table(("", "of", *names), rows)
+
+
+def _looks(result: DetectorResult) -> str:
+    return "" if result.looks_per_scene is None else f"{result.looks_per_scene:.2f}"
 
 
 def derive_transforms(crops: Sequence[LabeledCrop], detectors: Sequence[Detector], source: CropSource) -> BoxTransformRecord:
@@ -138,85 +210,3 @@ def derive_transforms(crops: Sequence[LabeledCrop], detectors: Sequence[Detector
     faces = [crops[index].face for index in order]
     fits = {detector.name: derive_box_transform(faces, detector) for detector in detectors}
     return BoxTransformRecord("box_transform", source, describe_environment(), fits)
-
-
-def make_scenes(crops: Sequence[LabeledCrop], count: int, seed: int = 0) -> list[Scene]:
-    """Make full images of crops that are chosen without replacement.
-
-    Args:
-        crops: Face crops.
-        count: Number of images.
-        seed: Seed of all random choices.
-    """
-    cv2 = import_cv2()
-    rng = np.random.default_rng(seed)
-    scenes = []
-    for index in rng.permutation(len(crops))[:count]:
-        side = float(np.exp(rng.uniform(*np.log(SIDES_PX))))
-        x, y = (float(rng.uniform(side / 2, length - side / 2)) for length in SIZE)
-        degrees = float(rng.uniform(-MAX_DEGREES, MAX_DEGREES))
-        gray = paste(background(rng), crops[index].face, (x, y), side, degrees)
-        image = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), np.uint8)
-        scenes.append(Scene(image, box_of((x, y), side), crops[index]))
-    return scenes
-
-
-def measure_detector(
-    detector: Detector, classifier: Classifier, scenes: Sequence[Scene], face_free: Sequence[Image]
-) -> DetectorResult:
-    """Run one detector on the scenes, and the model on the found faces, cropped in each way.
-
-    Args:
-        detector: The detector.
-        classifier: The model.
-        scenes: The images.
-        face_free: Images without a face, uint8 arrays (height, width, 3).
-    """
-    convention = classifier.contract.crop
-    plain = CropConvention(convention.convention, convention.training_resolution_px, {detector.name: BoxTransform()})
-    times_ms, false = [], 0
-    correct: dict[str, list[bool]] = {name: [] for name in ("original", "contract", "not_rotated", "box")}
-    for scene in scenes:
-        start = time.perf_counter_ns()
-        detections = detector.detect(scene.image, MIN_FACE_PX)
-        times_ms.append((time.perf_counter_ns() - start) / 1e6)
-        face = _matching(detections, scene.box, convention.box_transform(detector.name))
-        false += len(detections) - (face is not None)
-        if face is None:
-            continue
-        crops = {
-            "original": scene.crop.face,
-            "contract": crop_face(scene.image, face.box_px, detector.name, convention, face.eyes_px),
-            "not_rotated": crop_face(scene.image, face.box_px, detector.name, convention),
-            "box": crop_face(scene.image, face.box_px, detector.name, plain),
-        }
-        for name, crop in crops.items():
-            correct[name].append(classifier.predict(crop)[0].label == scene.crop.label)
-    found = len(correct["original"])
-    return DetectorResult(
-        images=len(scenes),
-        found=found,
-        detection_rate=found / len(scenes),
-        false_per_image=false / len(scenes),
-        false_per_face_free_image=float(np.mean([len(detector.detect(image, MIN_FACE_PX)) for image in face_free])),
-        p50_ms=float(np.percentile(times_ms, 50)),
-        p90_ms=float(np.percentile(times_ms, 90)),
-        accuracy={name: float(np.mean(results)) if results else None for name, results in correct.items()},
-    )
-
-
-def _matching(detections: Sequence[Detection], box: Box, transform: BoxTransform) -> Detection | None:
-    """Return the first detection that is the face in ``box``."""
-    for detection in detections:
-        x, y, w, h = detection.box_px
-        side = max(w, h) * transform.scale
-        center = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
-        if iou(box_of(center, side), box) >= MIN_IOU:
-            return detection
-    return None
-
-
-def installed_detectors() -> list[str]:
-    """Return the names of the detectors whose models are installed."""
-    installed = {"blazeface": blazeface_model(), "haar": True, "yunet": yunet_model()}
-    return [name for name, model in installed.items() if model]

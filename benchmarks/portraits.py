@@ -16,7 +16,6 @@ import numpy as np
 
 from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.artifacts.typed_json import append_json_lines
-from fer_edge.benchmarks.detection_benchmark import installed_detectors
 from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.tables import text_table
 from fer_edge.edge_runtime.cameras.camera import OnMessage
@@ -24,7 +23,7 @@ from fer_edge.edge_runtime.cameras.frame import Frame
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detection import Detector
-from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.detectors.detector import installed_detectors, open_detector
 from fer_edge.edge_runtime.file_types import IMAGE_SUFFIXES
 from fer_edge.edge_runtime.images import Image, decode_image
 from fer_edge.edge_runtime.live.pipeline import LabeledFace, Pipeline

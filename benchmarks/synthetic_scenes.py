@@ -149,7 +149,7 @@ def add_noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:
     return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
 
 
-def paste(scene: Image, face: Image, center: tuple[float, float], side: float, degrees: float) -> Image:
+def paste(scene: Image, face: Image, center: tuple[float, float], side: float, degrees: float, oval: bool = False) -> Image:
     """Return the scene with a face crop in it. The border of the crop fades out.
 
     Args:
@@ -158,6 +158,7 @@ def paste(scene: Image, face: Image, center: tuple[float, float], side: float, d
         center: Center of the face, pixels.
         side: Side of the crop in the scene, pixels.
         degrees: Clockwise rotation.
+        oval: Whether to paste an oval. The corners of a portrait show its background.
     """
     cv2 = import_cv2()
     reach = side * 0.75 + 2  # slightly more than half a diagonal
@@ -168,8 +169,12 @@ def paste(scene: Image, face: Image, center: tuple[float, float], side: float, d
     matrix = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), -degrees, side / length)
     matrix[:, 2] += np.array(center) - (left + length / 2, top + length / 2)
     mask = np.zeros((length, length), np.float32)
-    cv2.rectangle(mask, (1, 1), (length - 2, length - 2), 1.0, -1)
-    alpha: npt.NDArray[np.float32] = cv2.warpAffine(cv2.GaussianBlur(mask, (0, 0), 0.7), matrix, size)
+    if oval:
+        cv2.ellipse(mask, (length // 2, length // 2), (round(0.46 * length), round(0.48 * length)), 0, 0, 360, 1.0, -1)
+    else:
+        cv2.rectangle(mask, (1, 1), (length - 2, length - 2), 1.0, -1)
+    sigma = 0.02 * length if oval else 0.7
+    alpha: npt.NDArray[np.float32] = cv2.warpAffine(cv2.GaussianBlur(mask, (0, 0), sigma), matrix, size)
     pasted = cv2.warpAffine(face, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     result = scene.copy()
     area = result[top:bottom, left:right]

@@ -12,14 +12,13 @@ from live import FakeCamera, FakeClassifier, FakeDetector, flat_image
 
 from fer_edge.artifacts.latency_records import MachineState
 from fer_edge.artifacts.typed_json import from_data
-from fer_edge.benchmarks import detection_benchmark, faults, label_stability, soak, steady_run
+from fer_edge.benchmarks import faults, label_stability, soak, steady_run
 from fer_edge.benchmarks import synthetic_scenes as scenes
 from fer_edge.benchmarks.faults import FRAMES_PER_LOSS, LoopedClip
 from fer_edge.benchmarks.steady_run import Sample, SteadyRun
 from fer_edge.edge_runtime.cameras.camera import CameraError
 from fer_edge.edge_runtime.cameras.files import read_frames
 from fer_edge.edge_runtime.cameras.source import LiveSource
-from fer_edge.edge_runtime.detectors.detection import Detection
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.edge_runtime.live.pipeline import Pipeline, PipelineSettings
 from fer_edge.edge_runtime.outputs.text import LogFile
@@ -53,35 +52,11 @@ def test_a_pasted_face_is_where_its_box_is():
     assert scene.max() == 0  # the scene itself is not changed
 
 
-def test_the_same_seed_gives_the_same_scenes():
-    crops = [scenes.LabeledCrop(str(k), "happy", bright(k)) for k in range(5)]
-    first, second = (detection_benchmark.make_scenes(crops, 3, seed=4) for _ in range(2))
-    assert [scene.crop.name for scene in first] == [scene.crop.name for scene in second]
-    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
-    assert all(scene.box[0] >= 0 and scene.box[0] + scene.box[2] <= 640 for scene in first)
-
-
 def test_images_without_a_face_are_of_every_kind_and_the_same_for_a_seed():
     images = scenes.face_free_images(6, seed=3, size=(64, 48))
     assert all(image.shape == (48, 64, 3) and image.std() > 5 for image in images)
     again = scenes.face_free_images(6, seed=3, size=(64, 48))
     assert all(np.array_equal(a, b) for a, b in zip(images, again, strict=True))
-
-
-def test_the_detection_benchmark_counts_found_faces_and_false_detections():
-    crops = [scenes.LabeledCrop("a", "happy", bright())] * 4
-
-    class Detector(FakeDetector):
-        def detect(self, image, min_face_px=32, previous_boxes=None):
-            self.calls += 1
-            other = Detection((0, 0, 9, 9))
-            return [other] if self.calls >= 4 else [Detection(images[self.calls - 1].box), other]
-
-    images = detection_benchmark.make_scenes(crops, 4)
-    result = detection_benchmark.measure_detector(Detector(), FakeClassifier(), images, scenes.face_free_images(2))
-    assert (result.images, result.found, result.detection_rate) == (4, 3, 0.75)
-    assert (result.false_per_image, result.false_per_face_free_image) == (1.0, 1.0)
-    assert result.accuracy["original"] == 1.0
 
 
 class Flickering(FakeClassifier):

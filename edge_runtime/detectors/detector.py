@@ -8,7 +8,7 @@ from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, De
 from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
 from fer_edge.edge_runtime.detectors.haar import Haar
 from fer_edge.edge_runtime.detectors.own import PASSED_TARGETS, OwnDetector
-from fer_edge.edge_runtime.detectors.yunet import YuNet
+from fer_edge.edge_runtime.detectors.yunet import YuNet, yunet_model
 from fer_edge.edge_runtime.images import Image
 
 
@@ -82,3 +82,9 @@ def preferred_detector() -> str:
     if PASSED_TARGETS and own_detector_model():
         return "own"
     return "blazeface" if blazeface_model() else "haar"
+
+
+def installed_detectors() -> list[str]:
+    """Return the names of the detectors whose models are installed."""
+    installed = {"blazeface": blazeface_model(), "haar": True, "own": own_detector_model(), "yunet": yunet_model()}
+    return [name for name, model in installed.items() if model]

@@ -89,7 +89,7 @@ class Haar:
 
     def __init__(self, min_score: float = MIN_SCORE) -> None:
         self._cv2 = import_cv2()
-        folder = _cascade_folder(self._cv2)
+        folder = cascade_folder(self._cv2)
         self._classifiers: dict[str, Any] = {
             cascade.file: self._cv2.CascadeClassifier(str(folder / cascade.file)) for cascade in (FRONTAL, *FALLBACKS)
         }
@@ -184,7 +184,12 @@ class Haar:
         return max(hits, default=0)
 
 
-def _cascade_folder(cv2: Any) -> Path:
+def cascade_folder(cv2: Any) -> Path:
+    """Return the folder with the cascade files of this OpenCV.
+
+    Raises:
+        ImportError: If it has none.
+    """
     if not hasattr(cv2, "CascadeClassifier"):
         raise ImportError(
             f"this OpenCV ({cv2.__version__}) has no Haar cascades: OpenCV 5 removed them. "

@@ -84,8 +84,7 @@ def analyze(
         model: A .tflite file; a folder: its newest int8 model; the name of a bundled model, such as ``mobilenet_v2``; or
             None: the newest int8 model in the folder ``runs``, otherwise the bundled default.
         bgr: Whether arrays are BGR, as OpenCV reads them.
-        detector: auto, blazeface, yunet, haar, own, the path of a YuNet .onnx or detector .tflite file, or none: each image
-            is one face.
+        detector: auto, blazeface, yunet, haar, own, a YuNet .onnx or detector .tflite file, or none: each image is one face.
         min_face_px: Side of the smallest face, pixels. None: 1/16 of the image's shorter side, but at least 32.
         min_face_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
         max_faces: Maximum number of faces per image; the largest are kept. None: no limit.

@@ -44,8 +44,7 @@ def stream(
     Args:
         source: ``auto`` (a camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, ``-`` (standard input), or a path.
         model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else bundled.
-        detector: auto, blazeface, yunet, haar, own, the path of a YuNet .onnx or detector .tflite file, or none: each frame
-            is one face.
+        detector: auto, blazeface, yunet, haar, own, a YuNet .onnx or detector .tflite file, or none: each frame is one face.
         detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
         min_face_px: Side of the smallest face, pixels. None: 1/16 (images) or 1/8 (frames) of the shorter side, at least 32.
         min_face_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
