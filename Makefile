@@ -21,7 +21,7 @@ TOOLS_VENV := build/tools-venv
 comma := ,
 DEV_EXTRAS := edge,train,convert,bench,dev
 
-.PHONY: demo test test-fast test-edge test-cluster test-wheel lint docs compare-models soak fuzz pi addon image lock sbom setup clean
+.PHONY: demo test test-fast test-edge test-cluster test-web test-wheel lint docs compare-models soak fuzz pi addon image lock sbom setup clean
 
 # $(call install,ENVIRONMENT,LOCK,EXTRAS): the packages of a lock, each checked against its hash, then fer-edge itself.
 define install
@@ -91,6 +91,12 @@ $(CLUSTER_VENV)/done: setup.cfg locks/cluster.lock
 
 test-cluster: $(CLUSTER_VENV)/done
 	$(CLUSTER_VENV)/bin/pytest tests/test_cluster.py tests/test_ray.py
+
+# The web page: lint and unit tests with node, then the page in Chromium next to the Python runtime. Needs npm and Chromium; the
+# first run downloads the page's parts.
+test-web: setup
+	cd web && npm ci --no-audit --no-fund && npm run lint && npm test
+	FER_EDGE_TEST_WEB=1 $(BIN)/pytest -rs tests/test_web_page.py tests/test_web_controls.py
 
 # The same tests against the wheel that users install, in a folder that precedes the editable installation.
 test-wheel: setup

@@ -59,6 +59,11 @@ class DrawnFaces:
             stop.wait(1 / FRAMES_PER_SECOND)
 
 
+def find_chromium() -> str | None:
+    """Return the program of Chromium, None if it is not installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 @contextmanager
 def open_chromium() -> Iterator[Any]:
     """Start Chromium without a window.
@@ -70,7 +75,7 @@ def open_chromium() -> Iterator[Any]:
         FileNotFoundError: If Chromium is not installed.
         ImportError: If Playwright is not installed.
     """
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = find_chromium()
     if not program:
         raise FileNotFoundError("no Chromium on this machine. Install it: sudo apt install chromium")
     try:

@@ -23,7 +23,7 @@ from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.user_folders import user_cache_folder
 
 PACKAGES = ("artifacts", "train", "convert", "edge_runtime", "benchmarks", "deploy", "models", "web")
-DATA_SUFFIXES = (".py", ".html", ".typed", ".tflite", ".json", ".js", ".css", ".svg", ".png", ".txt", ".webmanifest")
+DATA_SUFFIXES = (".py", ".html", ".typed", ".tflite", ".json", ".js", ".css", ".svg", ".png", ".txt", ".wasm", ".webmanifest")
 WEB_DATA = ("__init__.py", "page")  # a source checkout has the tools and tests of the page too
 MAX_MODEL_BYTES = 3_000_000  # the models in the package; a source checkout has large ones too
 ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # the same wheel each time, so that it is sent once

@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import shutil
 import sys
 from functools import cache
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import fer_edge
 from fer_edge.edge_runtime.find_model import default_model
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
+from fer_edge.preview_screenshots import find_chromium
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 # Of the extras but edge.
@@ -210,7 +210,7 @@ def json_lines(text):
 @pytest.fixture(scope="session")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = find_chromium()
     if not program:
         pytest.skip("no Chromium on this machine: sudo apt install chromium")
     with playwright.sync_playwright() as driver:

@@ -18,6 +18,13 @@ const { fround } = Math;
 
 /** @type {Map<string, AreaTable>} */
 const areaTables = new Map();
+/** @type {import("./area_simd.js").AreaSimd | null} */
+let simd = null;
+
+/** @param {import("./area_simd.js").AreaSimd} averager Averages the areas of RGBA images from now on. */
+export function useSimd(averager) {
+  simd = averager;
+}
 
 /**
  * Resize a part of an image by averaging areas, as `cv2.resize(..., interpolation=cv2.INTER_AREA)`.
@@ -36,12 +43,12 @@ export function resizeArea(image, box, width, height) {
     const columns = enlargingWeights(box[2], width, scaleX);
     const rows = enlargingWeights(box[3], height, scaleY);
     data = interpolate(image, box, columns, rows, blendShifted);
+  } else if (isWhole(scaleX) && isWhole(scaleY)) {
+    data = simdFor(image)?.averageBlocks(image, box, width, height) ?? averageBlocks(image, box, width, height);
   } else {
-    const blockX = roundHalfEven(scaleX);
-    const blockY = roundHalfEven(scaleY);
-    const isWhole = Math.abs(scaleX - blockX) < DBL_EPSILON && Math.abs(scaleY - blockY) < DBL_EPSILON;
-    const average = isWhole ? averageBlocks : averageWeighted;
-    data = average(image, box, width, height, scaleX, scaleY);
+    const columns = areaTable(box[2], width, scaleX);
+    const rows = areaTable(box[3], height, scaleY);
+    data = simdFor(image)?.averageWeighted(image, box, columns, rows) ?? averageWeighted(image, box, columns, rows);
   }
   return { data, width, height, channels: 3 };
 }
@@ -61,6 +68,16 @@ export function resizeLinearExact(image, width, height) {
   return { data, width, height, channels: 3 };
 }
 
+/** @param {Image} image */
+function simdFor(image) {
+  return image.channels === 4 ? simd : null;
+}
+
+/** @param {number} scale */
+function isWhole(scale) {
+  return Math.abs(scale - Math.round(scale)) < DBL_EPSILON;
+}
+
 /**
  * Average blocks of a whole number of pixels.
  *
@@ -68,13 +85,11 @@ export function resizeLinearExact(image, width, height) {
  * @param {Box} box
  * @param {number} width
  * @param {number} height
- * @param {number} scaleX
- * @param {number} scaleY
  */
-function averageBlocks(image, [left, top], width, height, scaleX, scaleY) {
+function averageBlocks(image, [left, top, boxWidth, boxHeight], width, height) {
   const { data, channels } = image;
-  const blockX = roundHalfEven(scaleX);
-  const blockY = roundHalfEven(scaleY);
+  const blockX = Math.round(boxWidth / width);
+  const blockY = Math.round(boxHeight / height);
   const stride = image.width * channels;
   const result = new Uint8Array(width * height * 3);
   const sums = new Int32Array(width * 3);
@@ -111,14 +126,12 @@ function averageBlocks(image, [left, top], width, height, scaleX, scaleY) {
  *
  * @param {Image} image
  * @param {Box} box
- * @param {number} width
- * @param {number} height
- * @param {number} scaleX
- * @param {number} scaleY
+ * @param {AreaTable} columns
+ * @param {AreaTable} rows
  */
-function averageWeighted(image, [left, top, boxWidth, boxHeight], width, height, scaleX, scaleY) {
-  const columns = areaTable(boxWidth, width, scaleX);
-  const rows = areaTable(boxHeight, height, scaleY);
+function averageWeighted(image, [left, top], columns, rows) {
+  const width = columns.first.length - 1;
+  const height = rows.first.length - 1;
   const stride = image.width * image.channels;
   const start = top * stride + left * image.channels;
   const result = new Uint8Array(width * height * 3);

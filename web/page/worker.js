@@ -38,6 +38,7 @@ async function load() {
     runtime.loadRuntime(site, base),
     read(site.model),
     read(site.detector.file),
+    loadSimd(read),
   ]);
   const contract = readContract(model);
   const start = performance.now();
@@ -46,6 +47,20 @@ async function load() {
   engine = new Engine(openDetector(site.detector.name, await runtime.openNetwork(detectorModel)), network, contract);
   const firstMs = await engine.warmUp();
   return { build, site, contract, loadMs: loaded - start, firstMs };
+}
+
+/**
+ * Resize with SIMD instructions where the browser has them.
+ *
+ * @param {(path: string) => Promise<Uint8Array<ArrayBuffer>>} read
+ */
+async function loadSimd(read) {
+  const [{ AreaSimd }, { useSimd }, code] = await Promise.all([
+    import("./area_simd.js"),
+    import("./resize.js"),
+    read("area.wasm"),
+  ]);
+  if (WebAssembly.validate(code)) useSimd(new AreaSimd((await WebAssembly.instantiate(code)).instance));
 }
 
 /**

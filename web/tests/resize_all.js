@@ -2,12 +2,18 @@
 
 import { readFileSync } from "node:fs";
 
+import { AreaSimd } from "../page/area_simd.js";
 import { cropFace, preprocessFace } from "../page/crop.js";
 import { squareInput } from "../page/blazeface.js";
-import { resizeArea, resizeLinearExact } from "../page/resize.js";
+import { resizeArea, resizeLinearExact, useSimd } from "../page/resize.js";
 import { warpAffine } from "../page/warp_affine.js";
 
 const FUNCTIONS = { resizeArea, resizeLinearExact, warpAffine, cropFace, preprocessFace, squareInput };
+
+if (process.argv[2] === "simd") {
+  const code = readFileSync(new URL("../page/area.wasm", import.meta.url));
+  useSimd(new AreaSimd((await WebAssembly.instantiate(code)).instance));
+}
 
 /** @type {{name: keyof typeof FUNCTIONS, image: any, rest: any[]}[]} */
 const jobs = JSON.parse(readFileSync(0, "utf8"));
