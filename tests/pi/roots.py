@@ -171,8 +171,9 @@ def make_keys(folder):
     (folder / "ssh_config").write_text("\n".join(hosts))
     # Programs that call ssh find this one first in PATH, and so the hosts bookworm and trixie.
     (folder / "bin").mkdir(exist_ok=True)
+    others = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != folder / "bin")
     for tool in ("ssh", "scp", "sftp"):
-        (folder / "bin" / tool).write_text(f'#!/bin/sh\nexec {shutil.which(tool)} -F {folder}/ssh_config "$@"\n')
+        (folder / "bin" / tool).write_text(f'#!/bin/sh\nexec {shutil.which(tool, path=others)} -F {folder}/ssh_config "$@"\n')
         (folder / "bin" / tool).chmod(0o755)
 
 
