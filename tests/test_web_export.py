@@ -140,6 +140,7 @@ def test_a_changed_or_missing_package_is_rejected(packages, tmp_path, error_of):
 
 
 def test_packages_are_downloaded_once(packages, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_program(tmp_path / "bin", "npm", f'cp "{packages}"/*.tgz "$5" && echo "$6" >>"{tmp_path}/calls"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     export_web("cnn_nano", tmp_path / "site", None, SILENT)
@@ -151,6 +152,7 @@ def test_packages_are_downloaded_once(packages, tmp_path, monkeypatch):
 
 
 def test_without_npm_or_a_connection_the_remedy_is_named(packages, tmp_path, monkeypatch, error_of):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     arguments = ("export", "web", "cnn_nano", "--out", tmp_path / "site")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     message = error_of(*arguments)
