@@ -10,7 +10,7 @@ import numpy as np
 from fer_edge.artifacts.latency_records import Environment, MachineState
 from fer_edge.benchmarks.detection_sets import face_free_sets, portrait_sets, scene_sets
 from fer_edge.benchmarks.environment import describe_environment, read_state
-from fer_edge.benchmarks.marked_images import MarkedImage, SetResult, measure_set
+from fer_edge.benchmarks.marked_images import MarkedImage, Search, SetResult, measure_set
 from fer_edge.benchmarks.portraits import Portrait
 from fer_edge.benchmarks.synthetic_scenes import CropSource, LabeledCrop
 from fer_edge.benchmarks.tables import text_table
@@ -113,30 +113,43 @@ def benchmark_detectors(
         portraits: Name of the portraits for the record.
     """
     before = read_state()
-    images = sets.by_name()
-    results = {Path(name).name: measure_detector(detector, name, classifier, images) for name, detector in detectors.items()}
-    return DetectionRecord("detection_sets", source, portraits, describe_environment(), before, results, read_state())
+    results: dict[str, dict[str, SetResult]] = {choice: {} for choice in detectors}
+    looks: dict[str, float | None] = dict.fromkeys(detectors)
+    for name, images in sets.by_name().items():
+        looks_before = {choice: _looks(detector) for choice, detector in detectors.items()}
+        for choice, result in measure_set(images, _searches(detectors, name), classifier).items():
+            results[choice][name] = result
+        if name == "faces":
+            counts = {choice: _looks(detector) - looks_before[choice] for choice, detector in detectors.items()}
+            looks = {choice: count / len(images) if count else None for choice, count in counts.items()}
+    return DetectionRecord(
+        what="detection_sets",
+        source=source,
+        portraits=portraits,
+        environment=describe_environment(),
+        before=before,
+        detectors={
+            Path(choice).name: DetectorResult(model_bytes(detector.name, choice), looks[choice], results[choice])
+            for choice, detector in detectors.items()
+        },
+        after=read_state(),
+    )
 
 
-def measure_detector(
-    detector: Detector, choice: str, classifier: Classifier, sets: dict[str, list[MarkedImage]]
-) -> DetectorResult:
-    """Run one detector on all sets.
+def _searches(detectors: dict[str, Detector], set_name: str) -> dict[str, Search]:
+    """Return how each detector searches the images of a set."""
+    return {
+        choice: Search(
+            detector.name,
+            _still_search(detector) if set_name in STILL_SETS else partial(detector.detect, min_face_px=MIN_FACE_PX),
+        )
+        for choice, detector in detectors.items()
+    }
 
-    Args:
-        detector: The detector.
-        choice: The name or path that the user gave.
-        classifier: The model.
-        sets: The images by set.
-    """
-    results, looks = {}, None
-    for name, images in sets.items():
-        before = detector.looks if isinstance(detector, OwnDetector) else 0
-        detect = _still_search(detector) if name in STILL_SETS else partial(detector.detect, min_face_px=MIN_FACE_PX)
-        results[name] = measure_set(images, detector.name, detect, classifier)
-        if name == "faces" and isinstance(detector, OwnDetector):
-            looks = (detector.looks - before) / len(images)
-    return DetectorResult(model_bytes(detector.name, choice), looks, results)
+
+def _looks(detector: Detector) -> int:
+    """Return the number of inferences so far, 0 if the detector does not count them."""
+    return detector.looks if isinstance(detector, OwnDetector) else 0
 
 
 def _still_search(detector: Detector) -> Callable[[Image], list[Detection]]:
@@ -188,14 +201,14 @@ def detection_tables(record: DetectionRecord) -> str:
     rows += [
         ("CPU ms per scene, median", str(timed[0].images), *(f"{result.p50_cpu_ms:.2f}" for result in timed)),
         ("ms per scene, median", str(timed[0].images), *(f"{result.p50_ms:.2f}" for result in timed)),
-        ("looks per scene", "", *(_looks(result) for result in results.values())),
+        ("looks per scene", "", *(_optional(result.looks_per_scene) for result in results.values())),
         ("model bytes", "", *(str(result.model_bytes) for result in results.values())),
     ]
     return text_table(("", "of", *names), rows)
 
 
-def _looks(result: DetectorResult) -> str:
-    return "" if result.looks_per_scene is None else f"{result.looks_per_scene:.2f}"
+def _optional(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def derive_transforms(crops: Sequence[LabeledCrop], detectors: Sequence[Detector], source: CropSource) -> BoxTransformRecord:

@@ -93,55 +93,90 @@ class SetResult:
     accuracy: float | None = None
 
 
-def measure_set(
-    images: Sequence[MarkedImage], name: str, detect: Callable[[Image], Sequence[Detection]], classifier: Classifier
-) -> SetResult:
-    """Run a detector on images, and the model on the labeled faces that it finds.
+@dataclass(frozen=True)
+class Search:
+    """How a detector searches an image.
 
-    Args:
-        images: The images.
+    Attributes:
         name: Name of the detector, for its box transform.
-        detect: Runs the detector on one image.
-        classifier: The model.
+        detect: Returns its detections in an image.
     """
-    crop = classifier.contract.crop
-    transform = crop.box_transform(name)
-    wall, cpu, overlaps, right = [], [], [], []
-    false = labeled = 0
-    faces: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    for marked in images:
-        image = marked.read()
+
+    name: str
+    detect: Callable[[Image], Sequence[Detection]]
+
+
+class _Tally:
+    """Counts what one detector finds."""
+
+    def __init__(self, search: Search, classifier: Classifier) -> None:
+        self._search, self._classifier = search, classifier
+        self._crop = classifier.contract.crop
+        self._wall: list[float] = []
+        self._cpu: list[float] = []
+        self._overlaps: list[float] = []
+        self._right: list[bool] = []
+        self._false = self._labeled = 0
+        self._faces: Counter[str] = Counter()
+        self._found: Counter[str] = Counter()
+
+    def add(self, marked: MarkedImage, image: Image) -> None:
+        """Search an image, and label the faces that are found."""
         start, start_cpu = time.perf_counter(), time.process_time()
-        detections = detect(image)
-        wall.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - start_cpu)
+        detections = self._search.detect(image)
+        self._wall.append(time.perf_counter() - start)
+        self._cpu.append(time.process_time() - start_cpu)
+        transform = self._crop.box_transform(self._search.name)
         boxes = [in_convention(detection.box_px, transform) for detection in detections]
         matches = match(boxes, [face.box_px for face in marked.faces])
-        false += count_false(boxes, set(matches.values()), marked.ignored_px)
-        labeled += sum(face.label is not None for face in marked.faces)
+        self._false += count_false(boxes, set(matches.values()), marked.ignored_px)
+        self._labeled += sum(face.label is not None for face in marked.faces)
         for index, face in enumerate(marked.faces):
             parts = ("", *face.kinds, size_part(max(face.box_px[2:])))
-            faces.update(parts)
+            self._faces.update(parts)
             if index in matches:
-                found.update(parts)
-                overlaps.append(iou(boxes[matches[index]], face.box_px))
+                self._found.update(parts)
+                self._overlaps.append(iou(boxes[matches[index]], face.box_px))
                 if face.label is not None:
-                    detection = detections[matches[index]]
-                    pixels = crop_face(image, detection.box_px, name, crop, detection.eyes_px)
-                    right.append(classifier.predict(pixels)[0].label == face.label)
-    return SetResult(
-        images=len(images),
-        faces=faces[""],
-        found=found[""],
-        false_per_image=false / len(images),
-        iou=float(np.median(overlaps)) if overlaps else None,
-        p50_ms=1000 * float(np.median(wall)),
-        p50_cpu_ms=1000 * float(np.median(cpu)),
-        parts={part: Part(count, found[part]) for part, count in sorted(faces.items()) if part},
-        correct=sum(right) / labeled if labeled else None,
-        accuracy=float(np.mean(right)) if right else None,
-    )
+                    self._right.append(self._label(image, detections[matches[index]]) == face.label)
+
+    def _label(self, image: Image, detection: Detection) -> str:
+        pixels = crop_face(image, detection.box_px, self._search.name, self._crop, detection.eyes_px)
+        return self._classifier.predict(pixels)[0].label
+
+    def result(self) -> SetResult:
+        """Return the result of all images so far."""
+        return SetResult(
+            images=len(self._wall),
+            faces=self._faces[""],
+            found=self._found[""],
+            false_per_image=self._false / len(self._wall),
+            iou=float(np.median(self._overlaps)) if self._overlaps else None,
+            p50_ms=1000 * float(np.median(self._wall)),
+            p50_cpu_ms=1000 * float(np.median(self._cpu)),
+            parts={part: Part(count, self._found[part]) for part, count in sorted(self._faces.items()) if part},
+            correct=sum(self._right) / self._labeled if self._labeled else None,
+            accuracy=float(np.mean(self._right)) if self._right else None,
+        )
+
+
+def measure_set(images: Sequence[MarkedImage], searches: dict[str, Search], classifier: Classifier) -> dict[str, SetResult]:
+    """Run detectors on images, in turn on each image, and the model on the labeled faces that they find.
+
+    Args:
+        images: The images, at least one.
+        searches: The detectors.
+        classifier: The model.
+
+    Returns:
+        The result of each detector.
+    """
+    tallies = {choice: _Tally(search, classifier) for choice, search in searches.items()}
+    for marked in images:
+        image = marked.read()
+        for tally in tallies.values():
+            tally.add(marked, image)
+    return {choice: tally.result() for choice, tally in tallies.items()}
 
 
 def in_convention(box: Box, transform: BoxTransform) -> Box:

@@ -14,6 +14,7 @@ from fer_edge.benchmarks.marked_images import (
     MarkedFace,
     MarkedImage,
     Part,
+    Search,
     count_false,
     in_convention,
     match,
@@ -72,11 +73,14 @@ def test_the_result_of_a_set_counts_faces_false_detections_labels_and_parts():
         MarkedImage("found", lambda: scene, (MarkedFace((98, 50, 100, 100), ("profile",), "happy"),)),
         MarkedImage("missed", lambda: scene, (MarkedFace((0, 100, 80, 80), (), "sad"),), ((0, 0, 50, 50),)),
     ]
-    result = measure_set(images, "haar", BrightDetector().detect, FakeClassifier())
+    searches = {"bright": Search("haar", BrightDetector().detect), "blind": Search("haar", lambda image: [])}
+    results = measure_set(images, searches, FakeClassifier())
+    result = results["bright"]
     assert (result.images, result.faces, result.found, result.false_per_image) == (2, 2, 1, 1.0)
     assert result.parts == {"60 to 90 px": Part(1, 0), "90 to 140 px": Part(1, 1), "profile": Part(1, 1)}
     assert (result.correct, result.accuracy) == (0.5, 1.0)
     assert result.iou == pytest.approx(0.96, abs=0.02)
+    assert (results["blind"].found, results["blind"].correct, results["blind"].accuracy) == (0, 0.0, None)
 
 
 def test_scenes_are_the_same_each_time_and_their_faces_are_inside():
