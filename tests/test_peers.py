@@ -201,7 +201,7 @@ def test_the_tables_have_the_last_record_of_each_package_next_to_its_claims():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--peer", "libreface"], "unknown package 'libreface'; choose one of: fer-edge cnn_nano, "),
+        (["--peer", "libreface"], "unknown package 'libreface'; choose one of: fer-edge cnn_nano_ferplus, "),
         ([], "nothing to measure on: give --fer2013, --ck48 or --portraits"),
         (["--portraits", "nowhere.zip"], "no portraits at 'nowhere.zip'"),
         (["--ck48", "nowhere.npz"], "nowhere.npz"),

@@ -42,8 +42,10 @@ WASM = ("@tensorflow/tfjs-backend-wasm@4.22.0",)
 NO_WEIGHTS = "weights are not in the package: it downloads them at the first use"
 
 PEERS: dict[str, Peer] = {
-    "fer-edge cnn_nano": replace(OWN, arguments=("cnn_nano_fer2013",)),
-    "fer-edge mobilenet_v2": replace(OWN, arguments=("mobilenet_v2_fer2013",)),
+    **{
+        f"fer-edge {name}": replace(OWN, arguments=(name,))
+        for name in ("cnn_nano_ferplus", "mobilenet_v2_ferplus", "cnn_nano_fer2013", "mobilenet_v2_fer2013")
+    },
     "fer": Peer(
         "PyPI",
         ("fer==25.10.3", "setuptools<81"),
