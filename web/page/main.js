@@ -35,7 +35,7 @@ let cards;
 /** @type {MediaStream | null} */
 let stream = null;
 let frozen = false;
-/** Counts the sources: the loop of an earlier one ends. */
+/** Counts the starts of a source: the loop of an earlier one ends. */
 let source = 0;
 let drawn = -Infinity;
 let spoken = -Infinity;
@@ -119,6 +119,7 @@ async function startCamera() {
   await video.play();
   mirror.checked = facesUser(opened);
   await client.reset();
+  if (mine !== source) return;
   cards.clear();
   screen.showVideo();
   screen.mirror(mirror.checked);
@@ -154,7 +155,7 @@ function showButtons() {
  */
 async function labelVideo(mine) {
   let last = performance.now();
-  while (mine === source && !frozen) {
+  while (mine === source) {
     if (!document.hidden) {
       const labeled = await client.frame(await grab());
       if (mine !== source) return;
@@ -170,13 +171,16 @@ async function labelVideo(mine) {
 
 async function toggleFreeze() {
   frozen = !frozen;
+  source += 1; // ends the loop, which may wait for a frame
+  const mine = source;
   showButtons();
   if (frozen) {
     video.pause(); // the boxes must be those of the shown frame
-    showLabeled(await client.frame(await grab()));
+    const labeled = await client.frame(await grab());
+    if (mine === source) showLabeled(labeled);
   } else {
     await video.play();
-    labelVideo(source).catch(showError);
+    labelVideo(mine).catch(showError);
   }
 }
 

@@ -22,7 +22,7 @@ const CONTRACT = {
 /** @type {Image} */
 const IMAGE = { data: new Uint8Array(64 * 48 * 4).fill(200), width: 64, height: 48, channels: 4 };
 
-/** A detector that returns boxes in turn, and remembers what it was asked. */
+/** A detector that returns boxes in turn, and keeps the boxes of each call. */
 class FakeDetector {
   name = "fake";
   /** @type {(Box[] | null)[]} */
