@@ -21,8 +21,13 @@ from fer_edge.train.synthetic import synthetic_image
 
 
 @pytest.fixture(scope="module")
-def site(chromium, tmp_path_factory):
+def exported(chromium, tmp_path_factory):
     return export_page(tmp_path_factory.mktemp("web") / "site")
+
+
+@pytest.fixture(scope="module")
+def site(exported):
+    return exported.folder
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,10 @@ def filming(chromium, tmp_path_factory):
     clip = write_camera_clip(tmp_path_factory.mktemp("clip") / "clip.mjpeg")
     with browser_with(chromium, *FAKE_CAMERA, f"--use-file-for-fake-video-capture={clip}") as browser:
         yield browser
+
+
+def test_the_first_visit_transfers_less_than_2_7_mb(exported):
+    assert 2_000_000 < exported.transfer_bytes < 2_700_000
 
 
 def test_the_camera_is_labeled_frozen_and_saved_without_a_request_to_another_server(filming, server, tmp_path):
@@ -78,6 +87,21 @@ def test_the_page_works_offline_and_labels_an_image(chromium, site, tmp_path):
     page.set_input_files("#open", __file__)
     wait_for(page, lambda: page.is_visible("#problem"))
     assert page.inner_text("#problem").startswith("The browser cannot read test_web_controls.py. Choose a JPEG")
+    page.context.close()
+
+
+def test_a_browser_without_relaxed_simd_gets_the_compatible_build(chromium, site, server, tmp_path):
+    write_image(tmp_path / "face.png", synthetic_image("happy", seed=0))
+    text = (site / "litert" / "litert.js").read_text()
+    other = text.replace("tryWasm(WASM_RELAXED_SIMD_CHECK)", "Promise.resolve({ supported: false })")
+    assert other != text
+    page = chromium.new_page()
+    page.context.route("**/litert/litert.js", answer(body=other))
+    page.goto(server.url)
+    wait_until_ready(page)
+    assert page.inner_text("#runtime") == "LiteRT.js 2.5.3, WebAssembly (compat)"
+    page.set_input_files("#open", tmp_path / "face.png")
+    wait_for(page, lambda: shown_label(page) == "happy")
     page.context.close()
 
 
@@ -150,7 +174,7 @@ def test_an_old_browser_is_named(chromium, server):
     page.add_init_script("delete globalThis.OffscreenCanvas")
     page.goto(server.url)
     wait_for(page, lambda: page.is_visible("#problem"))
-    assert page.inner_text("#problem") == "This browser lacks OffscreenCanvas. Use Chrome 91, Firefox 105, Safari 16.4 or newer"
+    assert page.inner_text("#problem") == "This browser lacks OffscreenCanvas. Use Chrome 93, Firefox 114, Safari 16.4 or newer"
     page.context.close()
 
 

@@ -18,7 +18,7 @@ IMAGES = 60
 
 @pytest.fixture(scope="module")
 def site(chromium, tmp_path_factory):
-    return export_page(tmp_path_factory.mktemp("web") / "site", "mobilenet_v2")
+    return export_page(tmp_path_factory.mktemp("web") / "site", "mobilenet_v2").folder
 
 
 @pytest.fixture(scope="module")

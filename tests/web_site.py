@@ -42,7 +42,7 @@ def export_page(folder, model=None):
     """Export the page, or skip the test: it needs npm and minutes."""
     if SWITCH not in os.environ:
         pytest.skip("make test-web runs this test")
-    return export_web(model, folder, None, SILENT).folder
+    return export_web(model, folder, None, SILENT)
 
 
 def draw_head(label, seed):

@@ -23,7 +23,7 @@ export function browserProblem() {
     .filter(([, isThere]) => !isThere())
     .map(([name]) => name);
   if (!missing.length) return null;
-  return `This browser lacks ${missing.join(", ")}. Use Chrome 91, Firefox 105, Safari 16.4 or newer`;
+  return `This browser lacks ${missing.join(", ")}. Use Chrome 93, Firefox 114, Safari 16.4 or newer`;
 }
 
 /**
