@@ -69,12 +69,13 @@ class Card:
     confusion: Table | None
 
 
-def write_report(pairs: Sequence[tuple[BenchmarkRow, LatencyRecord]], path: str | Path) -> None:
+def write_report(pairs: Sequence[tuple[BenchmarkRow, LatencyRecord]], path: str | Path, packages: Table | None = None) -> None:
     """Write the report.
 
     Args:
         pairs: Each row with the record it was derived from.
         path: The .html file.
+        packages: Other packages, each measured in its own environment; None for a report without them.
 
     Raises:
         ImportError: If Bokeh or Jinja2 is missing.
@@ -102,6 +103,7 @@ def write_report(pairs: Sequence[tuple[BenchmarkRow, LatencyRecord]], path: str 
         results=_results(entries),
         changes=_changes(changes),
         recalls=_recalls(entries),
+        packages=packages,
         cards=[_card(entry, of_entry.get((entry.name, entry.row.board))) for entry in entries],
     )
     atomic_write(path, page)

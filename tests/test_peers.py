@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from records import PC, STATE
+from records import PC, STATE, latency
 
 from fer_edge.artifacts.exported_faces import SPLITS, ExportedFaces
-from fer_edge.artifacts.typed_json import read_json_lines
+from fer_edge.artifacts.typed_json import append_json_lines, read_json_lines
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks/peers"
@@ -224,6 +224,21 @@ def test_the_command_prints_one_table_and_appends_the_records(fake, tmp_path, mo
     (record,) = read_json_lines(records.PeerRecord, tmp_path / "peers.jsonl")
     assert record.portraits.correct == 1.0
     assert "fake" in result.output.splitlines()[-1]
+
+
+def test_the_report_has_the_packages_next_to_the_files(tmp_path, monkeypatch):
+    pytest.importorskip("bokeh", reason="bokeh is not installed: pip install 'fer-edge[bench]'")
+    path, report = tmp_path / "peers.jsonl", tmp_path / "report.html"
+    append_json_lines(path, [measured("fer"), records.PeerRecord("facex", "2026-11-27", PC, STATE, reason="no network")])
+    append_json_lines(tmp_path / "bench.jsonl", [latency()])
+    words = ["--only-tables", "--record", str(path), "--from", str(tmp_path / "bench.jsonl"), "--report", str(report)]
+    result = CliRunner().invoke(compare.main, words)
+    assert result.exit_code == 0, result.output
+    page = report.read_text()
+    assert 'data-key="0.65" title="55.3 to 73.6 %, 100 images">65.0 %<' in page.replace("\n", "")
+    assert 'data-key="7600.0"' in page
+    assert "1 model file on 1 board" in page
+    assert "facex" not in page
 
 
 def test_the_documentation_has_the_tables_of_the_records():

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.exported_faces import ExportedFaces
+from fer_edge.artifacts.latency_records import read_latency_records
 from fer_edge.artifacts.typed_json import append_json_lines, read_json_lines
 from fer_edge.benchmarks.baselines import read_divided_faces
 from fer_edge.benchmarks.doc_section import replace_section
@@ -22,8 +23,10 @@ from fer_edge.benchmarks.environment import describe_environment, read_state
 from fer_edge.benchmarks.peers.catalog import PEERS, Peer
 from fer_edge.benchmarks.peers.environments import PeerError, command, install
 from fer_edge.benchmarks.peers.peer_records import FacesResult, PeerRecord, PortraitsResult
-from fer_edge.benchmarks.peers.peer_tables import peers_section, text_rows
+from fer_edge.benchmarks.peers.peer_tables import peers_section, report_table, text_rows
 from fer_edge.benchmarks.portraits import is_head, read_portraits
+from fer_edge.benchmarks.record_rows import record_rows
+from fer_edge.benchmarks.report_page import write_report
 
 SEED = 0  # of the faces and portraits for slow packages
 RUN_SECONDS = 7200
@@ -248,6 +251,10 @@ def read_datasets(fer2013: Path | None, ferplus: Path | None, ck48: Path | None)
     "--slow-faces", type=click.IntRange(1), default=1000, show_default=True, help="Faces per dataset for slow packages."
 )
 @click.option("--slow-portraits", type=click.IntRange(1), default=200, show_default=True, help="Portraits for slow packages.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write a report of all packages and the records of --from.")
+@click.option(
+    "--from", "stored", multiple=True, type=click.Path(path_type=Path), help="Records of fer-edge bench for --report."
+)
 @click.option("--only-tables", is_flag=True, help="Measure nothing; print the tables of the records.")
 def main(
     fer2013: Path | None,
@@ -261,6 +268,8 @@ def main(
     page: Path | None,
     slow_faces: int,
     slow_portraits: int,
+    report: Path | None,
+    stored: tuple[Path, ...],
     only_tables: bool,
 ) -> None:
     """Measure fer-edge and other packages: accuracy, time, size. A package that cannot run gets a row with the reason."""
@@ -280,6 +289,9 @@ def main(
         records = read_json_lines(PeerRecord, record)
         if page:
             replace_section(page, "peers", peers_section(records))
+        if report:
+            pairs = record_rows({str(path): read_latency_records(path) for path in stored})
+            write_report(pairs, report, report_table(records))
         click.echo(text_rows(records))
     except (ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from error

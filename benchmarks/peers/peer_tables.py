@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from fer_edge.benchmarks.intervals import accuracy_interval
 from fer_edge.benchmarks.peers.catalog import PEERS
 from fer_edge.benchmarks.peers.peer_records import FacesResult, PeerRecord
+from fer_edge.benchmarks.report_page import Cell, Table
 from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table, text_table
 
 ACCURACY_HEADER = ("package", "PublicTest", "FER+ majority", "agreement", "CK+48", "heads found", "labeled right")
 COST_HEADER = ("package", "version", "model KB", "installed MB", "import s", "ms per face", "ms per image")
+
+REPORTED_FACES = ("fer2013", "fer2013 majority", "ck48")
 
 
 def text_rows(records: Sequence[PeerRecord]) -> str:
@@ -46,6 +49,41 @@ def peers_section(records: Sequence[PeerRecord]) -> str:
             "\n".join(reasons) or "None.",
         ]
     )
+
+
+def report_table(records: Sequence[PeerRecord]) -> Table:
+    """Return the last record of each measured package as a table for the report of a comparison.
+
+    Args:
+        records: All records.
+    """
+    rows = []
+    for record in _last(records):
+        if record.reason:
+            continue
+        portraits = record.portraits
+        accuracies = [
+            *((result and (result.accuracy, result.faces)) for result in map(record.faces.get, REPORTED_FACES)),
+            portraits and (portraits.correct, portraits.images),
+        ]
+        texts = _cost_row(record)
+        costs = [None if text == NOT_MEASURED else float(text.replace(",", "")) for text in texts[2:]]
+        rows.append(
+            (
+                Cell(record.peer, record.peer),
+                *(_accuracy_cell(accuracy) for accuracy in accuracies),
+                *(Cell(text, value) for text, value in zip(texts[2:], costs, strict=True)),
+            )
+        )
+    return Table(("package", "PublicTest", "FER+ majority", "CK+48", "labeled right", *COST_HEADER[2:]), tuple(rows))
+
+
+def _accuracy_cell(accuracy: tuple[float, int] | None) -> Cell:
+    if accuracy is None:
+        return Cell(NOT_MEASURED)
+    value, count = accuracy
+    low, high = accuracy_interval(value, count)
+    return Cell(f"{100 * value:.1f} %", value, f"{100 * low:.1f} to {100 * high:.1f} %, {count:,} images")
 
 
 def _last(records: Sequence[PeerRecord]) -> list[PeerRecord]:
