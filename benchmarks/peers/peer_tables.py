@@ -61,11 +61,10 @@ def report_table(records: Sequence[PeerRecord]) -> Table:
     for record in _last(records):
         if record.reason:
             continue
+        results = map(record.faces.get, REPORTED_FACES)
+        accuracies = [None if result is None else (result.accuracy, result.faces) for result in results]
         portraits = record.portraits
-        accuracies = [
-            *((result and (result.accuracy, result.faces)) for result in map(record.faces.get, REPORTED_FACES)),
-            portraits and (portraits.correct, portraits.images),
-        ]
+        accuracies.append(None if portraits is None else (portraits.correct, portraits.images))
         texts = _cost_row(record)
         costs = [None if text == NOT_MEASURED else float(text.replace(",", "")) for text in texts[2:]]
         rows.append(
