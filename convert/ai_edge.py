@@ -131,23 +131,51 @@ def quantize_int8(
         ImportError: If ai-edge-quantizer is not installed.
         RuntimeError: If it fails.
     """
-    package = quantizer_package()
-    quantizer = package.quantizer.Quantizer(float_model)
-    operation = package.qtyping.TFLOperationName
-    supported = operation.ALL_SUPPORTED
-    scope = ".*" if only is None else scope_of(only)
-    quantizer.add_static_config(scope, supported, activation_num_bits=8, weight_num_bits=8)
-    original = read_flatbuffer(float_model)
-    graph = original.subgraphs[0]
+    operation = quantizer_package().qtyping.TFLOperationName
+    graph = read_flatbuffer(float_model).subgraphs[0]
     logits = graph.tensors[graph.operators[-1].inputs[0]].name.decode()
-    quantizer.update_quantization_recipe(".*", operation.SOFTMAX, algorithm_key="no_quantize")
-    for scope in (re.escape(logits), *map(scope_of, keep_float)):
-        quantizer.update_quantization_recipe(scope, supported, algorithm_key="no_quantize")
-    model = read_flatbuffer(_quantize(quantizer, ranges.percentile(percentile)))
-    if correct:
-        correct_biases(model, original, ranges.means)
+    kept = [(".*", operation.SOFTMAX)]
+    kept += [(scope, operation.ALL_SUPPORTED) for scope in (re.escape(logits), *map(scope_of, keep_float))]
+    model = quantize_static(float_model, ranges, percentile, kept, ".*" if only is None else scope_of(only), correct)
     make_uint8_interface(model)
     return write_flatbuffer(model)
+
+
+def quantize_static(
+    float_model: bytes,
+    ranges: ActivationRanges,
+    percentile: float,
+    kept: Sequence[tuple[str, Any]],
+    scope: str = ".*",
+    correct: bool = True,
+) -> Any:
+    """Quantize weights and activations to int8. Input and output keep the type that the quantizer gives them.
+
+    Args:
+        float_model: The float32 .tflite file.
+        ranges: Ranges of its activations.
+        percentile: See ActivationRanges.percentile.
+        kept: What stays in float: pairs of a regular expression of output names and an operation of ai-edge-quantizer.
+        scope: Regular expression of the output names of the operators to quantize.
+        correct: Whether to correct the biases for the mean rounding error of the weights.
+
+    Returns:
+        The model, as of read_flatbuffer.
+
+    Raises:
+        ImportError: If ai-edge-quantizer is not installed.
+        RuntimeError: If it fails.
+    """
+    package = quantizer_package()
+    quantizer = package.quantizer.Quantizer(float_model)
+    supported = package.qtyping.TFLOperationName.ALL_SUPPORTED
+    quantizer.add_static_config(scope, supported, activation_num_bits=8, weight_num_bits=8)
+    for kept_scope, operation in kept:
+        quantizer.update_quantization_recipe(kept_scope, operation, algorithm_key="no_quantize")
+    model = read_flatbuffer(_quantize(quantizer, ranges.percentile(percentile)))
+    if correct:
+        correct_biases(model, read_flatbuffer(float_model), ranges.means)
+    return model
 
 
 def quantize_weights(float_model: bytes) -> bytes:

@@ -4,6 +4,7 @@ Source of the layout: the TFLite schema, version 3.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ INT8_VERSIONS = {
     "MEAN": 2,
     "MUL": 2,
     "PAD": 2,
+    "RESIZE_NEAREST_NEIGHBOR": 2,
     "SOFTMAX": 2,
     "SUB": 2,
 }
@@ -101,8 +103,14 @@ def output_quantization(model: Any) -> OutputQuantization | None:
     return OutputQuantization(float(quantization.scale[0]), int(quantization.zeroPoint[0]))
 
 
-def add_signature(model: Any) -> None:
-    """Add the signature ``serving_default``: input ``face``, output ``probability``. Changes ``model``."""
+def add_signature(model: Any, input_name: str = INPUT_NAME, output_names: Sequence[str] = (OUTPUT_NAME,)) -> None:
+    """Add the signature ``serving_default``. Changes ``model``.
+
+    Args:
+        model: From read_flatbuffer.
+        input_name: Name of the input.
+        output_names: Name of each output.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
 
     def entry(name: str, tensor: int) -> Any:
@@ -113,7 +121,8 @@ def add_signature(model: Any) -> None:
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
-    signature.inputs, signature.outputs = [entry(INPUT_NAME, graph.inputs[0])], [entry(OUTPUT_NAME, graph.outputs[0])]
+    signature.inputs = [entry(input_name, graph.inputs[0])]
+    signature.outputs = [entry(name, tensor) for name, tensor in zip(output_names, graph.outputs, strict=True)]
     model.signatureDefs = [signature]
 
 
@@ -123,37 +132,51 @@ def make_uint8_interface(model: Any) -> None:
     This adds one operator at each end. An int8 tensor keeps its scale, with 128 added to the zero point. A float input takes
     each byte as its value, and a float output has steps of 1/256.
     """
+    make_uint8_input(model)
+    graph = model.subgraphs[0]
+    probability = int(graph.outputs[0])
+    graph.outputs = [_uint8_tensor(graph, probability, 1 / 256)]
+    graph.operators = [*graph.operators, _conversion(model, probability, graph.outputs[0])]
+    add_signature(model)
+
+
+def make_uint8_input(model: Any) -> None:
+    """Give a model with an int8 or float32 input a uint8 one, see make_uint8_interface. Changes ``model``."""
+    graph = model.subgraphs[0]
+    inner = int(graph.inputs[0])
+    graph.inputs = [_uint8_tensor(graph, inner, 1.0)]
+    graph.operators = [_conversion(model, graph.inputs[0], inner), *graph.operators]
+
+
+def _uint8_tensor(graph: Any, index: int, scale: float) -> int:
+    """Add a uint8 tensor that stands for another one to a graph, and return its index."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    graph = model.subgraphs[0]
+    inner = graph.tensors[index]
+    outer = schema.TensorT()
+    outer.name, outer.shape, outer.type = inner.name + b"_uint8", inner.shape, schema.TensorType.UINT8
+    outer.buffer, outer.quantization = 0, schema.QuantizationParametersT()
+    if inner.type == schema.TensorType.FLOAT32:
+        outer.quantization.scale, outer.quantization.zeroPoint = np.array([scale], np.float32), np.array([0], np.int64)
+    else:
+        outer.quantization.scale = inner.quantization.scale
+        outer.quantization.zeroPoint = np.asarray(inner.quantization.zeroPoint) + 128
+    graph.tensors.append(outer)
+    return len(graph.tensors) - 1
 
-    def uint8_tensor(index: int, scale: float) -> int:
-        inner = graph.tensors[index]
-        outer = schema.TensorT()
-        outer.name, outer.shape, outer.type = inner.name + b"_uint8", inner.shape, schema.TensorType.UINT8
-        outer.buffer, outer.quantization = 0, schema.QuantizationParametersT()
-        if inner.type == schema.TensorType.FLOAT32:
-            outer.quantization.scale, outer.quantization.zeroPoint = np.array([scale], np.float32), np.array([0], np.int64)
-        else:
-            outer.quantization.scale = inner.quantization.scale
-            outer.quantization.zeroPoint = np.asarray(inner.quantization.zeroPoint) + 128
-        graph.tensors.append(outer)
-        return len(graph.tensors) - 1
 
-    def conversion(source: int, target: int) -> Any:
-        operator = schema.OperatorT()
-        kind = "Dequantize" if graph.tensors[target].type == schema.TensorType.FLOAT32 else "Quantize"
-        operator.opcodeIndex = _operator_code(model, getattr(schema.BuiltinOperator, kind.upper()))
-        operator.inputs, operator.outputs = [source], [target]
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{kind}Options")
-        operator.builtinOptions = getattr(schema, f"{kind}OptionsT")()
-        return operator
+def _conversion(model: Any, source: int, target: int) -> Any:
+    """Return the operator that converts a tensor to the type of another one."""
+    from tensorflow.lite.python import schema_py_generated as schema
 
-    face, probability = int(graph.inputs[0]), int(graph.outputs[0])
-    graph.inputs, graph.outputs = [uint8_tensor(face, 1.0)], [uint8_tensor(probability, 1 / 256)]
-    first, last = conversion(graph.inputs[0], face), conversion(probability, graph.outputs[0])
-    graph.operators = [first, *graph.operators, last]
-    add_signature(model)
+    operator = schema.OperatorT()
+    to_float = model.subgraphs[0].tensors[target].type == schema.TensorType.FLOAT32
+    kind = "Dequantize" if to_float else "Quantize"
+    operator.opcodeIndex = _operator_code(model, getattr(schema.BuiltinOperator, kind.upper()))
+    operator.inputs, operator.outputs = [source], [target]
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{kind}Options")
+    operator.builtinOptions = getattr(schema, f"{kind}OptionsT")()
+    return operator
 
 
 def _operator_code(model: Any, builtin: int) -> int:

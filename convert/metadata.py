@@ -42,7 +42,7 @@ SCALARS = {  # type by field name
 }
 # Enumerators and union tags of the schema.
 DESCRIPTIONS, TENSOR_AXIS_LABELS = 1, 2  # AssociatedFileType
-RGB = 1  # ColorSpaceType
+RGB, GRAYSCALE = 1, 2  # ColorSpaceType
 FEATURE_PROPERTIES, IMAGE_PROPERTIES = 1, 2  # ContentProperties
 NORMALIZATION_OPTIONS = 1  # ProcessUnitOptions
 
@@ -70,14 +70,19 @@ def attach(flatbuffer: bytes, contract: Contract) -> bytes:
     Returns:
         The content of the file. TFLite interpreters read it, and so do zip readers.
     """
-    model = _with_metadata(flatbuffer, pack(model_metadata(contract)))
+    model = with_metadata(flatbuffer, pack(model_metadata(contract)))
     content = write_flatbuffer(model)
     contract = replace(contract, output=output_quantization(model), flatbuffer_sha256=hashlib.sha256(content).hexdigest())
-    return _with_archive(content, {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()})
+    return with_archive(content, {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()})
 
 
-def _with_archive(flatbuffer: bytes, files: dict[str, str]) -> bytes:
-    """Append a zip archive. Its offsets count from the start of the file: zip readers in JavaScript need that."""
+def with_archive(flatbuffer: bytes, files: dict[str, str]) -> bytes:
+    """Append a zip archive. Its offsets count from the start of the file: zip readers in JavaScript need that.
+
+    Args:
+        flatbuffer: The flatbuffer.
+        files: Text of each file by name.
+    """
     content = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(content, "a") as archive:
         for name, text in files.items():
@@ -85,8 +90,13 @@ def _with_archive(flatbuffer: bytes, files: dict[str, str]) -> bytes:
     return content.getvalue()
 
 
-def _with_metadata(flatbuffer: bytes, metadata: bytes) -> Any:
-    """Return a TFLite flatbuffer as an object tree (ModelT), with the metadata buffer, and a signature if it had none."""
+def with_metadata(flatbuffer: bytes, metadata: bytes) -> Any:
+    """Return a TFLite flatbuffer as an object tree (ModelT), with the metadata buffer, and a signature if it had none.
+
+    Args:
+        flatbuffer: The flatbuffer.
+        metadata: From pack.
+    """
     import numpy as np
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -137,10 +147,15 @@ def model_metadata(contract: Contract) -> Table:
             "version": contract.versions.get("fer-edge", ""),
             "subgraph_metadata": [subgraph],
             "author": "fer-edge",
-            "associated_files": [_file(CONTRACT_FILE, "The fer-edge contract of this model.", DESCRIPTIONS)],
+            "associated_files": [contract_entry()],
             "min_parser_version": MIN_PARSER_VERSION,
         },
     )
+
+
+def contract_entry() -> Table:
+    """Return the metadata of the attached contract."""
+    return _file(CONTRACT_FILE, "The fer-edge contract of this model.", DESCRIPTIONS)
 
 
 def _file(name: str, description: str, kind: int) -> Table:

@@ -132,7 +132,7 @@ def _record(plan: Plan, faces: FaceDataset, split: Split, command: Sequence[str]
         data=faces.summary(),
         split=split.summary(faces),
         ids=split.ids(faces),
-        versions=_versions(),
+        versions=program_versions(),
         written=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=tuple(command),
         results=results,
@@ -140,7 +140,8 @@ def _record(plan: Plan, faces: FaceDataset, split: Split, command: Sequence[str]
     )
 
 
-def _versions() -> dict[str, str]:
+def program_versions() -> dict[str, str]:
+    """Return the versions of Python, fer-edge and the installed training packages by name."""
     versions = {"python": platform.python_version()}
     for package in ("fer-edge", "keras", "numpy", "tensorflow", "jax", "torch"):
         try:

@@ -1,0 +1,357 @@
+"""Convert the run of a face detector to a .tflite file that contains its contract and passed the gate."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.artifacts.atomic_write import atomic_path, check_writable
+from fer_edge.artifacts.contract import CONTRACT_FILE
+from fer_edge.artifacts.conversion import QuantizationRecipe
+from fer_edge.artifacts.detector_contract import (
+    DETECTOR_KIND,
+    DetectionScores,
+    DetectorContract,
+    DetectorMetrics,
+    read_detector_file,
+)
+from fer_edge.artifacts.detector_run import (
+    DETECTOR_CALIBRATION_FILE,
+    DETECTOR_MODEL_FILE,
+    VALIDATION_FILE,
+    SceneSet,
+    read_detector_run,
+    read_scene_set,
+)
+from fer_edge.artifacts.gate import Issue
+from fer_edge.artifacts.keras_model import load_keras_model
+from fer_edge.artifacts.reporter import SILENT, Reporter
+from fer_edge.convert.ai_edge import calibrate, quantize_static, quantizer_package
+from fer_edge.convert.flatbuffer import add_signature, make_uint8_input, read_flatbuffer, write_flatbuffer
+from fer_edge.convert.metadata import (
+    GRAYSCALE,
+    IMAGE_PROPERTIES,
+    MIN_PARSER_VERSION,
+    NORMALIZATION_OPTIONS,
+    Table,
+    contract_entry,
+    pack,
+    with_archive,
+    with_metadata,
+)
+from fer_edge.convert.tf_converter import convert_keras
+from fer_edge.edge_runtime.detectors.decode import decode
+from fer_edge.edge_runtime.detectors.detection_scores import Matches, match, scores
+from fer_edge.edge_runtime.interpreter import make_interpreter
+
+if TYPE_CHECKING:
+    import keras
+
+LOG_FILE = "convert.log"
+REJECTED_SUFFIX = ".rejected"
+PERCENTILE = 99.5  # of the extremes per scene; 98 and 100 lose more faces (see docs/detector-training.md)
+FLOAT32 = QuantizationRecipe("float32", "float32", "float32", "float32", calibrated=False)
+MIN_CANDIDATE_LOGIT = -5.0  # of the candidates that calibrate the score
+MIN_CALIBRATION_CANDIDATES = 20  # true and false ones each
+SLOPES = (0.05, 20.0)
+
+Maps = list[npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class DetectorThresholds:
+    """How much a conversion may cost on the validation scenes, with one look and logits from 0.
+
+    Attributes:
+        found_points: Largest drop of the faces found, percentage points.
+        false_per_image: Largest rise of the false detections per scene.
+        iou: Largest drop of the median IoU.
+
+    Raises:
+        ValueError: If a number is negative.
+    """
+
+    found_points: float = 4.0
+    false_per_image: float = 0.05
+    iou: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ValueError(f"the threshold {name} must not be negative. Received: {value}")
+
+
+@dataclass(frozen=True)
+class DetectorConversion:
+    """A converted detector.
+
+    Attributes:
+        path: The file. The name of a rejected file ends in ``.rejected``.
+        contract: The contract inside.
+        file_bytes: Its size.
+        issues: Why the gate rejects it; empty if it is accepted.
+    """
+
+    path: Path
+    contract: DetectorContract
+    file_bytes: int
+    issues: tuple[Issue, ...]
+
+
+def convert_detector(
+    folder: Path,
+    out: Path | None = None,
+    *,
+    thresholds: DetectorThresholds | None = None,
+    score_threshold: float = 0.5,
+    second_look_threshold: float = 0.1,
+    integer_only: bool = False,
+    reporter: Reporter = SILENT,
+) -> DetectorConversion:
+    """Convert a detector to int8.
+
+    Weights are quantized per channel. The last 1x1 layers stay in float: one scale for offsets, sizes and eyes is too coarse.
+
+    Args:
+        folder: The run folder.
+        out: Folder for the file; None for the run folder.
+        thresholds: Thresholds of the gate.
+        score_threshold: Score from which a candidate is a face, 0..1.
+        second_look_threshold: Score from which a candidate is worth a second look, 0..1.
+        integer_only: Whether to quantize the last layers too, for NPUs without float.
+        reporter: Receives notes.
+
+    Raises:
+        FileNotFoundError: If the folder is not a detector's run, or lacks its scenes.
+        ValueError: If the run is damaged.
+        ImportError: If ai-edge-quantizer is not installed.
+        RuntimeError: If the converter or the quantizer fails.
+    """
+    run = read_detector_run(folder)
+    name = f"face_{run.plan.network}{'_integer' if integer_only else ''}.tflite"
+    target = (out or folder) / name
+    check_writable(target)
+    validation, calibration = read_scene_set(folder / VALIDATION_FILE), read_scene_set(folder / DETECTOR_CALIBRATION_FILE)
+    model = _load(folder)
+    flatbuffer = quantize_detector(model, calibration.images, folder / LOG_FILE, integer_only)
+    reporter.note(f"quantized with {len(calibration.images)} training scenes")
+    before = match_scenes(_keras_maps(model, validation.images), validation, run.plan.strides)
+    after = match_scenes(_tflite_maps(flatbuffer, validation.images), validation, run.plan.strides)
+    metrics = DetectorMetrics(len(validation.images), len(validation.faces), scores(before), scores(after))
+    issues = check_detector(metrics, thresholds or DetectorThresholds())
+    slope, shift, problem = calibrate_score(after)
+    if problem:
+        reporter.warn(problem)
+    contract = DetectorContract(
+        kind=DETECTOR_KIND,  # type: ignore[arg-type]
+        name=run.plan.network,
+        height=run.plan.height,
+        width=run.plan.width,
+        strides=run.plan.strides,
+        score_threshold=score_threshold,
+        second_look_threshold=second_look_threshold,
+        score_calibration=(slope, shift),
+        precision="int8",
+        parameters=run.parameters,
+        multiply_adds=run.multiply_adds,
+        data=run.data,
+        scenes_seen=len(run.history) * run.plan.scenes_per_epoch,
+        metrics=metrics,
+        versions={**run.versions, "quantizer": f"ai-edge-quantizer {version('ai-edge-quantizer')}"},
+        source_digest=run.model_digest,
+    )
+    content = attach_detector(flatbuffer, contract)
+    path = target.with_name(target.name + REJECTED_SUFFIX) if issues else target
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return DetectorConversion(path, read_detector_file(path).contract, len(content), tuple(issues))
+
+
+def quantize_detector(model: "keras.Model", scenes: npt.NDArray[np.uint8], log: Path, integer_only: bool = False) -> bytes:
+    """Return a detector as an int8 flatbuffer with a uint8 input.
+
+    Args:
+        model: The Keras model.
+        scenes: Calibration scenes, uint8 array (n, height, width).
+        log: File for what the converter prints.
+        integer_only: Whether to quantize the last layers too.
+
+    Raises:
+        ImportError: If ai-edge-quantizer is not installed.
+        RuntimeError: If the converter or the quantizer fails.
+    """
+    float_model = convert_keras(model, FLOAT32, scenes[..., None], log)
+    graph = read_flatbuffer(float_model).subgraphs[0]
+    supported = quantizer_package().qtyping.TFLOperationName.ALL_SUPPORTED
+    outputs = [graph.tensors[int(index)].name.decode() for index in graph.outputs]
+    kept = [] if integer_only else [(re.escape(name), supported) for name in outputs]
+    quantized = quantize_static(float_model, calibrate(float_model, scenes[..., None]), PERCENTILE, kept)
+    make_uint8_input(quantized)
+    add_signature(quantized, "image", _output_names(len(outputs)))
+    return write_flatbuffer(quantized)
+
+
+def _output_names(count: int) -> list[str]:
+    half = count // 2
+    return [f"heat_{index}" for index in range(half)] + [f"geometry_{index}" for index in range(half)]
+
+
+def _load(folder: Path) -> "keras.Model":
+    import keras
+
+    return load_keras_model(keras, folder / DETECTOR_MODEL_FILE)
+
+
+def _keras_maps(model: "keras.Model", images: npt.NDArray[np.uint8]) -> Maps:
+    return [np.asarray(maps) for maps in model.predict(images[..., None], batch_size=64, verbose=0)]
+
+
+def _tflite_maps(flatbuffer: bytes, images: npt.NDArray[np.uint8]) -> Maps:
+    """Return the maps of a flatbuffer for each image, in real numbers."""
+    interpreter = make_interpreter(model_content=flatbuffer, num_threads=1)
+    source, outputs = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()
+    maps: list[list[Any]] = [[] for _ in outputs]
+    for image in images:
+        interpreter.set_tensor(source, image[None, ..., None])
+        interpreter.invoke()
+        for rows, detail in zip(maps, outputs, strict=True):
+            values = interpreter.get_tensor(detail["index"])[0].astype(np.float32)
+            scale, zero_point = detail["quantization"]
+            rows.append((values - zero_point) * np.float32(scale) if scale else values)
+    return [np.stack(rows) for rows in maps]
+
+
+def match_scenes(maps: Maps, scenes: SceneSet, strides: Sequence[int]) -> list[Matches]:
+    """Compare the candidates of one look at each scene with its faces.
+
+    Args:
+        maps: Heat maps, then geometry maps, arrays (n, rows, columns, channels).
+        scenes: The n scenes.
+        strides: Pixels of the input per cell, one per heat map.
+    """
+    heat, geometry = maps[: len(strides)], maps[len(strides) :]
+    matches = []
+    for index, (faces, ignored) in enumerate(zip(scenes.faces_of(), scenes.ignored_of(), strict=True)):
+        parts = [one[index] for one in heat], [one[index] for one in geometry]
+        found = decode(*parts, strides, MIN_CANDIDATE_LOGIT)
+        matches.append(match(found.boxes, found.logits, faces, ignored))
+    return matches
+
+
+def calibrate_score(matches: Sequence[Matches]) -> tuple[float, float, str | None]:
+    """Fit the score: the fraction of true faces among candidates of a logit (logistic regression, Platt 1999).
+
+    Args:
+        matches: From match_scenes.
+
+    Returns:
+        Slope and shift of the logit, and why they are 1 and 0 if they cannot be fitted.
+    """
+    from scipy.optimize import minimize
+
+    logits = np.concatenate([one.logits[one.counted] for one in matches])
+    true = np.concatenate([one.true[one.counted] for one in matches]).astype(np.float64)
+    positives, negatives = int(true.sum()), int((1 - true).sum())
+    if min(positives, negatives) < MIN_CALIBRATION_CANDIDATES:
+        return (
+            1.0,
+            0.0,
+            (
+                f"the score is not calibrated: the validation scenes have {positives} true and {negatives} false candidates, "
+                f"and it needs {MIN_CALIBRATION_CANDIDATES} each. Train with more images"
+            ),
+        )
+
+    def loss(parameters: npt.NDArray[np.float64]) -> float:
+        z = parameters[0] * logits + parameters[1]
+        return float(np.mean(np.logaddexp(0, z) - true * z))
+
+    slope, shift = minimize(loss, np.array([1.0, 0.0]), bounds=[SLOPES, (-50, 50)]).x
+    return round(float(slope), 4), round(float(shift), 4), None
+
+
+def check_detector(metrics: DetectorMetrics, thresholds: DetectorThresholds) -> list[Issue]:
+    """Return the reasons to reject a converted detector.
+
+    Args:
+        metrics: Its results before and after conversion.
+        thresholds: How much the conversion may cost.
+    """
+    before, after = metrics.before, metrics.after
+    remedy = "calibrate with more scenes, or train longer: a larger margin between faces and background survives int8"
+    issues = []
+    if round(100 * (before.found - after.found), 6) > thresholds.found_points:
+        issues.append(
+            f"faces found drop from {100 * before.found:.1f} to {100 * after.found:.1f} % of {metrics.faces} "
+            f"(allowed: {thresholds.found_points:g} points)"
+        )
+    if round(after.false_per_image - before.false_per_image, 6) > thresholds.false_per_image:
+        issues.append(
+            f"false detections rise from {before.false_per_image:.3f} to {after.false_per_image:.3f} per scene on "
+            f"{metrics.images} scenes (allowed: {thresholds.false_per_image:g} more)"
+        )
+    if round(before.iou - after.iou, 6) > thresholds.iou:
+        issues.append(f"the median IoU drops from {before.iou:.3f} to {after.iou:.3f} (allowed: {thresholds.iou:g})")
+    if not after.found:
+        issues.append("the file finds no face")
+    return [Issue(cause, remedy) for cause in issues]
+
+
+def attach_detector(flatbuffer: bytes, contract: DetectorContract) -> bytes:
+    """Return a complete detector file: the flatbuffer with standard metadata, then a zip archive with the contract.
+
+    Args:
+        flatbuffer: From quantize_detector.
+        contract: The contract. Its digest is that of the flatbuffer in the result.
+    """
+    content = write_flatbuffer(with_metadata(flatbuffer, pack(_metadata(contract))))
+    contract = replace(contract, flatbuffer_sha256=hashlib.sha256(content).hexdigest())
+    return with_archive(content, {CONTRACT_FILE: contract.to_json()})
+
+
+def _metadata(contract: DetectorContract) -> Table:
+    size = Table("ImageSize", {"width": contract.width, "height": contract.height})
+    content = {
+        "content_properties_type": IMAGE_PROPERTIES,
+        "content_properties": Table("ImageProperties", {"color_space": GRAYSCALE, "default_size": size}),
+    }
+    unchanged = Table("NormalizationOptions", {"mean": [0.0], "std": [1.0]})
+    image = Table(
+        "TensorMetadata",
+        {
+            "name": "image",
+            "description": f"An image, {contract.width} x {contract.height} pixels, gray, bytes 0..255.",
+            "content": Table("Content", content),
+            "process_units": [Table("ProcessUnit", {"options_type": NORMALIZATION_OPTIONS, "options": unchanged})],
+            "stats": Table("Stats", {"max": [255.0], "min": [0.0]}),
+        },
+    )
+    outputs = [
+        Table("TensorMetadata", {"name": name, "description": "See the contract in fer_edge.json."})
+        for name in _output_names(2 * len(contract.strides))
+    ]
+    return Table(
+        "ModelMetadata",
+        {
+            "name": f"{contract.name} face detector",
+            "description": "Faces with their eyes: a heat map and a geometry map per stride.",
+            "version": contract.versions.get("fer-edge", ""),
+            "subgraph_metadata": [
+                Table("SubGraphMetadata", {"input_tensor_metadata": [image], "output_tensor_metadata": outputs})
+            ],
+            "author": "fer-edge",
+            "associated_files": [contract_entry()],
+            "min_parser_version": MIN_PARSER_VERSION,
+        },
+    )
+
+
+def summary_line(result: DetectionScores) -> str:
+    """Return results as one line for people."""
+    return f"found {100 * result.found:.1f} %, {result.false_per_image:.3f} false per scene, IoU {result.iou:.3f}"

@@ -1,0 +1,1 @@
+"""Train face detectors: annotate images, draw scenes, train a network."""

@@ -1,0 +1,151 @@
+"""Annotate images with the faces on which installed detectors (teachers) agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.artifacts.contract import BOX_TRANSFORMS
+from fer_edge.artifacts.face_annotations import AnnotatedFace, AnnotatedImage, FaceAnnotations, Rectangle
+from fer_edge.artifacts.reporter import SILENT, Reporter
+from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, Detector
+from fer_edge.edge_runtime.detectors.tiling import iou
+from fer_edge.edge_runtime.images import Image, import_cv2
+from fer_edge.train.dataset import DataError
+from fer_edge.train.dataset_files import DatasetFiles
+
+MAX_SIDE_PX = 1280  # larger images are searched at this size: the networks see far fewer pixels
+AGREEING_IOU = 0.5
+MAIN_FACE_FRACTION = 0.4  # of the shorter side of the image; such a face in the middle needs one teacher only
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A detection of one teacher, its box in the Haar convention."""
+
+    teacher: int
+    box: Rectangle
+    eyes: Rectangle | None
+
+
+def annotate(
+    files: DatasetFiles,
+    teachers: Sequence[Detector],
+    license_text: str,
+    min_face_px: int = MIN_FACE_PX,
+    reporter: Reporter = SILENT,
+) -> FaceAnnotations:
+    """Find the faces in all images of a folder or zip.
+
+    A face is what at least two teachers find (IoU of 0.5 in the same box convention): the mean of their boxes, with the eyes
+    of a teacher that returns them. What only one teacher finds is a region to ignore, except a large face in the middle of
+    the image, as in portraits. With a single teacher, everything that it finds is a face.
+
+    Args:
+        files: The images.
+        teachers: The detectors.
+        license_text: License of the images.
+        min_face_px: Side of the smallest face to find, pixels of an image of at most 1280 pixels per side.
+        reporter: Receives progress, and a warning of images that cannot be read.
+
+    Returns:
+        The faces of each readable image, in the order of their names.
+
+    Raises:
+        DataError: If there are no images, or none of them has a face.
+    """
+    if not files.images:
+        raise DataError(f"'{files.path}' has no images to annotate")
+    damaged: list[str] = []
+    images = []
+    with reporter.progress("annotating") as progress:
+        for name, image in files.decoded(files.images, damaged, progress):
+            images.append(annotate_image(name, image, teachers, min_face_px))
+    if damaged:
+        reporter.warn(f"{len(damaged)} images left out: {damaged[0]}")
+    if not any(image.faces or image.ignore_px for image in images):
+        names = ", ".join(teacher.name for teacher in teachers)
+        raise DataError(
+            f"no face in the {len(images)} images of '{files.path}' (teachers: {names}). Use it as backgrounds: "
+            "--data backgrounds=PATH"
+        )
+    return FaceAnnotations(Path(files.path).name, license_text, tuple(teacher.name for teacher in teachers), tuple(images))
+
+
+def annotate_image(name: str, image: Image, teachers: Sequence[Detector], min_face_px: int = MIN_FACE_PX) -> AnnotatedImage:
+    """Find the faces in an image.
+
+    Args:
+        name: Its name.
+        image: uint8 array (height, width, 3), RGB.
+        teachers: The detectors.
+        min_face_px: Side of the smallest face to find, pixels of the image as it is searched.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, MAX_SIDE_PX / max(height, width))
+    searched = image
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        searched = np.asarray(import_cv2().resize(image, size, interpolation=import_cv2().INTER_AREA), np.uint8)
+    found = [
+        _found(index, detection, teacher.name, scale)
+        for index, teacher in enumerate(teachers)
+        for detection in teacher.detect(searched, min_face_px)
+    ]
+    found = [one for one in found if _overlaps(one.box, width, height)]
+    faces, ignored = merge(found, len(teachers), width, height)
+    return AnnotatedImage(name, width, height, tuple(faces), tuple(ignored))
+
+
+def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tuple[list[AnnotatedFace], list[Rectangle]]:
+    """Merge the detections of all teachers.
+
+    Args:
+        found: The detections.
+        teachers: Number of teachers.
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
+
+    Returns:
+        The faces, and the regions to ignore.
+    """
+    faces: list[AnnotatedFace] = []
+    ignored: list[Rectangle] = []
+    rest = list(found)
+    while rest:
+        first = rest[0]
+        group = [one for one in rest if one is first or iou(one.box, first.box) > AGREEING_IOU]
+        rest = [one for one in rest if all(one is not other for other in group)]
+        x, y, w, h = np.mean([one.box for one in group], axis=0).tolist()
+        eyes = next((one.eyes for one in group if one.eyes is not None), None)
+        agreed = len({one.teacher for one in group}) >= min(2, teachers)
+        if agreed or _is_main_face((x, y, w, h), width, height):
+            faces.append(AnnotatedFace((x, y, w, h), eyes))
+        else:
+            ignored.append((x, y, w, h))
+    return faces, ignored
+
+
+def _found(teacher: int, detection: Detection, name: str, scale: float) -> _Found:
+    x, y, w, h = detection.box_px
+    transform = BOX_TRANSFORMS[name]
+    side = transform.scale * max(w, h)
+    center_x, center_y = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
+    left, top, side = (value / scale for value in (center_x - side / 2, center_y - side / 2, side))
+    eyes = None
+    if detection.eyes_px is not None:
+        (first_x, first_y), (second_x, second_y) = detection.eyes_px
+        eyes = (first_x / scale, first_y / scale, second_x / scale, second_y / scale)
+    return _Found(teacher, (left, top, side, side), eyes)
+
+
+def _overlaps(box: Rectangle, width: int, height: int) -> bool:
+    x, y, w, h = box
+    return x < width and y < height and x + w > 0 and y + h > 0
+
+
+def _is_main_face(box: Rectangle, width: int, height: int) -> bool:
+    x, y, w, h = box
+    covers_center = x < width / 2 < x + w and y < height / 2 < y + h
+    return covers_center and max(w, h) >= MAIN_FACE_FRACTION * min(width, height)
