@@ -6,7 +6,7 @@ It contains ``detector.json``, ``model.keras``, ``validation.npz`` (scenes with 
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,33 @@ DETECTOR_CALIBRATION_FILE = "calibration.npz"
 
 
 @dataclass(frozen=True)
+class SceneMix:
+    """Shares of the kinds of scenes, 0..1. The rest has 0 to 4 faces blended into a background.
+
+    Attributes:
+        close: One face or head that fills the scene.
+        photo: A part of a photo with annotated faces.
+        person: A head on a piece of clothing.
+        hard: Share of the backgrounds taken from mined false detections.
+
+    Raises:
+        ValueError: If a share is not 0..1, or the first three are more than 1 together.
+    """
+
+    close: float = 0.24
+    photo: float = 0.16
+    person: float = 0.14
+    hard: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, share in vars(self).items():
+            check_range(f"the share {name} of the scenes", share, (0.0, 1.0))
+        check_range(
+            "the shares close, photo and person of the scenes together", self.close + self.photo + self.person, (0.0, 1.0)
+        )
+
+
+@dataclass(frozen=True)
 class DetectorPlan:
     """The settings of a detector's training.
 
@@ -40,6 +67,7 @@ class DetectorPlan:
         learning_rate: Highest learning rate. It rises over the first epoch and decays to 2 % of it (cosine).
         weight_decay: Weight decay of AdamW.
         seed: Seed of weights, scenes and order.
+        mix: Shares of the kinds of scenes.
 
     Raises:
         ValueError: If a number is out of range.
@@ -56,6 +84,7 @@ class DetectorPlan:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     seed: int = 0
+    mix: SceneMix = field(default_factory=SceneMix)
 
     def __post_init__(self) -> None:
         check_name("the network of a detector", self.network)

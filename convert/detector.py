@@ -25,6 +25,7 @@ from fer_edge.artifacts.detector_run import (
     DETECTOR_CALIBRATION_FILE,
     DETECTOR_MODEL_FILE,
     VALIDATION_FILE,
+    DetectorRun,
     SceneSet,
     read_detector_run,
     read_scene_set,
@@ -148,7 +149,19 @@ def convert_detector(
     slope, shift, problem = calibrate_score(after)
     if problem:
         reporter.warn(problem)
-    contract = DetectorContract(
+    contract = replace(
+        _contract(run, score_threshold, second_look_threshold), metrics=metrics, score_calibration=(slope, shift)
+    )
+    content = attach_detector(flatbuffer, contract)
+    path = target.with_name(target.name + REJECTED_SUFFIX) if issues else target
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return DetectorConversion(path, read_detector_file(path).contract, len(content), tuple(issues))
+
+
+def _contract(run: DetectorRun, score_threshold: float, second_look_threshold: float) -> DetectorContract:
+    """Return the contract of a converted detector, without what is measured."""
+    return DetectorContract(
         kind=DETECTOR_KIND,  # type: ignore[arg-type]
         name=run.plan.network,
         height=run.plan.height,
@@ -156,21 +169,16 @@ def convert_detector(
         strides=run.plan.strides,
         score_threshold=score_threshold,
         second_look_threshold=second_look_threshold,
-        score_calibration=(slope, shift),
+        score_calibration=(1.0, 0.0),
         precision="int8",
         parameters=run.parameters,
         multiply_adds=run.multiply_adds,
         data=run.data,
         scenes_seen=len(run.history) * run.plan.scenes_per_epoch,
-        metrics=metrics,
+        metrics=None,
         versions={**run.versions, "quantizer": f"ai-edge-quantizer {version('ai-edge-quantizer')}"},
         source_digest=run.model_digest,
     )
-    content = attach_detector(flatbuffer, contract)
-    path = target.with_name(target.name + REJECTED_SUFFIX) if issues else target
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-    return DetectorConversion(path, read_detector_file(path).contract, len(content), tuple(issues))
 
 
 def quantize_detector(model: "keras.Model", scenes: npt.NDArray[np.uint8], log: Path, integer_only: bool = False) -> bytes:

@@ -23,7 +23,7 @@ from fer_edge.train.detector.sources import load_sources
 from fer_edge.train.detector.stream import SOURCES_FOLDER, read_hard
 
 pytestmark = pytest.mark.tensorflow
-SMALL = DetectorNetwork(64, 80, (8,), 16, 24)
+SMALL = DetectorNetwork(64, 80, (8,), middle=16, deep=24, middle_blocks=1, deep_blocks=1)
 
 
 def drawn_face(rng, side=48):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.artifacts.detector_contract import BASE_SIDE_PX
+from fer_edge.artifacts.detector_run import SceneMix
 from fer_edge.artifacts.face_annotations import (
     AnnotatedFace,
     AnnotatedImage,
@@ -26,7 +27,7 @@ from fer_edge.train.detector.annotate import annotate, annotate_image
 from fer_edge.train.detector.drawing import Placement, map_points, warp_matrix
 from fer_edge.train.detector.mine import letterbox
 from fer_edge.train.detector.read_annotations import load_annotations
-from fer_edge.train.detector.scenes import SceneArtist, SceneMix
+from fer_edge.train.detector.scenes import SceneArtist
 from fer_edge.train.detector.sources import SourceOption, load_sources, pack_sources
 from fer_edge.train.detector.stream import scene_targets
 from fer_edge.train.detector.targets import (

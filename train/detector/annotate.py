@@ -17,6 +17,7 @@ from fer_edge.train.dataset_files import DatasetFiles
 
 MAX_SIDE_PX = 1280  # larger images are searched at this size: the networks see far fewer pixels
 AGREEING_IOU = 0.5
+SAME_FACE_IOU = 0.2
 MAIN_FACE_FRACTION = 0.4  # of the shorter side of the image; such a face in the middle needs one teacher only
 
 
@@ -111,7 +112,7 @@ def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tu
         The faces, and the regions to ignore.
     """
     faces: list[AnnotatedFace] = []
-    ignored: list[Rectangle] = []
+    alone: list[_Found] = []
     rest = list(found)
     while rest:
         first = rest[0]
@@ -119,11 +120,18 @@ def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tu
         rest = [one for one in rest if all(one is not other for other in group)]
         x, y, w, h = np.mean([one.box for one in group], axis=0).tolist()
         eyes = next((one.eyes for one in group if one.eyes is not None), None)
-        agreed = len({one.teacher for one in group}) >= min(2, teachers)
-        if agreed or _is_main_face((x, y, w, h), width, height):
+        if len({one.teacher for one in group}) >= min(2, teachers):
             faces.append(AnnotatedFace((x, y, w, h), eyes))
         else:
-            ignored.append((x, y, w, h))
+            alone += group
+    ignored = []
+    for one in alone:
+        if any(iou(one.box, face.box_px) > SAME_FACE_IOU for face in faces):
+            continue  # another box of the same face
+        if _is_main_face(one.box, width, height):
+            faces.append(AnnotatedFace(one.box, one.eyes))
+        else:
+            ignored.append(one.box)
     return faces, ignored
 
 

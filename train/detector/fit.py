@@ -93,27 +93,39 @@ def train_detector(
     """
     import keras
 
-    run = _earlier_run(folder, plan, resume)
-    history = run.history if run else ()
+    earlier = _earlier_run(folder, plan, resume)
     validation = _scene_sets(folder, plan)
     keras.utils.set_random_seed(plan.seed)
     model = build_detector(find_network(plan.network))
     _compile(model, plan)
-    if history:
+    if earlier and earlier.history:
         _restore(model, folder)
     run = DetectorRun(
         plan,
-        sources.data,
+        tuple(dict.fromkeys((*(earlier.data if earlier else ()), *sources.data))),
         int(model.count_params()),
         multiply_adds(model),
         len(read_hard(folder)),
-        history,
-        run.model_digest if run else "",
+        earlier.history if earlier else (),
+        earlier.model_digest if earlier else "",
         command,
         versions or {},
     )
+    return _train_epochs(model, run, folder, validation, workers, stop_at, reporter)
+
+
+def _train_epochs(
+    model: "keras.Model",
+    run: DetectorRun,
+    folder: Path,
+    validation: SceneSet,
+    workers: int,
+    stop_at: float | None,
+    reporter: Reporter,
+) -> DetectorRun:
+    plan = run.plan
     with SceneStream(folder, plan, workers) as stream, reporter.progress(f"training {plan.network}") as progress:
-        for epoch in range(len(history), plan.epochs):
+        for epoch in range(len(run.history), plan.epochs):
             run = _train_epoch(model, run, folder, stream.epoch(epoch), validation, progress)
             last = run.history[-1]
             reporter.result(
@@ -172,13 +184,12 @@ def _earlier_run(folder: Path, plan: DetectorPlan, resume: bool) -> DetectorRun 
 
 def _scene_sets(folder: Path, plan: DetectorPlan) -> SceneSet:
     """Return the validation scenes; they and the calibration scenes are drawn if the folder lacks them."""
-    size = (plan.height, plan.width)
     for file, count, seed, validation in (
         (DETECTOR_CALIBRATION_FILE, CALIBRATION_SCENES, CALIBRATION_SEED, False),
         (VALIDATION_FILE, VALIDATION_SCENES, VALIDATION_SEED, True),
     ):
         if not (folder / file).is_file():
-            scenes = draw_scene_set(open_artist(folder, size, validation), count, (plan.seed, seed))
+            scenes = draw_scene_set(open_artist(folder, plan, validation), count, (plan.seed, seed))
             write_scene_set(folder / file, scenes)
     return read_scene_set(folder / VALIDATION_FILE)
 

@@ -26,6 +26,8 @@ class DetectorNetwork:
         strides: Pixels of the input per cell, one per heat map: 8, or 8 and 16.
         middle: Channels at stride 8.
         deep: Channels at stride 16.
+        middle_blocks: Number of separable convolutions at stride 8.
+        deep_blocks: Number of them at stride 16; those in the middle have 5x5 pixels.
     """
 
     height: int = 128
@@ -33,6 +35,8 @@ class DetectorNetwork:
     strides: tuple[int, ...] = (8,)
     middle: int = 40
     deep: int = 80
+    middle_blocks: int = 4
+    deep_blocks: int = 5
 
 
 DETECTOR_NETWORKS: dict[str, DetectorNetwork] = {
@@ -70,14 +74,15 @@ def build_detector(network: DetectorNetwork) -> "keras.Model":
     x = _separable(x, 16, "a1", strides=2)
     x = _separable(x, 16, "a2")
     x = _separable(x, network.middle, "b1", strides=2)
-    for index in range(2, 5):
+    for index in range(2, network.middle_blocks + 1):
         x = _separable(x, network.middle, f"b{index}")
     skip = x
     x = _separable(x, network.deep, "c1", strides=2)
-    for index, kernel in enumerate((3, 5, 5, 3), start=2):
-        x = _separable(x, network.deep, f"c{index}", kernel=kernel)
+    for index in range(2, network.deep_blocks + 1):
+        x = _separable(x, network.deep, f"c{index}", kernel=5 if 2 < index < network.deep_blocks else 3)
     x = _conv(x, network.middle, 1, "lateral", relu=False)
-    x = layers.UpSampling2D(2, interpolation="nearest", name="up")(x)
+    # Not UpSampling2D: it becomes four operators that copy, in place of one.
+    x = layers.Resizing(skip.shape[1], skip.shape[2], interpolation="nearest", name="up")(x)
     x = layers.ReLU(name="merge_relu")(layers.Add(name="merge")([x, skip]))
     maps = []
     for stride in network.strides:

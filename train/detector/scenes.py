@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.artifacts.detector_run import SceneMix
 from fer_edge.edge_runtime.images import Image, import_cv2
 from fer_edge.train.detector.drawing import (
     Floats,
@@ -24,24 +25,7 @@ FRAME_SHAPES = ((0.5, 4 / 3), (0.25, 1.0), (0.1, 5 / 4), (0.15, None))  # share 
 SIDES_PX = (10.5, 120.0)  # of a face in a scene with one, pixels of the input
 CROWD_SIDES_PX = (10.5, 64.0)
 MAX_ANGLE = 0.7  # radians
-MISSING_EYES = (np.nan,) * 4
-
-
-@dataclass(frozen=True)
-class SceneMix:
-    """Shares of the kinds of scenes. The rest has 0 to 4 faces blended into a background.
-
-    Attributes:
-        close: One face or head that fills the scene.
-        photo: A part of a photo with annotated faces.
-        person: A head on a piece of clothing.
-        hard: Share of the backgrounds taken from mined false detections.
-    """
-
-    close: float = 0.24
-    photo: float = 0.16
-    person: float = 0.14
-    hard: float = 0.3
+DEFAULT_MIX = SceneMix()
 
 
 @dataclass
@@ -77,11 +61,11 @@ class SceneArtist:
         sources: Sources,
         size: tuple[int, int],
         validation: bool = False,
-        mix: SceneMix | None = None,
+        mix: SceneMix = DEFAULT_MIX,
         hard: tuple[Image, ...] = (),
     ) -> None:
         self._sources, self._size, self._hard = sources, size, hard
-        self._mix = mix or SceneMix()
+        self._mix = mix
         indices = {role: sources.indices(role, validation) for role in ("portraits", "faces", "backgrounds", "garments")}
         photos = sources.indices("photos", validation)
         self._photos = np.array([index for index in photos if len(sources.faces_of(index))], np.int64)

@@ -34,16 +34,17 @@ class _Task:
     strides: tuple[int, ...]
 
 
-def open_artist(folder: Path, size: tuple[int, int], validation: bool = False) -> SceneArtist:
+def open_artist(folder: Path, plan: DetectorPlan, validation: bool = False) -> SceneArtist:
     """Return an artist for the packed sources and the mined backgrounds of a run folder.
 
     Args:
         folder: The run folder.
-        size: Height and width of a scene, pixels.
+        plan: The settings.
         validation: Whether to use the images kept for validation.
     """
     hard = () if validation else read_hard(folder)
-    return SceneArtist(load_sources(folder / SOURCES_FOLDER), size, validation, hard=hard)
+    size = (plan.height, plan.width)
+    return SceneArtist(load_sources(folder / SOURCES_FOLDER), size, validation, plan.mix, hard)
 
 
 def read_hard(folder: Path) -> tuple[Image, ...]:
@@ -57,10 +58,10 @@ def read_hard(folder: Path) -> tuple[Image, ...]:
     return tuple(part.reshape(size) for part, size in zip(np.split(pixels, ends[:-1]), sizes, strict=True))
 
 
-def _start_worker(folder: Path, size: tuple[int, int]) -> None:
+def _start_worker(folder: Path, plan: DetectorPlan) -> None:
     global _artist
     import_cv2().setNumThreads(1)
-    _artist = open_artist(folder, size)
+    _artist = open_artist(folder, plan)
 
 
 def _draw(task: _Task) -> Shard:
@@ -132,9 +133,7 @@ class SceneStream:
         self._plan = plan
         self._shards: dict[int, list[Future[Shard]]] = {}
         # Not forked: the parent has started Keras.
-        self._pool = ProcessPoolExecutor(
-            workers, get_context("spawn"), initializer=_start_worker, initargs=(folder, (plan.height, plan.width))
-        )
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(folder, plan))
 
     def __enter__(self) -> "SceneStream":
         return self

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 @click.option("--scenes", type=int, help="Scenes per epoch  [default: 20000]")
 @click.option("--batch-size", type=int, help="Scenes per step  [default: 64]")
 @click.option("--learning-rate", type=float, help="Highest learning rate  [default: 0.003]")
+@click.option(
+    "--mix", multiple=True, metavar="KIND=SHARE", help="Share of the scenes of a kind: close, photo, person, hard. Repeatable."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, scenes and order.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that draw scenes.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
@@ -50,7 +53,8 @@ if TYPE_CHECKING:
 def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
     """Train a face detector on drawn scenes. Convert it then: fer-edge dev convert-detector RUN.
 
-    Photos and portraits need annotations: fer-edge dev annotate. Official test splits in the data are left out.
+    Photos and portraits need annotations: fer-edge dev annotate. Official test splits in the data are left out. With --resume,
+    --data replaces the images of the run.
     """
     import time
 
@@ -62,12 +66,8 @@ def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
     plan = _plan(options)
     check_keras()
     if options["resume"]:
-        if data:
-            raise ValueError("a resumed training keeps its images. Leave out --data, or start a new one with another --out")
         _check_resumable(out)
-        sources = load_sources(out / SOURCES_FOLDER)
-    else:
-        sources = _pack(data, out, options)
+    sources = load_sources(out / SOURCES_FOLDER) if options["resume"] and not data else _pack(data, out, options)
     start_keras()
     if options["mining"]:
         _mine(out, sources, reporter)
@@ -112,21 +112,21 @@ def _pack(data: tuple[str, ...], out: Path, options: dict[str, Any]) -> "Sources
     from fer_edge.train.detector.sources import SourceOption, pack_sources
     from fer_edge.train.detector.stream import SOURCES_FOLDER
 
-    if is_detector_run(out):
+    if is_detector_run(out) and not options["resume"]:
         raise FileExistsError(f"'{out}' has a run. Continue it with --resume, or choose another --out")
     if not data:
         raise ValueError("give the images: --data ROLE=PATH, for example --data backgrounds=rooms")
     sources = [SourceOption.parse(text) for text in data]
-    licenses, files = (_by_path(options[name], name) for name in ("license", "annotations"))
+    licenses, files = (_by_name(options[name], name) for name in ("license", "annotations"))
     marked = {path: Path(file) for path, file in files.items()}
     return pack_sources(sources, out / SOURCES_FOLDER, licenses, marked, options["ferplus"], ConsoleReporter())
 
 
-def _by_path(entries: tuple[str, ...], option: str) -> dict[str, str]:
-    """Return what options of the form PATH=TEXT give by path."""
+def _by_name(entries: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return what options of the form NAME=VALUE give by name."""
     wrong = [entry for entry in entries if "=" not in entry]
     if wrong:
-        raise ValueError(f"--{option} takes PATH=VALUE. Received: '{wrong[0]}'")
+        raise ValueError(f"--{option} takes NAME=VALUE. Received: '{wrong[0]}'")
     return dict(entry.split("=", 1) for entry in entries)
 
 
