@@ -1,4 +1,4 @@
-"""The run folder of a detector: what its training leaves for conversion. Its format is defined here only.
+"""The run folder of a detector, from which it is converted. Its format is defined here only.
 
 It contains ``detector.json``, ``model.keras``, ``validation.npz`` (scenes with faces, for the gate) and ``calibration.npz``
 (training scenes, for int8). A checkpoint and the packed sources are there too: the training can be continued from them.

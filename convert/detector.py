@@ -160,7 +160,7 @@ def convert_detector(
 
 
 def _contract(run: DetectorRun, score_threshold: float, second_look_threshold: float) -> DetectorContract:
-    """Return the contract of a converted detector, without what is measured."""
+    """Return the contract of a converted detector, without the measurements."""
     return DetectorContract(
         kind=DETECTOR_KIND,  # type: ignore[arg-type]
         name=run.plan.network,

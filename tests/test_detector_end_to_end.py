@@ -40,7 +40,7 @@ def drawn_face(rng, side=48):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run of two epochs, resumed for three more."""
+    """A run of two epochs, resumed for two more."""
     root = tmp_path_factory.mktemp("detector")
     rng = np.random.default_rng(1)
     for name in ("crops", "walls"):
@@ -50,13 +50,14 @@ def run_folder(tmp_path_factory):
         cells = rng.integers(0, 256, (6, 8), dtype=np.uint8)
         write_image(root / "walls" / f"{number}.png", np.kron(cells, np.ones((20, 20), np.uint8)))
     out = root / "run"
-    arguments = ["dev", "train-detector", "--out", str(out), "--scenes", "2048", "--batch-size", "32"]
+    arguments = ["dev", "train-detector", "--out", str(out), "--scenes", "1024", "--batch-size", "16"]
+    arguments += ["--mix", "close=0.9", "--mix", "photo=0", "--mix", "person=0"]  # one large face, which is learned soonest
     data = ["--data", f"faces={root / 'crops'}", "--data", f"backgrounds={root / 'walls'}", "--epochs", "2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(network.DETECTOR_NETWORKS, "detector_nano", SMALL)
         patch.setattr(fit, "VALIDATION_SCENES", 80)
         patch.setattr(fit, "CALIBRATION_SCENES", 40)
-        for more in (data, ["--resume", "--epochs", "5"]):
+        for more in (data, ["--resume", "--epochs", "4"]):
             result = CliRunner().invoke(main, [*arguments, *more])
             assert result.exit_code == 0, result.output
     return out
@@ -69,7 +70,7 @@ def converted(run_folder):
 
 def test_a_resumed_run_continues_after_its_last_epoch(run_folder):
     run = read_detector_run(run_folder)
-    assert len(run.history) == run.plan.epochs == 5
+    assert len(run.history) == run.plan.epochs == 4
     assert run.history[-1].loss < run.history[0].loss
     assert [entry.role for entry in run.data] == ["faces", "backgrounds"]
 
@@ -84,7 +85,7 @@ def test_the_int8_file_finds_a_drawn_face(converted):
     contract = file.contract
     assert (contract.height, contract.width, contract.strides, contract.precision) == (64, 80, (8,), "int8")
     scene = np.full((64, 80), 40, np.uint8)
-    scene[12:48, 30:66] = drawn_face(np.random.default_rng(9), 36)
+    scene[4:60, 12:68] = drawn_face(np.random.default_rng(9), 56)
     interpreter = make_interpreter(model_content=file.flatbuffer)
     (source,) = interpreter.get_input_details()
     assert (source["dtype"], source["quantization"]) == (np.uint8, (1.0, 0))
@@ -95,16 +96,16 @@ def test_the_int8_file_finds_a_drawn_face(converted):
     )
     assert [one.dtype for one in maps] == [np.float32] * 2
     found = decode(maps[:1], maps[1:], contract.strides, -2.0)
-    assert iou(found.boxes[0].tolist(), (30, 12, 36, 36)) > 0.4
+    assert iou(found.boxes[0].tolist(), (12, 4, 56, 56)) > 0.4
 
 
 def test_the_gate_measures_both_models(converted, run_folder):
     metrics = converted.contract.metrics
     scenes = read_scene_set(run_folder / "validation.npz")
     assert (metrics.images, metrics.faces) == (80, len(scenes.faces))
-    assert metrics.before.found > 0.3
+    assert metrics.before.found > 0.2
     assert abs(metrics.before.found - metrics.after.found) < 0.2
-    assert converted.contract.scenes_seen == 5 * 2048
+    assert converted.contract.scenes_seen == 4 * 1024
 
 
 def test_a_cut_detector_file_is_rejected(converted, tmp_path):

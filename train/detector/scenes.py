@@ -182,7 +182,7 @@ class SceneArtist:
         ]
 
     def _free_place(self, scene: Scene, rng: Random, sides: tuple[float, float], reach: float = 0.6) -> Placement | None:
-        """Return where nothing covers a face; None if chance finds no place. ``reach`` is half of what is drawn, in sides."""
+        """Return a place that covers no face, None if chance finds none. ``reach`` is half of the drawn width, in sides."""
         left, top, width, height = scene.visible
         side = float(np.exp(rng.uniform(*np.log(sides))))
         margin = 0.35 * side

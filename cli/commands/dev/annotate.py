@@ -14,7 +14,7 @@ from fer_edge.option_groups import examples
         "fer-edge dev annotate portraits.zip --teachers blazeface,haar --license 'see README' --out portraits.faces.json",
     )
 )
-@click.argument("images", type=click.Path(path_type=Path, exists=True))
+@click.argument("images", type=click.Path(path_type=Path))
 @click.option(
     "--teachers", default="blazeface,haar", show_default=True, help="Detectors, or a YuNet .onnx file, separated by commas."
 )
@@ -36,6 +36,8 @@ def command(images: Path, teachers: str, license_text: str, min_face_px: int, ou
     from fer_edge.train.detector.annotate import annotate
     from fer_edge.train.detector.sources import annotations_path
 
+    if not images.exists():
+        raise FileNotFoundError(f"no images at '{images}'. Give a folder or a zip")
     target = out or annotations_path(images)
     check_writable(target)
     opened = [open_detector(name) for name in teachers.split(",")]
