@@ -96,19 +96,19 @@ def relight(image: npt.NDArray[np.generic], rng: Random, amount: float = 1.0) ->
     return np.asarray(pixels, np.float32)
 
 
-def soft_mask(rng: Random, height: int, width: int, head: bool) -> Floats:
+def soft_mask(rng: Random, shape: tuple[int, ...], head: bool) -> Floats:
     """Draw the mask with which a face is blended into a scene: an ellipse or the whole crop, with soft edges.
 
     Args:
         rng: Source of randomness.
-        height: Height, pixels.
-        width: Width, pixels.
+        shape: Height and width, pixels.
         head: Whether the crop shows a whole head, else a face.
 
     Returns:
         float32 array (height, width), 0..1. The outermost pixels are near 0.
     """
     cv2 = import_cv2()
+    height, width = shape
     mask = np.zeros((height, width), np.float32)
     if rng.random() < (0.8 if head else 0.5):
         across, down = ((0.82, 1.05), (0.92, 1.1)) if head else ((0.85, 1.1), (0.95, 1.2))
@@ -189,5 +189,5 @@ def lower_quality(image: Floats, rng: Random) -> Floats:
     if rng.random() < 0.4:
         image = image + rng.normal(0, rng.uniform(1, 10), image.shape).astype(np.float32)
     if rng.random() < 0.1:  # a dark room
-        image = image * rng.uniform(0.15, 0.6) + rng.normal(0, 3, image.shape)
+        image = image * np.float32(rng.uniform(0.15, 0.6)) + rng.normal(0, 3, image.shape).astype(np.float32)
     return np.asarray(image, np.float32)

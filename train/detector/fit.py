@@ -100,6 +100,8 @@ def train_detector(
     _compile(model, plan)
     if earlier and earlier.history:
         _restore(model, folder)
+        # The learning rate follows the epochs of this plan, whatever the batch size was before.
+        model.optimizer.iterations.assign(len(earlier.history) * (plan.scenes_per_epoch // plan.batch_size))
     run = DetectorRun(
         plan,
         tuple(dict.fromkeys((*(earlier.data if earlier else ()), *sources.data))),

@@ -77,7 +77,8 @@ def _wider(lines: list[str], sizes: Sizes) -> Iterator[AnnotatedImage]:
         if name not in by_suffix:
             continue
         width, height = sizes[by_suffix[name]]
-        faces, ignored = [], []
+        faces: list[Rectangle] = []
+        ignored: list[Rectangle] = []
         for row in rows[:count]:
             box = _square(row[0], row[1], row[2], row[3])
             unusable = len(row) >= WIDER_COLUMNS and row[WIDER_INVALID] > 0
@@ -103,10 +104,10 @@ def _coco(values: dict[str, Any]) -> Iterator[AnnotatedImage]:
             x, y, w, h = (float(number) for number in row.get("bbox") or (0, 0, 0, 0))
             if w <= 0 or h <= 0:
                 raise ValueError(f"annotation {row.get('id')} has no box")
-            if category in FACE_CATEGORIES:
-                (ignored if row.get("iscrowd") else faces).append(
-                    _square(x, y, w, h) if row.get("iscrowd") else AnnotatedFace(_square(x, y, w, h))
-                )
+            if category in FACE_CATEGORIES and row.get("iscrowd"):
+                ignored.append((x, y, w, h))
+            elif category in FACE_CATEGORIES:
+                faces.append(AnnotatedFace(_square(x, y, w, h)))
             elif category == PERSON_CATEGORY:
                 face = _face_of_keypoints(row.get("keypoints") or [])
                 if face is not None:

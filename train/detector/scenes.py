@@ -1,6 +1,7 @@
 """Draw training scenes: photos cut at any scale, and faces and heads blended into images without faces."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,8 @@ from fer_edge.train.detector.drawing import (
 )
 from fer_edge.train.detector.sources import Sources
 
-FRAME_SHAPES = ((0.5, 4 / 3), (0.25, 1.0), (0.1, 5 / 4), (0.15, None))  # share of the scenes; width / height, None: any
+FRAME_SHAPES = (4 / 3, 1.0, 5 / 4, None)  # width / height of a camera's image; None: any
+FRAME_SHARES = (0.5, 0.25, 0.1, 0.15)  # of the scenes
 SIDES_PX = (10.5, 120.0)  # of a face in a scene with one, pixels of the input
 CROWD_SIDES_PX = (10.5, 64.0)
 MAX_ANGLE = 0.7  # radians
@@ -39,7 +41,7 @@ class Scene:
         ignored: x, y, width, height per region that may show a face, pixels.
     """
 
-    image: Floats
+    image: npt.NDArray[Any]
     visible: tuple[int, int, int, int]
     faces: list[Floats] = field(default_factory=list)
     ignored: list[Floats] = field(default_factory=list)
@@ -108,8 +110,8 @@ class SceneArtist:
     def _frame(self, rng: Random) -> tuple[int, int, int, int]:
         """Return the part of the scene that the letterbox of a camera image leaves."""
         height, width = self._size
-        shares, ratios = zip(*FRAME_SHAPES, strict=True)
-        ratio = ratios[int(rng.choice(len(shares), p=shares))] or float(np.exp(rng.uniform(np.log(0.6), np.log(1.9))))
+        shape = FRAME_SHAPES[int(rng.choice(len(FRAME_SHAPES), p=FRAME_SHARES))]
+        ratio = shape or float(np.exp(rng.uniform(np.log(0.6), np.log(1.9))))
         visible = (width, int(width / ratio)) if width / ratio <= height else (int(height * ratio), height)
         return (width - visible[0]) // 2, (height - visible[1]) // 2, *visible
 
@@ -162,7 +164,7 @@ class SceneArtist:
         if place is None:
             return
         matrix = warp_matrix(face[:4], place)
-        mask = warp(soft_mask(rng, *image.shape, head), matrix, self._size, import_cv2().BORDER_CONSTANT)
+        mask = warp(soft_mask(rng, image.shape, head), matrix, self._size, import_cv2().BORDER_CONSTANT)
         drawn = relight(warp(image, matrix, self._size, import_cv2().BORDER_REPLICATE), rng, 0.8)
         inside = mask > 0.5
         if rng.random() < 0.7 and inside.sum() > 4:  # near the brightness of its surroundings
@@ -204,7 +206,7 @@ class SceneArtist:
         image, head = self._part(rng, 96, 96, 0.25), rng.random() < 0.5
         box = np.array([16, 16, 64, 64] if head else [0, 0, 96, 96], np.float32)
         matrix = warp_matrix(box, place)
-        mask = warp(soft_mask(rng, 96, 96, head), matrix, self._size, import_cv2().BORDER_CONSTANT)
+        mask = warp(soft_mask(rng, (96, 96), head), matrix, self._size, import_cv2().BORDER_CONSTANT)
         drawn = relight(warp(image, matrix, self._size, import_cv2().BORDER_REPLICATE), rng)
         scene.image[:] = scene.image * (1 - mask) + drawn * mask
 
@@ -278,7 +280,7 @@ class SceneArtist:
         x, y = left + rng.uniform(0.25, 0.75) * width, top + rng.uniform(0.45, 1.0) * height
         half = image.shape[1] / 2
         matrix = warp_matrix(np.array([0, 0, 2 * half, 2 * half], np.float32), Placement(x, y, wide, rng.normal(0, 0.06)))
-        mask = warp(soft_mask(rng, *image.shape, False), matrix, self._size, import_cv2().BORDER_CONSTANT)
+        mask = warp(soft_mask(rng, image.shape, False), matrix, self._size, import_cv2().BORDER_CONSTANT)
         drawn = relight(warp(image, matrix, self._size, import_cv2().BORDER_REPLICATE), rng)
         scene.image[:] = scene.image * (1 - mask) + drawn * mask
         side = wide * rng.uniform(0.22, 0.42)
@@ -316,4 +318,4 @@ class SceneArtist:
             image[outside] = padding
         else:
             scene.visible = (0, 0, self._size[1], self._size[0])
-        scene.image = image.astype(np.uint8)  # type: ignore[assignment]
+        scene.image = image.astype(np.uint8)

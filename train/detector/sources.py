@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -196,7 +197,8 @@ def _read_source(
         if not names:
             raise DataError(f"'{option.path}' has no images for --data {option.role}")
         annotated: dict[str, AnnotatedImage] = {}
-        license_text, teachers = licenses.get(str(option.path), "not stated"), ()
+        license_text = licenses.get(str(option.path), "not stated")
+        teachers: tuple[str, ...] = ()
         damaged: list[str] = []
         decoded = _decode(files, names, damaged, reporter, option)
         if option.role in ANNOTATED_ROLES:
@@ -275,7 +277,7 @@ def _ranges(counts: Sequence[int]) -> npt.NDArray[np.int32]:
 def _write(rows: Sequence[_Row], data: tuple[DataSource, ...], folder: Path) -> None:
     pixels = np.concatenate([row.image.reshape(-1) for row in rows])
     areas = [row.image.size for row in rows]
-    arrays = {
+    arrays: dict[str, Any] = {
         "offsets": np.cumsum([0, *areas[:-1]], dtype=np.int64),
         "sizes": np.array([row.image.shape for row in rows], np.int32),
         "roles": np.array([ROLES.index(row.role) for row in rows], np.uint8),

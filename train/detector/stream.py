@@ -21,7 +21,8 @@ SOURCES_FOLDER = "sources"
 HARD_FILE = "hard.npz"
 VALIDATION_SEED, CALIBRATION_SEED = 10**6, 2 * 10**6  # in place of a shard's number
 
-Shard = tuple[npt.NDArray[np.uint8], list[npt.NDArray[np.float16]]]
+Maps = list[npt.NDArray[np.floating]]
+Shard = tuple[npt.NDArray[np.uint8], Maps]
 
 _artist: SceneArtist  # of a worker process
 
@@ -67,7 +68,7 @@ def _start_worker(folder: Path, plan: DetectorPlan) -> None:
 def _draw(task: _Task) -> Shard:
     rng = np.random.default_rng(task.seed)
     images = np.empty((task.count, *task.size), np.uint8)
-    targets = [
+    targets: Maps = [
         np.empty((task.count, task.size[0] // stride, task.size[1] // stride, TARGET_CHANNELS), np.float16)
         for stride in task.strides
     ]

@@ -108,7 +108,7 @@ def _visible_fraction(face: Floats, visible: Visible) -> float:
     return max(across, 0.0) * max(down, 0.0) / side**2
 
 
-def flip_targets(targets: Floats) -> Floats:
+def flip_targets(targets: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """Mirror target maps left to right.
 
     Args:
