@@ -24,6 +24,7 @@ const LAYERS = [
 const ANCHORS = 896;
 const VALUES_PER_ANCHOR = 16;
 const MIN_CANDIDATE_SCORE = 0.3;
+const MIN_LOGIT = -1; // the sigmoid of lower numbers is below MIN_CANDIDATE_SCORE
 const LOOK_FRACTIONS = [1 / 3, 1 / 2];
 const MIN_SCORE = 0.65;
 const EDGE_TOLERANCE = 0.1;
@@ -141,6 +142,7 @@ export class BlazeFace {
     /** @type {Row[]} */
     const rows = [];
     for (let i = 0; i < ANCHORS; i++) {
+      if (logits[i] < MIN_LOGIT) continue; // most anchors: saves their exponentials
       const score = sigmoid(logits[i]);
       if (!(score >= MIN_CANDIDATE_SCORE)) continue;
       const row = Array.from(values.subarray(i * VALUES_PER_ANCHOR, i * VALUES_PER_ANCHOR + SCORE));

@@ -11,32 +11,38 @@ import { clamp, roundHalfEven } from "./image.js";
  * @param {Image} image
  * @param {Matrix} matrix Maps a pixel of the result to a pixel of the image.
  * @param {number} side Of the result, pixels.
- * @returns {Image} RGB.
+ * @param {3 | 4} channels Of the result. The fourth is 0.
+ * @returns {Image}
  */
-export function warpAffine(image, [a, b, c, d, e, f], side) {
-  const { data, width, height, channels } = image;
-  const result = new Uint8Array(side * side * 3);
-  const index = (/** @type {number} */ x, /** @type {number} */ y) =>
-    (clamp(y, 0, height - 1) * width + clamp(x, 0, width - 1)) * channels;
+export function warpAffine(image, [a, b, c, d, e, f], side, channels = 3) {
+  const { data } = image;
+  const lastX = image.width - 1;
+  const lastY = image.height - 1;
+  const stride = image.width * image.channels;
+  const result = new Uint8Array(side * side * channels);
+  const stepsX = Int32Array.from({ length: side }, (_, x) => roundHalfEven(a * x * 1024));
+  const stepsY = Int32Array.from({ length: side }, (_, x) => roundHalfEven(d * x * 1024));
   let to = 0;
   for (let y = 0; y < side; y++) {
     const startX = roundHalfEven((b * y + c) * 1024) + 16;
     const startY = roundHalfEven((e * y + f) * 1024) + 16;
-    for (let x = 0; x < side; x++, to += 3) {
-      const sourceX = (startX + roundHalfEven(a * x * 1024)) >> 5; // in 1/32 of a pixel
-      const sourceY = (startY + roundHalfEven(d * x * 1024)) >> 5;
+    for (let x = 0; x < side; x++, to += channels) {
+      const sourceX = (startX + stepsX[x]) >> 5; // in 1/32 of a pixel
+      const sourceY = (startY + stepsY[x]) >> 5;
       const column = sourceX >> 5;
       const row = sourceY >> 5;
-      const right = sourceX & 31;
-      const lower = sourceY & 31;
-      const corners = [index(column, row), index(column + 1, row), index(column, row + 1), index(column + 1, row + 1)];
-      const weights = [(32 - right) * (32 - lower), right * (32 - lower), (32 - right) * lower, right * lower];
+      const left = clamp(column, 0, lastX) * image.channels;
+      const right = clamp(column + 1, 0, lastX) * image.channels;
+      const top = clamp(row, 0, lastY) * stride;
+      const bottom = clamp(row + 1, 0, lastY) * stride;
+      const shareX = sourceX & 31;
+      const shareY = sourceY & 31;
       for (let channel = 0; channel < 3; channel++) {
-        let sum = 512;
-        for (let corner = 0; corner < 4; corner++) sum += data[corners[corner] + channel] * weights[corner];
-        result[to + channel] = sum >> 10;
+        const upper = data[top + left + channel] * (32 - shareX) + data[top + right + channel] * shareX;
+        const lower = data[bottom + left + channel] * (32 - shareX) + data[bottom + right + channel] * shareX;
+        result[to + channel] = (upper * (32 - shareY) + lower * shareY + 512) >> 10;
       }
     }
   }
-  return { data: result, width: side, height: side, channels: 3 };
+  return { data: result, width: side, height: side, channels };
 }
