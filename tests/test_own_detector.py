@@ -11,6 +11,7 @@ import pytest
 from fer_edge.artifacts.contract import BoxTransform, CropConvention, ModelError
 from fer_edge.edge_runtime.detectors import detector, own
 from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.detectors.detector_network import _Output
 from fer_edge.edge_runtime.detectors.own import OwnDetector, part_around, search_parts
 from fer_edge.edge_runtime.find_model import default_model
 from fer_edge.edge_runtime.images import import_cv2
@@ -195,3 +196,10 @@ def test_a_contract_without_the_own_detector_uses_the_box_of_haar():
     haar = BoxTransform(scale=1.1)
     assert CropConvention(box_transforms={"haar": haar}).box_transform("own") == haar
     assert CropConvention(box_transforms={"haar": haar, "own": BoxTransform(0.9)}).box_transform("own") == BoxTransform(0.9)
+
+
+def test_integer_outputs_become_real_values():
+    output = _Output(np.array([-128, 127], np.int8), 0.5, -3)
+    assert output.values().tolist() == [-62.5, 65.0]
+    real = np.array([1.5], np.float32)
+    assert _Output(real, 0.0, 0).values() is real
