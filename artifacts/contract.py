@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from fer_edge.artifacts.conversion import ConversionMetrics, QuantizationSummary
 from fer_edge.artifacts.model_archive import read_archive
+from fer_edge.artifacts.npu_summary import NpuSummary
 from fer_edge.artifacts.training_data import SplitSummary, check_labels, check_name, check_range
 from fer_edge.artifacts.typed_json import from_data, to_data
 
@@ -142,6 +143,7 @@ class Contract:
             was not chosen.
         output: How the output becomes a probability; None for a float output, and in a file of an earlier version.
         flatbuffer_sha256: sha256 of the flatbuffer, which is everything before the zip archive; None likewise.
+        npu: How the file was compiled for an NPU; None for a file that CPUs run.
 
     Raises:
         ValueError: If a name cannot be part of a file name, a label cannot be used, or a number is out of range.
@@ -167,6 +169,7 @@ class Contract:
     unsure_threshold: float | None = None
     output: OutputQuantization | None = None
     flatbuffer_sha256: str | None = None
+    npu: NpuSummary | None = None
     contract_version: int = CONTRACT_VERSION
 
     def __post_init__(self) -> None:

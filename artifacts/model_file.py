@@ -59,6 +59,11 @@ def read_model_file(path: str | Path) -> ModelFile:
             f"{model} differs from the digest in its contract: it is truncated, damaged or was changed. Copy it again, or "
             "convert the run again: fer-edge convert RUN"
         )
+    if contract.npu is not None:
+        raise ModelError(
+            f"{model} was compiled for {contract.npu.target}: only a device with this NPU can run it. Use the file for the "
+            "CPU, which fer-edge convert wrote next to it"
+        )
     try:
         _check_output(check_graph(flatbuffer, contract.image_size, len(contract.labels)), contract)
     except GraphError as error:

@@ -72,8 +72,18 @@ def attach(flatbuffer: bytes, contract: Contract) -> bytes:
     """
     model = with_metadata(flatbuffer, pack(model_metadata(contract)))
     content = write_flatbuffer(model)
-    contract = replace(contract, output=output_quantization(model), flatbuffer_sha256=hashlib.sha256(content).hexdigest())
-    return with_archive(content, {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()})
+    return append_contract(content, replace(contract, output=output_quantization(model)))
+
+
+def append_contract(flatbuffer: bytes, contract: Contract) -> bytes:
+    """Return a flatbuffer followed by a zip archive with labels and contract.
+
+    Args:
+        flatbuffer: The model. It stays as it is.
+        contract: The contract. Its digest is that of the flatbuffer in the result.
+    """
+    contract = replace(contract, flatbuffer_sha256=hashlib.sha256(flatbuffer).hexdigest())
+    return with_archive(flatbuffer, {LABELS_FILE: "\n".join(contract.labels) + "\n", CONTRACT_FILE: contract.to_json()})
 
 
 def with_archive(flatbuffer: bytes, files: dict[str, str]) -> bytes:

@@ -1,5 +1,6 @@
 """Find the model file that a name refers to."""
 
+import re
 from pathlib import Path
 
 from fer_edge.models import FOLDER as BUNDLED_FOLDER
@@ -9,6 +10,8 @@ DEFAULT_NETWORK = "cnn_nano"
 # What the name of a network alone stands for, the preferred first: models of the FER+ votes agree with more people.
 DATA_ORDER = ("ferplus", "fer2013")
 BUNDLED_SUFFIX = "_int8"
+# Files for NPUs, which have the target at the end, such as cnn_nano_fer2013_int8_ethos-u55-128.tflite.
+NPU_FILE = re.compile(r".*_(qualcomm|ethos-u\d+)-[^_]+\.tflite")
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -77,4 +80,5 @@ def resolve_model(source: str | Path) -> Path:
 
 
 def _newest(folder: Path) -> Path | None:
-    return max(folder.rglob("*_int8*.tflite"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    files = (path for path in folder.rglob("*_int8*.tflite") if not NPU_FILE.fullmatch(path.name))
+    return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)

@@ -21,12 +21,15 @@ def command(model: Path, as_json: bool) -> None:
 
     MODEL is a .tflite file, a folder (its newest int8 model), or the name of a bundled model.
     """
+    from fer_edge.artifacts.contract import read_contract
     from fer_edge.artifacts.model_file import read_model_file
     from fer_edge.artifacts.printable import printable
     from fer_edge.edge_runtime.find_model import find_model
 
     path = find_model(model)
-    contract = read_model_file(path).contract
+    contract = read_contract(path)
+    if contract.npu is None:  # the graph of a compiled file is the vendor's business
+        contract = read_model_file(path).contract
     if as_json:
         echo(contract.to_json())
         return
@@ -50,6 +53,11 @@ def _rows(contract: "Contract", file_bytes: int) -> list[tuple[str, str]]:
         ("training data", f"{contract.data} (fingerprint {contract.data_fingerprint[:12]}), recipe {contract.recipe}"),
         ("protocol", f"{split.title}, seed {split.seed}: {counts}"),
     ]
+    if contract.npu is not None:
+        found = contract.npu.simulated
+        accuracy = f"accuracy {found.after.accuracy:.4f} on {found.faces} faces" if found else "accuracy not known"
+        operators = f"{contract.npu.npu_operators} of {contract.npu.operators} operators"
+        rows.append(("NPU", f"{contract.npu.target}: {operators}, {accuracy} in the simulator, latency not measured"))
     if contract.unsure_threshold is not None:
         rows.append(("unsure", f"below {contract.unsure_threshold:.2f}"))
     calibrated = "not calibrated" if contract.temperature is None else f"calibrated, temperature {contract.temperature:.3f}"
