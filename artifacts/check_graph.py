@@ -64,7 +64,12 @@ def check_graph(flatbuffer: bytes, image_size: int, classes: int) -> Tensor:
         (1, image_size, image_size, 3),
         (1, classes),
     )
-    require(first.kind in ("uint8", "float32") and last.kind in ("uint8", "float32"), "{} in, {} out", first.kind, last.kind)
+    require(
+        first.kind in ("uint8", "float32") and last.kind in ("uint8", "float32"),
+        "{} in, {} out; apps take only uint8 and float32",
+        first.kind,
+        last.kind,
+    )
     _check_operators(graph)
     return last
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fer_edge.artifacts.contract import CONTRACT_FILE, LABELS_FILE, Contract
 from fer_edge.convert.flatbuffer import add_signature, output_quantization, read_flatbuffer, write_flatbuffer
+from fer_edge.convert.portability import check_portable
 
 METADATA_NAME = "TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
@@ -69,8 +70,12 @@ def attach(flatbuffer: bytes, contract: Contract) -> bytes:
 
     Returns:
         The content of the file. TFLite interpreters read it, and so do zip readers.
+
+    Raises:
+        ValueError: If a runtime of apps would reject the model.
     """
     model = with_metadata(flatbuffer, pack(model_metadata(contract)))
+    check_portable(model)
     content = write_flatbuffer(model)
     return append_contract(content, replace(contract, output=output_quantization(model)))
 

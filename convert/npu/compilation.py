@@ -42,7 +42,7 @@ class Placement:
 
 
 def placement(original: bytes, compiled: bytes) -> Placement:
-    """Compare a compiled file with the original: what is left of the operators runs on the CPU.
+    """Compare a compiled file with the original: the CPU runs the operators that are left.
 
     Args:
         original: The flatbuffer for the CPU.

@@ -18,7 +18,7 @@ from fer_edge.artifacts.run_folder import StoredFaces
 from fer_edge.convert.metadata import append_contract
 from fer_edge.convert.npu import qualcomm
 from fer_edge.convert.npu.compilation import Compilation, custom_options, placement
-from fer_edge.convert.npu.targets import ETHOS_U, IMX500, QUALCOMM, NpuTarget, check_installed
+from fer_edge.convert.npu.targets import ETHOS_U, QUALCOMM, NpuTarget, check_installed
 from fer_edge.convert.npu.vela import compile_for_ethos_u
 from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
@@ -74,7 +74,7 @@ def compile_for_npus(
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If the model is not an int8 file of fer-edge, or a target does not take a .tflite file.
+        ValueError: If the model is not an int8 file of fer-edge.
         ImportError: If a compiler is not installed.
         RuntimeError: If a compiler or the simulator fails.
         OSError: If a file cannot be written.
@@ -99,11 +99,6 @@ def _check_model(file: ModelFile, targets: Sequence[NpuTarget]) -> None:
         raise ValueError(
             f"{file.path} has the precision {file.contract.precision}; NPUs need int8. Convert the run: "
             f"fer-edge convert RUN --npu {targets[0].name}"
-        )
-    if any(target.vendor == IMX500 for target in targets):
-        raise ValueError(
-            f"the compiler for {IMX500} starts from the Keras model, which {file.path.name} does not contain. Give the run "
-            f"folder: fer-edge convert RUN --npu {IMX500}"
         )
 
 

@@ -5,27 +5,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 
-from fer_edge.artifacts.tool_environment import ToolEnvironment
-
-QUALCOMM, ETHOS_U, IMX500 = "qualcomm", "ethos-u", "imx500"
+QUALCOMM, ETHOS_U = "qualcomm", "ethos-u"
 LIST = "list"
 SDK_PREFIX = "ai-edge-litert-sdk-"
 LIBRARY_SUFFIXES = (".so", ".dll", ".a")
-
-# The compiler of the Raspberry Pi AI Camera. Its quantizer needs Keras 2, which no TensorFlow after 2.15 contains.
-IMX500_TOOLS = ToolEnvironment(
-    IMX500,
-    "the compiler of the Raspberry Pi AI Camera",
-    "PyPI",
-    (
-        *("tensorflow==2.15.1", "imx500-converter[tf]==3.19.2", "edge-mdt-cl==1.1.*", "pydantic>=2,<2.12", "networkx<3.6"),
-        *("matplotlib<3.10", "scikit-image", "scikit-learn", "scipy", "PuLP", "Pillow", "tqdm"),
-    ),
-    install_mb=2500,
-    # The quantizer asks for another mct-quantizers than the converter. It works with that of the converter.
-    no_dependencies=("model-compression-toolkit==2.6.1", "edge-mdt-tpc==1.3.0"),
-    pythons=("3.11", "3.10"),
-)
 
 
 @dataclass(frozen=True)
@@ -34,22 +17,18 @@ class Vendor:
 
     Attributes:
         title: The devices that have such an NPU.
-        modules: The Python modules that the compiler needs here; empty if it has an environment of its own.
+        modules: The Python modules that the compiler needs.
         install: The command that installs the compiler.
         integer_only: Whether the NPU runs no operator in float.
-        environment: The environment of the compiler; None if it is an extra of fer-edge.
     """
 
     title: str
     modules: tuple[str, ...]
     install: str
     integer_only: bool
-    environment: ToolEnvironment | None = None
 
     def is_installed(self) -> bool:
         """Return whether the compiler can be used."""
-        if self.environment is not None:
-            return self.environment.is_installed()
         return all(find_spec(module) for module in self.modules)
 
 
@@ -65,13 +44,6 @@ VENDORS: dict[str, Vendor] = {
         ("ethosu",),
         "pip install 'fer-edge[npu-ethos-u]'",
         integer_only=True,
-    ),
-    IMX500: Vendor(
-        "Raspberry Pi AI Camera",
-        (),
-        "fer-edge doctor --install imx500 (Python 3.11, Java)",
-        integer_only=True,
-        environment=IMX500_TOOLS,
     ),
 }
 
@@ -123,7 +95,6 @@ def _targets() -> Iterable[NpuTarget]:
         for macs in sizes:
             name = f"ethos-{series}-{macs}"
             yield NpuTarget(name, ETHOS_U, name, f"Ethos-{series.upper()} with {macs} multipliers")
-    yield NpuTarget(IMX500, IMX500, IMX500, "Sony IMX500")
 
 
 TARGETS: dict[str, NpuTarget] = {target.name: target for target in _targets()}
