@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.artifacts.metrics import ClassificationMetrics, VoteMetrics
+from fer_edge.artifacts.npu_summary import NpuSummary
 from fer_edge.artifacts.typed_json import from_data
 
 RECORD_VERSION = 2  # 1: no field record_version, and none of the fields that have a default
@@ -220,6 +221,7 @@ class LatencyRecord:
         busy: Why the samples are unreliable, such as load of other processes or throttling; empty if nothing was found.
         sha256: Digest of the file.
         instructions: Executed instructions per inference, counted by the emulator.
+        npu: How the file was compiled for an NPU, which no machine of fer-edge has; None for a file for CPUs.
         record_version: Version of this format.
 
     Raises:
@@ -256,6 +258,7 @@ class LatencyRecord:
     busy: tuple[str, ...] | None = None
     sha256: str | None = None
     instructions: int | None = None
+    npu: NpuSummary | None = None
     record_version: int = 1
 
     def __post_init__(self) -> None:

@@ -45,6 +45,8 @@ def _milliseconds(name: str) -> Callable[[BenchmarkRow], str]:
     def cell(row: BenchmarkRow) -> str:
         value = getattr(row, name)
         if value is None:
+            if row.npu and name == "p50_ms":
+                return NOT_MEASURED
             return MISSING if name != "p50_ms" else "cannot run" if row.problem else "emulated" if row.emulated_cpu else MISSING
         return format_ms(value) + ("!" if name == "p50_ms" and row.busy else "")
 
@@ -69,6 +71,13 @@ def _ratio(row: BenchmarkRow) -> str:
 def _modelled(row: BenchmarkRow) -> str:
     found = modelled_ms(row.emulated_cpu, row.precision, row.threads, row.instructions)
     return MISSING if found is None else f"{format_ms(found[0])} ±{found[1]:.0%}"
+
+
+def _npu(row: BenchmarkRow) -> str:
+    if row.npu is None:
+        return MISSING
+    accuracy = "" if row.npu_accuracy is None else f", {row.npu_accuracy:.3f} simulated"
+    return f"{row.npu} {row.npu_operators}/{row.model_operators}{accuracy}"
 
 
 def _name(row: BenchmarkRow) -> str:
@@ -108,15 +117,17 @@ COLUMNS = {
     "energy": Column("mJ", _number("energy_mj", ".2f"), per_board=True),
     "instructions": Column("M instr.", _number("instructions", ",.1f", 1e-6), per_board=True),
     "modelled": Column("modelled ms", _modelled, per_board=True),
+    "npu": Column("NPU", _npu),
     "board": Column("board", lambda row: row.board, per_board=True, constant=True),
 }
 # In the order of the table, and in the order in which columns give way if the table is too wide, the first one last.
 ONE_BOARD = (
     *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "votes", "size", "p50"),
-    *("instructions", "ratio", "p90", "p99", "end_to_end", "memory", "arena", "energy", "board"),
+    *("instructions", "ratio", "p90", "p99", "end_to_end", "memory", "arena", "energy", "npu", "board"),
 )
 SEVERAL_BOARDS = (
-    *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "size", "p50", "instructions", "ratio"),
+    *("network", "precision", "data", "protocol", "threads", "backend", "accuracy", "size", "p50", "instructions"),
+    *("ratio", "npu"),
 )
 EXPENDABLE = ("arena", "p90", "votes", "memory", "end_to_end", "p99", "energy", "size", "accuracy")
 ALWAYS = ("accuracy", "p50")  # other columns are left out where no row has a value
@@ -245,6 +256,10 @@ def _footnotes(rows: Sequence[BenchmarkRow], names: Sequence[str], letters: dict
         notes.append(f"! the machine was busy, so this latency is unreliable. {'; '.join(busy[:MAX_LISTED])}{more}")
     if any(row.emulated_cpu for row in rows):
         notes.append("emulated: run by an emulator, so there is no latency. M instr.: million instructions per inference")
+    if "npu" in names:
+        notes.append(
+            "NPU: operators that it runs of all, and the accuracy in the simulator of its vendor. Its latency: not measured"
+        )
     if "modelled" in names:
         notes.append("modelled: estimated from the instructions, not measured. Only int8 on one core of a Raspberry Pi 4")
     notes += dict.fromkeys(f"{printable(row.file)}: {row.problem}" for row in rows if row.problem)

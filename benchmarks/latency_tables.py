@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.artifacts.latency_records import LatencyRecord
+from fer_edge.artifacts.npu_summary import NpuSummary
 from fer_edge.artifacts.printable import csv_cell
 from fer_edge.benchmarks.intervals import accuracy_interval
 from fer_edge.benchmarks.tables import NOT_MEASURED
@@ -65,6 +66,10 @@ class BenchmarkRow:
         problem: Why the file could not run, or its accuracy could not be measured.
         emulated_cpu: The processor that an emulator imitated; None on a real machine. The row then has no latency.
         instructions: Executed instructions per inference, counted by the emulator.
+        npu: The NPU that the file was compiled for; None for a file for CPUs. The row then has no latency.
+        npu_operators: Number of operators that it runs.
+        model_operators: Number of operators of the model.
+        npu_accuracy: Accuracy of the file in the simulator of the vendor, 0..1.
         ratio: Median latency as a multiple of that of the baseline on the same board.
         ratio_low: Lower end of its 95 % bootstrap interval.
         ratio_high: Upper end.
@@ -110,6 +115,10 @@ class BenchmarkRow:
     problem: str | None = None
     emulated_cpu: str | None = None
     instructions: int | None = None
+    npu: str | None = None
+    npu_operators: int | None = None
+    model_operators: int | None = None
+    npu_accuracy: float | None = None
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
@@ -150,10 +159,22 @@ def derive_row(record: LatencyRecord) -> BenchmarkRow:
         problem=record.problem,
         emulated_cpu=(record.environment.cpu or record.environment.machine) if record.environment.emulator else None,
         instructions=record.instructions,
+        **_npu(record.npu),
         **{name: value for name, value in asdict(cost).items() if name != "faces"} if cost else {},
         **_accuracy(record),
         **_stage_medians(record),
     )
+
+
+def _npu(summary: NpuSummary | None) -> dict[str, Any]:
+    if summary is None:
+        return {}
+    return {
+        "npu": summary.target,
+        "npu_operators": summary.npu_operators,
+        "model_operators": summary.operators,
+        "npu_accuracy": summary.simulated.after.accuracy if summary.simulated else None,
+    }
 
 
 def _accuracy(record: LatencyRecord) -> dict[str, Any]:

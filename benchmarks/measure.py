@@ -59,6 +59,10 @@ def measure_model(
         The record, with the raw samples. If the file cannot be run, ``problem`` says why, and there are no samples.
     """
     rules = protocol or LatencyProtocol()
+    npu = _npu_target(Path(model))
+    if npu:
+        problem = f"its latency was not measured: only a device with {npu} can run it"
+        return failed_record(Path(model), num_threads, rules, backend, problem)
     arguments = (str(model), str(num_threads), json.dumps(to_data(rules)), backend, detector)
     command = [sys.executable, "-c", CHILD, *arguments]
     try:
@@ -73,6 +77,15 @@ def measure_model(
         if child.returncode < 0:
             problem = f"it ends the process that runs it ({signal.Signals(-child.returncode).name})"
     return failed_record(Path(model), num_threads, rules, backend, problem)
+
+
+def _npu_target(model: Path) -> str | None:
+    """Return the NPU that a file was compiled for, None for a file for CPUs and for a file that cannot be read."""
+    try:
+        contract = _contract(model)
+    except (ModelError, OSError):  # the measuring process reports it
+        return None
+    return contract.npu.target if contract and contract.npu else None
 
 
 def failed_record(model: Path, num_threads: int, protocol: LatencyProtocol, backend: str, problem: str) -> LatencyRecord:
@@ -229,7 +242,8 @@ def _facts(model: Path, contract: Contract | None, weights: str | None) -> dict[
         "leaky": contract.split.leakage.leaky,
         "parameters": contract.parameters,
         "source_digest": contract.source_digest,
-        "conversion": _conversion_cost(contract),
+        "conversion": None if contract.npu else _conversion_cost(contract),
+        "npu": contract.npu,
     }
 
 
