@@ -135,7 +135,7 @@ def test_the_exit_status_is_1_above_the_bound(error_of, monkeypatch):
     import fer_edge.parity
 
     monkeypatch.setattr(fer_edge.parity, "parity", lambda *arguments: [ParityRow("m", "compiled-model", "1", 9, 9, 8, 3.0)])
-    assert "compiled-model: the outputs differ by more than 2.5 steps" in error_of(
+    assert "compiled-model: an output differs by more than --max-steps 2.5" in error_of(
         "parity", "m", "--runtimes", "litert", "--max-steps", "2.5"
     )
 

@@ -50,6 +50,6 @@ def command(models: tuple[Path, ...], runtimes: str, data: str | None, faces: in
     worse = dict.fromkeys(row.runtime for row in rows if row.exceeds(max_steps))
     if worse:
         raise RuntimeError(
-            f"{', '.join(worse)}: the outputs differ by more than {max_steps:g} steps, or a model cannot run. Use another "
+            f"{', '.join(worse)}: an output differs by more than --max-steps {max_steps:g}, or a model cannot run. Use another "
             "runtime for these models, or raise --max-steps"
         )
