@@ -15,7 +15,7 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 
 # Whether `auto` chooses this detector where its file is installed. It must first reach the targets in docs/detectors.md.
 PASSED_TARGETS = False
-MIN_INPUT_FACE_PX = 15  # of the smallest face in a look; smaller faces are searched in tiles
+MIN_INPUT_FACE_PX = 11  # of the smallest face in a look; smaller faces are searched in tiles
 MAX_LEVEL_STEP = 3.0  # ratio of the scales of two successive sizes of tiles
 MAX_SCALE = 1.0  # of tiles: to enlarge the image shows no more of a face
 EDGE_TOLERANCE = 0.1  # fraction of a face that may be outside the tile
