@@ -24,6 +24,9 @@ def remote_checks(host: str) -> list[Check]:
         checks = board_checks(
             BoardFacts(**{field.name: facts[field.name] for field in dataclasses.fields(BoardFacts)}), time.time()
         )
+        # A deployment needs the module venv, but no pip on the board.
+        hidden = {"environment", "venv"} if facts["venv"] else {"environment"}
+        checks = [check for check in checks if check.part not in hidden]
         return [*checks, *_release_checks(host, connection, facts)]
 
 

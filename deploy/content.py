@@ -16,7 +16,7 @@ NETWORK_OPTIONS = ("--serve", "--mqtt", "--metrics")  # each needs the extra of 
 RESERVED_OPTIONS = ("--model", "--detector")
 RUN_SCRIPT = """#!/bin/sh
 # Runs this release with the arguments of its deployment, and those that follow.
-cd "$(dirname "$(readlink -f "$0")")" && exec {command} "$@"
+exec {command} "$@"
 """
 
 
@@ -65,9 +65,9 @@ class ReleaseContent:
         detector = f"{folder}{self.detector.name}" if self.detector.is_path else self.detector.name
         return [*self.run, "--model", f"{folder}model.tflite", "--detector", detector]
 
-    def run_script(self) -> str:
-        """Return a shell script that runs the release."""
-        words = ["env/bin/fer-edge", "run", *self.run_arguments("")]
+    def run_script(self, folder: str) -> str:
+        """Return a shell script that runs the release in a folder, an absolute path. Other paths are the caller's."""
+        words = [f"{folder}/env/bin/fer-edge", "run", *self.run_arguments(f"{folder}/")]
         return RUN_SCRIPT.format(command=" ".join(map(shlex.quote, words)))
 
 

@@ -155,7 +155,7 @@ class _Deployment:
                 self._board.call("discard", release=self._release)
             raise
         self._board.call("switch", release=self._release)
-        self._log.step("switch", f"current is {self._release}")
+        self._log.step("switch", f"current is {self._release}, fer-edge {manifest['version']}, {manifest['model']}")
         return self._report(manifest, unchanged, started)
 
     def _is_unchanged(self) -> bool:
@@ -201,7 +201,7 @@ class _Deployment:
         self._put("model.tflite", model.read_bytes(), 0o644)
         self._put("model.sha256", f"{self._content.model_sha256}  {folder}/model.tflite\n".encode(), 0o644)
         self._put("known.png", self._content.known_image.read_bytes(), 0o644)
-        self._put("run", self._content.run_script().encode(), 0o755)
+        self._put("run", self._content.run_script(folder).encode(), 0o755)
         for name, value in self._secrets.items():
             self._put(f"{CREDENTIALS}/{credential_name(name)}", value.encode(), 0o600)
         self._board.call(

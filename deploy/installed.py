@@ -28,8 +28,9 @@ def rollback(host: str, reporter: Reporter = SILENT) -> dict[str, Any]:
         facts = connection.call("facts")
         others = [manifest for manifest in facts["releases"] if manifest["release"] != facts["current"]]
         if not others:
+            number = "one release" if facts["releases"] else "no release"
             raise RuntimeError(
-                f"{host} has no previous release to go back to. Its releases: fer-edge deploy {host} --dry-run --json"
+                f"{host} has {number}, and a rollback needs two. Deploy another one first: fer-edge deploy {host}"
             )
         manifest = others[-1]
         run_self_test(connection, manifest["release"], manifest["self_test"], manifest["model_sha256"])

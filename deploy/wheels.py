@@ -116,8 +116,14 @@ def pack_fer_edge(folder: Path) -> Path:
 def _package_files() -> Iterator[tuple[str, bytes]]:
     """Yield the path in the wheel and the content of each file of the package."""
     for name in ("", *PACKAGES):
-        spec = find_spec(f"fer_edge.{name}" if name else "fer_edge")
-        folder = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
+        package = f"fer_edge.{name}" if name else "fer_edge"
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(
+                f"the installation of fer-edge lacks the package {package}. Install fer-edge again: pip install '.[edge]', or "
+                "pip install -e . in a checkout"
+            )
+        folder = Path(spec.submodule_search_locations[0])
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder)
             # Below the root package, the other packages follow on their own.

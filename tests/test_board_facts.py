@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.deploy.connection import MODULES, _source
 from fer_edge.edge_runtime import board, board_facts
 from fer_edge.edge_runtime.board_facts import BoardFacts
 from fer_edge.edge_runtime.cameras import devices
@@ -124,3 +125,12 @@ def test_picamera2_that_the_environment_does_not_see_is_reported(tmp_path, monke
     assert board_facts._picamera2()[0] is None
     (tmp_path / "picamera2").mkdir()
     assert "does not see it" in board_facts._picamera2()[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_that_is_sent_to_the_board_needs_only_an_old_python(module):
+    tree = ast.parse(_source(module), feature_version=(3, 9))
+    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    known = {*MODULES, "fer_edge.edge_runtime", "fer_edge.edge_runtime.cameras", "fer_edge.deploy.board"}
+    assert [name for name in imported if name not in known and name.split(".")[0] not in sys.stdlib_module_names] == []

@@ -4,6 +4,7 @@ import subprocess
 import time
 import zipfile
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from itertools import pairwise
 
 import pytest
@@ -116,3 +117,13 @@ def test_the_wheel_of_fer_edge_is_complete_and_the_same_each_time(tmp_path):
     assert "fer-edge = fer_edge.main:main" in scripts
     assert wheel.name == f"fer_edge-{distribution('fer-edge').version}-py3-none-any.whl"
     assert wheel.stat().st_size < 8_000_000
+
+
+def test_a_package_that_the_installation_lacks_is_named_and_the_current_folder_is_not_packed(tmp_path, monkeypatch):
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/private.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wheels_module, "find_spec", lambda name: None if name == "fer_edge.web" else find_spec(name))
+    with pytest.raises(FileNotFoundError, match=r"lacks the package fer_edge\.web\. Install fer-edge again"):
+        pack_fer_edge(tmp_path / "wheel")
+    assert not (tmp_path / "wheel").exists()

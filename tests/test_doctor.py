@@ -55,3 +55,9 @@ def test_a_32_bit_system_is_rejected_with_the_name_of_the_image_for_64_bits(invo
     assert result.exit_code == 1
     assert "this Python is 32-bit, and there is no LiteRT" in result.stderr
     assert "Raspberry Pi OS (64-bit)" in result.stderr
+
+
+def test_doctor_installs_nothing_over_ssh(invoke):
+    result = invoke("doctor", "--host", "board", "--install", "blazeface")
+    assert result.exit_code == 2
+    assert "'fer-edge deploy board --detector blazeface' copies the file" in result.stderr
