@@ -92,7 +92,7 @@ def check_detector_graph(flatbuffer: bytes, height: int, width: int, strides: Se
     expected = [(1, height // s, width // s, channels) for channels in (1, 7) for s in strides]
     require([tensor.shape for tensor in last] == expected, "outputs {}, contract {}", [t.shape for t in last], expected)
     kinds = [first.kind, *(tensor.kind for tensor in last)]
-    require(kinds[0] in ("uint8", "float32") and set(kinds[1:]) <= {"float32", "int8"}, "{} in and out", kinds)
+    require(kinds[0] in ("uint8", "float32") and set(kinds[1:]) == {"float32"}, "{} in and out", kinds)
     _check_operators(graph)
 
 

@@ -1,18 +1,17 @@
 """Convert the run of a face detector to a .tflite file that contains its contract and passed the gate."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, check_writable
-from fer_edge.artifacts.contract import CONTRACT_FILE
 from fer_edge.artifacts.conversion import QuantizationRecipe
 from fer_edge.artifacts.detector_contract import (
     DETECTOR_KIND,
@@ -34,21 +33,12 @@ from fer_edge.artifacts.gate import Issue
 from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.convert.ai_edge import calibrate, quantize_static, quantizer_package
+from fer_edge.convert.detector_metadata import attach_detector, output_names
 from fer_edge.convert.flatbuffer import add_signature, make_uint8_input, read_flatbuffer, write_flatbuffer
-from fer_edge.convert.metadata import (
-    GRAYSCALE,
-    IMAGE_PROPERTIES,
-    MIN_PARSER_VERSION,
-    NORMALIZATION_OPTIONS,
-    Table,
-    contract_entry,
-    pack,
-    with_archive,
-    with_metadata,
-)
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.detectors.decode import decode
-from fer_edge.edge_runtime.detectors.detection_scores import Matches, match, scores
+from fer_edge.edge_runtime.detectors.detection_scores import MIN_COUNTED_SIDE_PX, Matches, match, scores
+from fer_edge.edge_runtime.detectors.own import OwnDetector
 from fer_edge.edge_runtime.interpreter import make_interpreter
 
 if TYPE_CHECKING:
@@ -58,7 +48,8 @@ LOG_FILE = "convert.log"
 REJECTED_SUFFIX = ".rejected"
 PERCENTILE = 99.5  # of the extremes per scene; 98 and 100 lose more faces (see docs/detector-training.md)
 FLOAT32 = QuantizationRecipe("float32", "float32", "float32", "float32", calibrated=False)
-MIN_CANDIDATE_LOGIT = -5.0  # of the candidates that calibrate the score
+MIN_CANDIDATE_LOGIT = 0.0  # of the candidates that the gate compares
+MIN_CANDIDATE_SCORE = 0.03  # of the candidates that calibrate the score
 MIN_CALIBRATION_CANDIDATES = 20  # true and false ones each
 SLOPES = (0.05, 20.0)
 
@@ -112,7 +103,6 @@ def convert_detector(
     thresholds: DetectorThresholds | None = None,
     score_threshold: float = 0.5,
     second_look_threshold: float = 0.1,
-    integer_only: bool = False,
     reporter: Reporter = SILENT,
 ) -> DetectorConversion:
     """Convert a detector to int8.
@@ -125,7 +115,6 @@ def convert_detector(
         thresholds: Thresholds of the gate.
         score_threshold: Score from which a candidate is a face, 0..1.
         second_look_threshold: Score from which a candidate is worth a second look, 0..1.
-        integer_only: Whether to quantize the last layers too, for NPUs without float.
         reporter: Receives notes.
 
     Raises:
@@ -135,23 +124,21 @@ def convert_detector(
         RuntimeError: If the converter or the quantizer fails.
     """
     run = read_detector_run(folder)
-    name = f"face_{run.plan.network}{'_integer' if integer_only else ''}.tflite"
-    target = (out or folder) / name
+    target = (out or folder) / f"face_{run.plan.network}.tflite"
     check_writable(target)
     validation, calibration = read_scene_set(folder / VALIDATION_FILE), read_scene_set(folder / DETECTOR_CALIBRATION_FILE)
     model = _load(folder)
-    flatbuffer = quantize_detector(model, calibration.images, folder / LOG_FILE, integer_only)
+    flatbuffer = quantize_detector(model, calibration.images, folder / LOG_FILE)
     reporter.note(f"quantized with {len(calibration.images)} training scenes")
     before = match_scenes(_keras_maps(model, validation.images), validation, run.plan.strides)
     after = match_scenes(_tflite_maps(flatbuffer, validation.images), validation, run.plan.strides)
     metrics = DetectorMetrics(len(validation.images), len(validation.faces), scores(before), scores(after))
     issues = check_detector(metrics, thresholds or DetectorThresholds())
-    slope, shift, problem = calibrate_score(after)
+    contract = replace(_contract(run, score_threshold, second_look_threshold), metrics=metrics)
+    slope, shift, problem = calibrate_score(runtime_matches(attach_detector(flatbuffer, contract), validation))
     if problem:
         reporter.warn(problem)
-    contract = replace(
-        _contract(run, score_threshold, second_look_threshold), metrics=metrics, score_calibration=(slope, shift)
-    )
+    contract = replace(contract, score_calibration=(slope, shift))
     content = attach_detector(flatbuffer, contract)
     path = target.with_name(target.name + REJECTED_SUFFIX) if issues else target
     with atomic_path(path) as temporary:
@@ -181,14 +168,13 @@ def _contract(run: DetectorRun, score_threshold: float, second_look_threshold: f
     )
 
 
-def quantize_detector(model: "keras.Model", scenes: npt.NDArray[np.uint8], log: Path, integer_only: bool = False) -> bytes:
+def quantize_detector(model: "keras.Model", scenes: npt.NDArray[np.uint8], log: Path) -> bytes:
     """Return a detector as an int8 flatbuffer with a uint8 input.
 
     Args:
         model: The Keras model.
         scenes: Calibration scenes, uint8 array (n, height, width).
         log: File for what the converter prints.
-        integer_only: Whether to quantize the last layers too.
 
     Raises:
         ImportError: If ai-edge-quantizer is not installed.
@@ -198,16 +184,11 @@ def quantize_detector(model: "keras.Model", scenes: npt.NDArray[np.uint8], log: 
     graph = read_flatbuffer(float_model).subgraphs[0]
     supported = quantizer_package().qtyping.TFLOperationName.ALL_SUPPORTED
     outputs = [graph.tensors[int(index)].name.decode() for index in graph.outputs]
-    kept = [] if integer_only else [(re.escape(name), supported) for name in outputs]
+    kept = [(re.escape(name), supported) for name in outputs]
     quantized = quantize_static(float_model, calibrate(float_model, scenes[..., None]), PERCENTILE, kept)
     make_uint8_input(quantized)
-    add_signature(quantized, "image", _output_names(len(outputs)))
+    add_signature(quantized, "image", output_names(len(outputs)))
     return write_flatbuffer(quantized)
-
-
-def _output_names(count: int) -> list[str]:
-    half = count // 2
-    return [f"heat_{index}" for index in range(half)] + [f"geometry_{index}" for index in range(half)]
 
 
 def _load(folder: Path) -> "keras.Model":
@@ -221,7 +202,7 @@ def _keras_maps(model: "keras.Model", images: npt.NDArray[np.uint8]) -> Maps:
 
 
 def _tflite_maps(flatbuffer: bytes, images: npt.NDArray[np.uint8]) -> Maps:
-    """Return the maps of a flatbuffer for each image, in real numbers."""
+    """Return the maps of a flatbuffer for each image."""
     interpreter = make_interpreter(model_content=flatbuffer, num_threads=1)
     source, outputs = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()
     maps: list[list[Any]] = [[] for _ in outputs]
@@ -229,9 +210,7 @@ def _tflite_maps(flatbuffer: bytes, images: npt.NDArray[np.uint8]) -> Maps:
         interpreter.set_tensor(source, image[None, ..., None])
         interpreter.invoke()
         for rows, detail in zip(maps, outputs, strict=True):
-            values = interpreter.get_tensor(detail["index"])[0].astype(np.float32)
-            scale, zero_point = detail["quantization"]
-            rows.append((values - zero_point) * np.float32(scale) if scale else values)
+            rows.append(interpreter.get_tensor(detail["index"])[0])
     return [np.stack(rows) for rows in maps]
 
 
@@ -252,11 +231,31 @@ def match_scenes(maps: Maps, scenes: SceneSet, strides: Sequence[int]) -> list[M
     return matches
 
 
+def runtime_matches(content: bytes, scenes: SceneSet) -> list[Matches]:
+    """Compare what the runtime finds in each scene, with its second looks, with the faces of the scene.
+
+    Args:
+        content: A detector file whose score is the sigmoid of the logit.
+        scenes: The scenes.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.tflite"
+        path.write_bytes(content)
+        detector = OwnDetector(path, min_score=MIN_CANDIDATE_SCORE)
+    matches = []
+    for image, faces, ignored in zip(scenes.images, scenes.faces_of(), scenes.ignored_of(), strict=True):
+        found = sorted(detector.detect(image, round(MIN_COUNTED_SIDE_PX)), key=lambda detection: -detection.score)
+        boxes = np.array([detection.box_px for detection in found], np.float64).reshape(-1, 4)
+        scored = np.clip([detection.score for detection in found], 1e-6, 1 - 1e-6)
+        matches.append(match(boxes, np.log(scored / (1 - scored)), faces, ignored))
+    return matches
+
+
 def calibrate_score(matches: Sequence[Matches]) -> tuple[float, float, str | None]:
     """Fit the score: the fraction of true faces among candidates of a logit (logistic regression, Platt 1999).
 
     Args:
-        matches: From match_scenes.
+        matches: From runtime_matches.
 
     Returns:
         Slope and shift of the logit, and why they are 1 and 0 if they cannot be fitted.
@@ -309,55 +308,6 @@ def check_detector(metrics: DetectorMetrics, thresholds: DetectorThresholds) -> 
     if not after.found:
         issues.append("the file finds no face")
     return [Issue(cause, remedy) for cause in issues]
-
-
-def attach_detector(flatbuffer: bytes, contract: DetectorContract) -> bytes:
-    """Return a complete detector file: the flatbuffer with standard metadata, then a zip archive with the contract.
-
-    Args:
-        flatbuffer: From quantize_detector.
-        contract: The contract. Its digest is that of the flatbuffer in the result.
-    """
-    content = write_flatbuffer(with_metadata(flatbuffer, pack(_metadata(contract))))
-    contract = replace(contract, flatbuffer_sha256=hashlib.sha256(content).hexdigest())
-    return with_archive(content, {CONTRACT_FILE: contract.to_json()})
-
-
-def _metadata(contract: DetectorContract) -> Table:
-    size = Table("ImageSize", {"width": contract.width, "height": contract.height})
-    content = {
-        "content_properties_type": IMAGE_PROPERTIES,
-        "content_properties": Table("ImageProperties", {"color_space": GRAYSCALE, "default_size": size}),
-    }
-    unchanged = Table("NormalizationOptions", {"mean": [0.0], "std": [1.0]})
-    image = Table(
-        "TensorMetadata",
-        {
-            "name": "image",
-            "description": f"An image, {contract.width} x {contract.height} pixels, gray, bytes 0..255.",
-            "content": Table("Content", content),
-            "process_units": [Table("ProcessUnit", {"options_type": NORMALIZATION_OPTIONS, "options": unchanged})],
-            "stats": Table("Stats", {"max": [255.0], "min": [0.0]}),
-        },
-    )
-    outputs = [
-        Table("TensorMetadata", {"name": name, "description": "See the contract in fer_edge.json."})
-        for name in _output_names(2 * len(contract.strides))
-    ]
-    return Table(
-        "ModelMetadata",
-        {
-            "name": f"{contract.name} face detector",
-            "description": "Faces with their eyes: a heat map and a geometry map per stride.",
-            "version": contract.versions.get("fer-edge", ""),
-            "subgraph_metadata": [
-                Table("SubGraphMetadata", {"input_tensor_metadata": [image], "output_tensor_metadata": outputs})
-            ],
-            "author": "fer-edge",
-            "associated_files": [contract_entry()],
-            "min_parser_version": MIN_PARSER_VERSION,
-        },
-    )
 
 
 def summary_line(result: DetectionScores) -> str:

@@ -9,7 +9,10 @@ from fer_edge.option_groups import examples
 
 
 @click.command(
-    epilog=examples("fer-edge dev convert-detector runs/detector", "fer-edge dev convert-detector runs/detector --integer-only")
+    epilog=examples(
+        "fer-edge dev convert-detector runs/detector",
+        "fer-edge dev convert-detector runs/detector --out models --score-threshold 0.6",
+    )
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the file  [default: the run folder]")
@@ -18,7 +21,6 @@ from fer_edge.option_groups import examples
     "--second-look-threshold", type=float, default=0.1, show_default=True, help="Score from which it is worth a second look."
 )
 @click.option("--max-found-drop", type=float, default=4.0, show_default=True, help="Gate: allowed drop of found faces, points.")
-@click.option("--integer-only", is_flag=True, help="Quantize the last layers too, for NPUs without float.")
 @friendly_errors
 def command(
     run: Path,
@@ -26,7 +28,6 @@ def command(
     score_threshold: float,
     second_look_threshold: float,
     max_found_drop: float,
-    integer_only: bool,
 ) -> None:
     """Convert the detector in RUN to int8, calibrate its score, and check it on the validation scenes of the run."""
     from fer_edge.artifacts.detector_run import read_detector_run
@@ -43,7 +44,6 @@ def command(
         thresholds=DetectorThresholds(found_points=max_found_drop),
         score_threshold=score_threshold,
         second_look_threshold=second_look_threshold,
-        integer_only=integer_only,
         reporter=ConsoleReporter(),
     )
     metrics = result.contract.metrics
