@@ -80,8 +80,8 @@ class DetectorPlan:
     epochs: int = 40
     scenes_per_epoch: int = 20_000
     shards: int = 4
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    batch_size: int = 16
+    learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     seed: int = 0
     mix: SceneMix = field(default_factory=SceneMix)

@@ -40,7 +40,7 @@ def drawn_face(rng, side=48):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run of six epochs, resumed once."""
+    """A run of three epochs, resumed once."""
     root = tmp_path_factory.mktemp("detector")
     rng = np.random.default_rng(1)
     for name in ("crops", "walls"):
@@ -51,7 +51,7 @@ def run_folder(tmp_path_factory):
         write_image(root / "walls" / f"{number}.png", np.kron(cells, np.ones((20, 20), np.uint8)))
     out = root / "run"
     arguments = ["dev", "train-detector", "--out", str(out), "--scenes", "1024", "--batch-size", "16"]
-    arguments += ["--epochs", "6", "--learning-rate", "0.01"]
+    arguments += ["--epochs", "3", "--learning-rate", "0.01"]
     arguments += ["--mix", "close=0.9", "--mix", "photo=0", "--mix", "person=0"]  # one large face, which is learned soonest
     data = ["--data", f"faces={root / 'crops'}", "--data", f"backgrounds={root / 'walls'}"]
     with pytest.MonkeyPatch.context() as patch:
@@ -71,9 +71,25 @@ def converted(run_folder):
 
 def test_a_resumed_run_continues_after_its_last_epoch(run_folder):
     run = read_detector_run(run_folder)
-    assert len(run.history) == run.plan.epochs == 6
+    assert len(run.history) == run.plan.epochs == 3
     assert run.history[-1].loss < run.history[0].loss
     assert [entry.role for entry in run.data] == ["faces", "backgrounds"]
+
+
+def test_settings_reach_the_plan_and_wrong_ones_are_errors(run_folder):
+    plan = read_detector_run(run_folder).plan
+    assert (plan.mix.close, plan.mix.photo, plan.mix.hard, plan.learning_rate, plan.batch_size) == (0.9, 0, 0.3, 0.01, 16)
+    for wrong, message in (
+        (["--resume", "--mix", "night=1"], "--mix takes the kinds close, photo, person, hard. Received: 'night'"),
+        (["--resume", "--mix", "close=2"], "the share close of the scenes must be between 0 and 1. Received: 2"),
+        (["--resume", "--seed", "5"], "was started with another seed"),
+        (["--mine"], "--mine collects the false detections of a trained detector: add --resume"),
+        (["--network", "big"], "unknown detector network 'big'"),
+        (["--data", "faces"], "--data takes ROLE=PATH"),
+    ):
+        out = run_folder if "--resume" in wrong else run_folder / "new"
+        result = CliRunner().invoke(main, ["dev", "train-detector", "--out", str(out), *wrong])
+        assert (result.exit_code, message in result.output.replace("\n", " ")) == (1, True), result.output
 
 
 def test_a_run_is_not_overwritten(run_folder):
@@ -106,7 +122,7 @@ def test_the_gate_measures_both_models(converted, run_folder):
     assert (metrics.images, metrics.faces) == (80, len(scenes.faces))
     assert metrics.before.found > 0.2
     assert abs(metrics.before.found - metrics.after.found) < 0.2
-    assert converted.contract.scenes_seen == 6 * 1024
+    assert converted.contract.scenes_seen == 3 * 1024
 
 
 def test_a_cut_detector_file_is_rejected(converted, tmp_path):
@@ -135,7 +151,7 @@ def test_false_detections_become_backgrounds(run_folder):
 def test_the_networks_of_the_table_have_the_size_that_the_docs_state():
     model = build_detector(network.find_network("detector_nano"))
     assert model.output_shape == [(None, 16, 20, 1), (None, 16, 20, 7)]
-    assert round(multiply_adds(model) / 1e6, 1) == 7.5
+    assert round(multiply_adds(model) / 1e6, 1) == 7.6
 
 
 def test_an_unknown_network_is_an_error():

@@ -10,7 +10,10 @@ from fer_edge.console import ConsoleReporter, FiniteRange, echo, friendly_errors
 from fer_edge.option_groups import examples
 
 if TYPE_CHECKING:
+    from fer_edge.artifacts.detector_run import DetectorPlan
     from fer_edge.train.detector.sources import Sources
+
+PLAN_OPTIONS = ("epochs", "scenes_per_epoch", "batch_size", "learning_rate", "seed")
 
 
 @click.command(
@@ -33,18 +36,18 @@ if TYPE_CHECKING:
 )
 @click.option("--license", multiple=True, metavar="PATH=TEXT", help="License of images without annotations.")
 @click.option("--ferplus", type=click.Path(path_type=Path), help="FER+ table: leaves out crops that are not faces.")
-@click.option("--network", default="detector_nano", show_default=True, help="detector_nano or detector_small.")
+@click.option("--network", help="detector_nano or detector_small  [default: detector_nano]")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/detector"), show_default=True, help="The run folder."
 )
 @click.option("--epochs", type=int, help="Number of epochs, with those of a resumed run  [default: 40]")
-@click.option("--scenes", type=int, help="Scenes per epoch  [default: 20000]")
-@click.option("--batch-size", type=int, help="Scenes per step  [default: 64]")
-@click.option("--learning-rate", type=float, help="Highest learning rate  [default: 0.003]")
+@click.option("--scenes", "scenes_per_epoch", type=int, help="Scenes per epoch  [default: 20000]")
+@click.option("--batch-size", type=int, help="Scenes per step  [default: 16]")
+@click.option("--learning-rate", type=float, help="Highest learning rate  [default: 0.004]")
 @click.option(
     "--mix", multiple=True, metavar="KIND=SHARE", help="Share of the scenes of a kind: close, photo, person, hard. Repeatable."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, scenes and order.")
+@click.option("--seed", type=int, help="Seed of weights, scenes and order  [default: 0]")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that draw scenes.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--mine", "mining", is_flag=True, help="First collect the false detections of the resumed run.")
@@ -54,7 +57,7 @@ def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
     """Train a face detector on drawn scenes. Convert it then: fer-edge dev convert-detector RUN.
 
     Photos and portraits need annotations: fer-edge dev annotate. Official test splits in the data are left out. With --resume,
-    --data replaces the images of the run.
+    settings that are not given stay as they are, and --data replaces the images.
     """
     import time
 
@@ -63,10 +66,8 @@ def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
     from fer_edge.train.start_keras import check_keras, start_keras
 
     started, reporter = time.monotonic(), ConsoleReporter()
-    plan = _plan(options)
+    plan = _plan(options, out)
     check_keras()
-    if options["resume"]:
-        _check_resumable(out)
     sources = load_sources(out / SOURCES_FOLDER) if options["resume"] and not data else _pack(data, out, options)
     start_keras()
     if options["mining"]:
@@ -89,22 +90,30 @@ def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
     echo(f"{out}: {len(run.history)} epochs. Convert it: fer-edge dev convert-detector {out}")
 
 
-def _plan(options: dict[str, Any]) -> Any:
-    from fer_edge.artifacts.detector_run import DetectorPlan
+def _plan(options: dict[str, Any], out: Path) -> "DetectorPlan":
+    """Return the settings: those of the run that is resumed, or the defaults, changed by the options."""
+    from dataclasses import replace
+
+    from fer_edge.artifacts.detector_run import DetectorPlan, read_detector_run
     from fer_edge.train.detector.network import find_network
 
     if options["mining"] and not options["resume"]:
         raise ValueError("--mine collects the false detections of a trained detector: add --resume")
-    network = find_network(options["network"])
-    names = {"epochs": "epochs", "scenes": "scenes_per_epoch", "batch_size": "batch_size", "learning_rate": "learning_rate"}
-    chosen = {field: options[name] for name, field in names.items() if options[name] is not None}
-    return DetectorPlan(options["network"], network.height, network.width, network.strides, seed=options["seed"], **chosen)
-
-
-def _check_resumable(out: Path) -> None:
-    from fer_edge.artifacts.detector_run import read_detector_run
-
-    read_detector_run(out)
+    if options["resume"]:
+        plan = read_detector_run(out).plan
+    else:
+        name = options["network"] or "detector_nano"
+        network = find_network(name)
+        plan = DetectorPlan(name, network.height, network.width, network.strides)
+    chosen = {name: options[name] for name in PLAN_OPTIONS if options[name] is not None}
+    shares = _by_name(options["mix"], "mix")
+    if unknown := set(shares) - set(vars(plan.mix)):
+        raise ValueError(f"--mix takes the kinds {', '.join(vars(plan.mix))}. Received: '{min(unknown)}'")
+    try:
+        mix = replace(plan.mix, **{kind: float(share) for kind, share in shares.items()})
+    except ValueError as error:
+        raise ValueError(f"--mix takes KIND=SHARE, 0..1 ({error})") from error
+    return replace(plan, mix=mix, **chosen)
 
 
 def _pack(data: tuple[str, ...], out: Path, options: dict[str, Any]) -> "Sources":
