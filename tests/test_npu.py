@@ -92,6 +92,7 @@ def test_a_target_is_found_by_its_name(name):
     [
         ("qualcomm:SM9999", "unknown NPU 'qualcomm:SM9999'; choose one of: qualcomm:SM8350, qualcomm:SM8450"),
         ("ethos-u55-512", "choose one of: ethos-u55-32, ethos-u55-64, ethos-u55-128, ethos-u55-256"),
+        ("imx500", "fer-edge does not compile for imx500"),
         ("coral", "choose one of: qualcomm:SM8350"),
         ("", "choose one of: qualcomm:SM8350"),
     ],

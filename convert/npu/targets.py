@@ -109,6 +109,10 @@ def find_target(name: str) -> NpuTarget:
     Raises:
         ValueError: If there is no such target.
     """
+    if name.lower() == "imx500":
+        raise ValueError(
+            "fer-edge does not compile for imx500. docs/npu.md describes how far a trial went, and where it stopped"
+        )
     targets = {key.lower(): target for key, target in TARGETS.items()}
     if name.lower() not in targets:
         chip = name.partition(":")[0].lower()
