@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, atomic_write
 from fer_edge.artifacts.detector_contract import DataSource, DetectionScores
+from fer_edge.artifacts.run_folder import DETECTOR_RUN_FILE
 from fer_edge.artifacts.training_data import check_name, check_range
 from fer_edge.artifacts.typed_json import from_data, to_data
 
-DETECTOR_RUN_FILE = "detector.json"
 DETECTOR_RUN_VERSION = 1
 DETECTOR_MODEL_FILE = "model.keras"
 VALIDATION_FILE = "validation.npz"

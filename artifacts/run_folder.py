@@ -23,6 +23,7 @@ from fer_edge.artifacts.typed_json import from_data, to_data
 
 MODEL_FILE = "model.keras"
 RUN_FILE = "run.json"
+DETECTOR_RUN_FILE = "detector.json"
 CALIBRATION_FILE = "calibration.npz"
 HELD_OUT_FILE = "held_out.npz"
 RUN_VERSION = 2
@@ -234,6 +235,10 @@ def read_run_record(folder: str | Path) -> RunRecord:
     """
     path = Path(folder) / RUN_FILE
     if not path.is_file():
+        if (folder / DETECTOR_RUN_FILE).is_file():
+            raise FileNotFoundError(
+                f"'{folder}' is the run of a face detector. Convert it: fer-edge dev convert-detector {folder}"
+            )
         raise FileNotFoundError(f"'{folder}' is not a run folder: it has no {RUN_FILE}. Train one: fer-edge train")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

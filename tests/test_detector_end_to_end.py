@@ -92,6 +92,13 @@ def test_settings_reach_the_plan_and_wrong_ones_are_errors(run_folder):
         assert (result.exit_code, message in result.output.replace("\n", " ")) == (1, True), result.output
 
 
+def test_the_run_of_a_detector_is_not_that_of_a_classifier(run_folder, tmp_path):
+    result = CliRunner().invoke(main, ["convert", str(run_folder)])
+    assert "is the run of a face detector. Convert it: fer-edge dev convert-detector" in result.output
+    result = CliRunner().invoke(main, ["dev", "convert-detector", str(tmp_path)])
+    assert "is not the run folder of a detector: it has no detector.json" in result.output
+
+
 def test_a_run_is_not_overwritten(run_folder):
     result = CliRunner().invoke(main, ["dev", "train-detector", "--out", str(run_folder), "--data", "faces=x"])
     assert (result.exit_code, "has a run. Continue it with --resume" in result.output) == (1, True)
