@@ -235,7 +235,7 @@ def read_run_record(folder: str | Path) -> RunRecord:
     """
     path = Path(folder) / RUN_FILE
     if not path.is_file():
-        if (folder / DETECTOR_RUN_FILE).is_file():
+        if Path(folder, DETECTOR_RUN_FILE).is_file():
             raise FileNotFoundError(
                 f"'{folder}' is the run of a face detector. Convert it: fer-edge dev convert-detector {folder}"
             )
