@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
+SAME, CLEAN = "same", "clean"  # what teachers see; otherwise a number of views
 CHANGED_SUFFIX = "-changed"  # ends the name of a recipe with overridden settings
 
 
@@ -169,6 +170,8 @@ class Plan:
         ferplus: FER+ table whose classes and votes replaced the labels of FER2013, or None.
         parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where unknown.
         devices: Number of devices that share each batch.
+        teacher_views: What the teachers classify: ``clean`` (each face and its mirror image, once), ``same`` (the augmented and
+            mixed faces of each step), or a number of stored views of each face.
     """
 
     network: str
@@ -182,6 +185,7 @@ class Plan:
     ferplus: str | None = None
     parent_digests: tuple[str | None, ...] = (None,)
     devices: int = 1
+    teacher_views: str = CLEAN
 
 
 def _check_fractions(settings: Augmentation | Recipe, *names: str) -> None:

@@ -244,7 +244,7 @@ def _train(
     series: "Sequence[PlannedRun]", faces: "FaceDataset", command: Sequence[str], cluster: "Cluster | None", reporter: Reporter
 ) -> None:
     from fer_edge.artifacts.path_names import command_without_folders
-    from fer_edge.train.fit import StoppedError
+    from fer_edge.train.checkpoint import StoppedError
     from fer_edge.train.series import HowToTrain, train_series
 
     how = HowToTrain(resume=True, command=tuple(command_without_folders(command)), cluster=cluster)

@@ -9,6 +9,7 @@ import pytest
 
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.train.augment import augment, mix
+from fer_edge.train.draws import StepDraws
 from fer_edge.train.image_quality import (
     LEVELS,
     compress,
@@ -33,7 +34,7 @@ def textured():
 
 
 def changed(faces, seed=0, **settings):
-    return np.asarray(augment(faces, Augmentation(**settings), keras.random.SeedGenerator(seed)))
+    return np.asarray(augment(faces, Augmentation(**settings), StepDraws(keras.random.SeedGenerator(seed))))
 
 
 MEANS = {  # measured before the camera conditions existed
@@ -46,7 +47,7 @@ MEANS = {  # measured before the camera conditions existed
 def test_recipes_without_camera_conditions_keep_their_random_numbers(textured, recipe):
     labels = np.eye(8, dtype=np.float32)[np.arange(64) % 8]
     seed = keras.random.SeedGenerator(7)
-    faces = augment(textured, find_recipe(recipe).augmentation, seed)
+    faces = augment(textured, find_recipe(recipe).augmentation, StepDraws(seed))
     mixed, _ = mix(faces, labels, Augmentation(mixup=0.3, cutmix=0.3), seed)
     assert np.asarray(mixed).mean(axis=(1, 2, 3))[:6] == pytest.approx(MEANS[recipe], abs=0.02)
 
@@ -199,7 +200,7 @@ def test_the_crop_scatters_with_the_deviations_of_its_settings():
 @pytest.mark.parametrize("network", [None, "cnn_nano"])
 def test_the_camera_recipe_changes_faces_reproducibly_within_their_range(textured, network):
     ranges = find_recipe("camera", network).augmentation
-    first, again = (np.asarray(augment(textured, ranges, keras.random.SeedGenerator(3))) for _ in range(2))
+    first, again = (np.asarray(augment(textured, ranges, StepDraws(keras.random.SeedGenerator(3)))) for _ in range(2))
     assert np.array_equal(first, again)
     assert first.shape == textured.shape
     assert np.isfinite(first).all()

@@ -15,11 +15,11 @@ from fer_edge.artifacts.epoch_log import EpochRecord, read_epochs
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.train import series
+from fer_edge.train.checkpoint import StoppedError
 from fer_edge.train.cluster import Cluster, RunResources, open_cluster, parse_address, share
 from fer_edge.train.cluster_driver import train_on_cluster
 from fer_edge.train.cluster_probe import find_problem
 from fer_edge.train.cluster_store import CONTINUE, STOP, SUPERSEDED, EpochStore
-from fer_edge.train.fit import StoppedError
 from fer_edge.train.plan import make_plan
 from fer_edge.train.planned_run import PlannedRun
 from fer_edge.train.recipes import RECIPES

@@ -18,9 +18,9 @@ from fer_edge.artifacts.atomic_write import atomic_write
 from fer_edge.artifacts.epoch_log import read_epochs
 from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.run_folder import read_finished_run
+from fer_edge.train.checkpoint import StoppedError
 from fer_edge.train.cluster import RunResources, open_cluster
 from fer_edge.train.cluster_driver import train_on_cluster
-from fer_edge.train.fit import StoppedError
 from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.splits import make_split

@@ -9,7 +9,7 @@ from fer_edge.train.distill import check_teachers, teacher_labels
 from fer_edge.train.fit import train_run
 from fer_edge.train.plan import make_plan
 from fer_edge.train.recipes import RECIPES
-from fer_edge.train.soft_labels import training_labels
+from fer_edge.train.soft_labels import training_targets
 from fer_edge.train.splits import make_split
 from fer_edge.train.synthetic import synthetic_faces
 from fer_edge.train.weights import check_no_leakage
@@ -20,7 +20,7 @@ def test_teachers_are_cached_and_their_mean_is_mixed_into_the_labels(run_folder,
     split = make_split(faces, "subject", seed=1)
     recipe = replace(RECIPES["edge"], distillation_weight=0.25, teacher_temperature=1.0)
     plan = make_plan("cnn", recipe, image_size=32, seed=1, teachers=[str(run_folder), str(run_folder)])
-    labels = training_labels(plan, faces, split, tmp_path)
+    labels = training_targets(plan, faces, split, tmp_path).labels
     soft = teacher_labels([str(run_folder)], faces, split.train, 1.0, tmp_path)
     hard = np.eye(len(faces.labels))[faces.targets[split.train]]
     assert labels == pytest.approx(0.75 * hard + 0.25 * soft, abs=1e-6)
@@ -32,14 +32,17 @@ def test_teachers_are_cached_and_their_mean_is_mixed_into_the_labels(run_folder,
 
 
 def test_a_teacher_that_has_seen_the_test_faces_is_rejected(run_folder, faces, tmp_path):
+    def check(teacher, faces, split):
+        check_teachers(make_plan("cnn", RECIPES["edge"], teachers=[str(teacher)]), faces, split)
+
     with pytest.raises(ValueError, match=r"was trained on \d+ faces that are validation or test here"):
-        check_teachers([str(run_folder)], faces, make_split(faces, "subject", seed=2))
+        check(run_folder, faces, make_split(faces, "subject", seed=2))
     two = faces.with_labels(("happy", "sad"))
     with pytest.raises(ValueError, match=r"has the labels angry, .*the data has happy, sad"):
-        check_teachers([str(run_folder)], two, make_split(two, "subject"))
+        check(run_folder, two, make_split(two, "subject"))
     with pytest.raises(FileNotFoundError, match="is not a run folder"):
-        check_teachers([str(tmp_path)], faces, make_split(faces, "subject"))
-    check_teachers([str(run_folder)], synthetic_faces(10), make_split(synthetic_faces(10), "subject"))
+        check(tmp_path, faces, make_split(faces, "subject"))
+    check(run_folder, synthetic_faces(10), make_split(synthetic_faces(10), "subject"))
 
 
 def test_initial_weights_of_a_run_that_has_seen_the_test_faces_are_rejected(run_folder, faces, tmp_path, error_of):

@@ -11,8 +11,9 @@ from fer_edge.artifacts.run_folder import read_run_record
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.train.augment import augment, mix
 from fer_edge.train.calibration_faces import calibration_faces, choose_calibration
-from fer_edge.train.checkpoint import CHECKPOINT_FILE
-from fer_edge.train.fit import StoppedError, train_run
+from fer_edge.train.checkpoint import CHECKPOINT_FILE, StoppedError
+from fer_edge.train.draws import StepDraws
+from fer_edge.train.fit import train_run
 from fer_edge.train.networks import NETWORKS, build_network
 from fer_edge.train.optimizer import build_optimizer
 from fer_edge.train.plan import make_plan
@@ -173,31 +174,31 @@ def squares():
 
 
 def test_augmentation_is_off_by_default(squares):
-    assert augment(squares, Augmentation(), keras.random.SeedGenerator(0)) is squares
+    assert augment(squares, Augmentation(), StepDraws(keras.random.SeedGenerator(0))) is squares
 
 
 def test_shift_moves_faces_within_its_range(squares):
-    moved = np.asarray(augment(squares, Augmentation(shift=0.25), keras.random.SeedGenerator(0)))
+    moved = np.asarray(augment(squares, Augmentation(shift=0.25), StepDraws(keras.random.SeedGenerator(0))))
     rows = (moved.sum(axis=(2, 3)) * np.arange(32)).sum(axis=1) / moved.sum(axis=(1, 2, 3))
     assert 4 < np.abs(rows - 15.5).max() <= 8.1
 
 
 def test_a_warp_keeps_the_range_of_the_pixels(squares):
     ranges = Augmentation(rotation_degrees=30, shift=0.25, shear=0.2, zoom=0.2, flip=True)
-    moved = np.asarray(augment(squares, ranges, keras.random.SeedGenerator(0)))
+    moved = np.asarray(augment(squares, ranges, StepDraws(keras.random.SeedGenerator(0))))
     assert moved.min() >= 0
     assert 200 < moved.max() <= 255.01
 
 
 def test_flipping_keeps_the_rows(squares):
     ramp = squares + np.arange(32, dtype=np.float32)[:, None, None]  # brighter from row to row, equal within each
-    flipped = np.asarray(augment(ramp, Augmentation(flip=True), keras.random.SeedGenerator(0)))
+    flipped = np.asarray(augment(ramp, Augmentation(flip=True), StepDraws(keras.random.SeedGenerator(0))))
     assert flipped == pytest.approx(ramp, abs=1e-3)  # the square is symmetric
 
 
 def test_flipping_mirrors_about_half_of_the_faces():
     ramp = np.tile(np.arange(16, dtype=np.float32)[None, None, :, None], (200, 16, 1, 1))
-    flipped = np.asarray(augment(ramp, Augmentation(flip=True), keras.random.SeedGenerator(1)))
+    flipped = np.asarray(augment(ramp, Augmentation(flip=True), StepDraws(keras.random.SeedGenerator(1))))
     mirrored = [np.allclose(face, ramp[0, :, ::-1], atol=1e-3) for face in flipped]
     kept = [np.allclose(face, ramp[0], atol=1e-3) for face in flipped]
     assert sum(mirrored) + sum(kept) == 200

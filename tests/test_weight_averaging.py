@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from fer_edge.train.checkpoint import CHECKPOINT_FILE
-from fer_edge.train.fit import StoppedError, train_run
+from fer_edge.train.checkpoint import CHECKPOINT_FILE, StoppedError
+from fer_edge.train.fit import train_run
 from fer_edge.train.networks import build_network
 from fer_edge.train.optimizer import build_optimizer
 from fer_edge.train.plan import make_plan

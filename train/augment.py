@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_edge.artifacts.training_plan import Augmentation
+from fer_edge.train.draws import Draws
 from fer_edge.train.image_quality import add_noise_and_compress, blur_and_downscale
 from fer_edge.train.lighting import expose, relight
 from fer_edge.train.occlusion import erase, occlude, rectangle
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
 MIXUP_ALPHA = 0.4
 
 
-def augment(
-    faces: "keras.KerasTensor", ranges: Augmentation, seed: "keras.random.SeedGenerator", resolution_px: int = 48
-) -> Any:
+def augment(faces: "keras.KerasTensor", ranges: Augmentation, draws: Draws, resolution_px: int = 48) -> Any:
     """Change each face at random, on its own.
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
         ranges: The ranges.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
         resolution_px: Side of the faces before they were enlarged to the input size, pixels. Image quality is lost as at this
             size: a camera's face is reduced to it before it is enlarged.
 
@@ -32,50 +31,48 @@ def augment(
     """
     crop = (ranges.shift, ranges.zoom, ranges.crop_scale, ranges.crop_shift)
     if any((ranges.rotation_degrees, ranges.shear, ranges.flip, *crop)):
-        faces = _warp(faces, ranges, seed)
+        faces = _warp(faces, ranges, draws)
     if ranges.contrast or ranges.brightness:
-        faces = relight(faces, ranges, seed)
+        faces = relight(faces, ranges, draws)
     if ranges.erase:
-        faces = erase(faces, ranges.erase, seed)
-    return _as_camera(faces, ranges, seed, min(resolution_px, faces.shape[1]))
+        faces = erase(faces, ranges.erase, draws)
+    return _as_camera(faces, ranges, draws, min(resolution_px, faces.shape[1]))
 
 
-def _as_camera(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator", resolution_px: int) -> Any:
+def _as_camera(faces: Any, ranges: Augmentation, draws: Draws, resolution_px: int) -> Any:
     """Change ``camera_share`` of the faces as a camera does: lighting, covers and image quality."""
-    import keras
     from keras import ops
 
     changed = faces
     if ranges.side_light or ranges.exposure or ranges.darkness or ranges.gamma:
-        changed = expose(changed, ranges, seed)
+        changed = expose(changed, ranges, draws)
     if ranges.occlusion:
-        changed = occlude(changed, ranges.occlusion, seed)
+        changed = occlude(changed, ranges.occlusion, draws)
     if ranges.defocus or ranges.motion_blur or ranges.resolution_loss:
-        changed = blur_and_downscale(changed, ranges, seed, resolution_px)
+        changed = blur_and_downscale(changed, ranges, draws, resolution_px)
     if ranges.noise or ranges.compression:
-        changed = add_noise_and_compress(changed, ranges, seed, resolution_px)
+        changed = add_noise_and_compress(changed, ranges, draws, resolution_px)
     if changed is faces or ranges.camera_share == 1:
         return changed
-    chosen = keras.random.uniform((ops.shape(faces)[0], 1, 1, 1), seed=seed) < ranges.camera_share
+    chosen = draws.uniform((ops.shape(faces)[0], 1, 1, 1)) < ranges.camera_share
     return ops.where(chosen, changed, faces)
 
 
-def _warp(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
+def _warp(faces: Any, ranges: Augmentation, draws: Draws) -> Any:
     """Rotate, shear, zoom, shift and flip. keras.layers would interpolate once per change, which blurs faces of 48 pixels."""
-    import keras
     from keras import ops
 
     count, height, width = ops.shape(faces)[0], faces.shape[1], faces.shape[2]
 
     def uniform(limit: float) -> Any:
-        return keras.random.uniform((count,), -limit, limit, seed=seed)
+        return draws.uniform((count,), -limit, limit)
 
     angle = uniform(ranges.rotation_degrees * np.pi / 180)
     shear, zoom_x, zoom_y = uniform(ranges.shear), 1 + uniform(ranges.zoom), 1 + uniform(ranges.zoom)
     move_x, move_y = uniform(ranges.shift) * width, uniform(ranges.shift) * height
     mirror = ops.where(uniform(1.0) < 0, -1.0, 1.0) if ranges.flip else ops.ones((count,))
     if ranges.crop_scale or ranges.crop_shift:
-        scatter = keras.random.normal((3, count), seed=seed)
+        scatter = draws.normal((3, count), axis=1)
         crop_scale = ops.exp(ranges.crop_scale * scatter[0])
         zoom_x, zoom_y = zoom_x * crop_scale, zoom_y * crop_scale
         move_x, move_y = move_x + ranges.crop_shift * width * scatter[1], move_y + ranges.crop_shift * height * scatter[2]

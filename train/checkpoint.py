@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.train.networks import TEACHER_LAYER
 
 if TYPE_CHECKING:
     import keras
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 CHECKPOINT_FILE = "checkpoint.npz"
 
 Weights = list[npt.NDArray[np.float32]]
+
+
+class StoppedError(RuntimeError):
+    """Training stopped at a checkpoint before its last epoch, because its time was up."""
 
 
 class Checkpoint:
@@ -34,8 +39,10 @@ class Checkpoint:
 
     def __init__(self, trainer: "keras.Model", network: "keras.Model", folder: Path) -> None:
         trainer.optimizer.build(trainer.trainable_variables)
-        dataset = trainer.get_layer("faces")
-        stored = {id(dataset.images), id(dataset.labels)}  # they come from the data, not from training
+        # They come from the data or from other models, not from training.
+        constant = [*trainer.get_layer("faces").data]
+        constant += [v for layer in trainer.layers if layer.name == TEACHER_LAYER for v in layer.variables]
+        stored = {id(variable) for variable in constant}
         variables = [v for v in trainer.variables if id(v) not in stored] + trainer.optimizer.variables
         # Paths are not unique: each Dropout has a seed_generator/seed_generator_state.
         self._variables = {f"{index}/{variable.path}": variable for index, variable in enumerate(variables)}

@@ -11,12 +11,11 @@ from fer_edge.artifacts.atomic_write import atomic_write
 from fer_edge.artifacts.epoch_log import EPOCH_LOG, append_epoch
 from fer_edge.artifacts.reporter import Progress, Reporter
 from fer_edge.artifacts.run_folder import RUN_FILE, is_run_folder, read_run_record
-from fer_edge.train.checkpoint import CHECKPOINT_FILE
+from fer_edge.train.checkpoint import CHECKPOINT_FILE, StoppedError
 from fer_edge.train.cluster import HEAD_RESOURCE, Cluster
 from fer_edge.train.cluster_store import EpochStore, Update
 from fer_edge.train.cluster_worker import Job, run_job
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.fit import StoppedError
 from fer_edge.train.planned_run import PlannedRun
 from fer_edge.train.ship import Files, pack_faces, read_source, sources
 from fer_edge.train.write_run import start_run

@@ -15,9 +15,9 @@ from fer_edge.artifacts.epoch_log import EpochRecord
 from fer_edge.artifacts.reporter import Reporter
 from fer_edge.artifacts.run_folder import RunRecord, read_run_record, write_run_record
 from fer_edge.artifacts.training_plan import Plan
-from fer_edge.train.checkpoint import CHECKPOINT_FILE
+from fer_edge.train.checkpoint import CHECKPOINT_FILE, StoppedError
 from fer_edge.train.cluster_store import STOP, SUPERSEDED
-from fer_edge.train.fit import StoppedError, train_run
+from fer_edge.train.fit import train_run
 from fer_edge.train.ship import (
     Files,
     PackedFaces,

@@ -4,6 +4,7 @@ Each step sends only the indices of the faces to the device. So small networks t
 Keras backend.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +12,35 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.training_plan import Augmentation
 from fer_edge.train.augment import augment, mix
+from fer_edge.train.draws import Draws, StepDraws, ViewDraws
+from fer_edge.train.teacher_views import STEPS_PER_NAT
 
 if TYPE_CHECKING:
     import keras
 
 
+@dataclass(frozen=True)
+class StoredTargets:
+    """Teachers' outputs for views of the training faces, as targets.
+
+    Attributes:
+        outputs: uint8 array (n, views, classes), see teacher_views.TeacherViews.
+        weight: Weight of the teachers against the labels, 0..1.
+        temperature: Temperature that softens their probabilities.
+    """
+
+    outputs: npt.NDArray[np.uint8]
+    weight: float
+    temperature: float
+
+
 def on_device_dataset(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.float32], ranges: Augmentation, seed: int, resolution_px: int
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.float32],
+    ranges: Augmentation,
+    seed: int,
+    resolution_px: int,
+    stored: StoredTargets | None = None,
 ) -> "keras.Layer":
     """Return a layer from indices of faces to the faces and their labels.
 
@@ -27,10 +50,11 @@ def on_device_dataset(
         ranges: Random changes, in training only.
         seed: Seed of the random numbers.
         resolution_px: Side of the faces before they were enlarged to ``size``, pixels.
+        stored: Teachers' outputs for views of the first n faces. Training then shows a random one of these views.
 
     Returns:
-        A layer named ``faces``: int32 (batch,) -> float32 (batch, size, size, 1), 0..255, and float32 (batch, classes). Its
-        weights ``images`` and ``labels`` are not trainable and need not be in a checkpoint.
+        A layer named ``faces``: int32 (batch,) -> float32 (batch, size, size, 1), 0..255, and float32 (batch, classes). The
+        weights in its list ``data`` are not trainable and need not be in a checkpoint.
     """
     import keras
     from keras import ops
@@ -41,6 +65,10 @@ def on_device_dataset(
             self.seed_generator = keras.random.SeedGenerator(seed)
             self.images = self._upload(images, "uint8")
             self.labels = self._upload(labels, "float32")
+            self.data = [self.images, self.labels]
+            if stored:
+                self.outputs = self._upload(stored.outputs.reshape(-1, labels.shape[1]), "uint8")
+                self.data.append(self.outputs)
 
         def _upload(self, values: npt.NDArray[Any], dtype: str) -> Any:
             weight = self.add_weight(shape=values.shape, dtype=dtype, initializer="zeros", trainable=False, autocast=False)
@@ -52,7 +80,17 @@ def on_device_dataset(
             chosen = ops.take(self.labels, inputs, axis=0)
             if not training:
                 return faces, chosen
-            return mix(augment(faces, ranges, self.seed_generator, resolution_px), chosen, ranges, self.seed_generator)
+            draws: Draws = StepDraws(self.seed_generator)
+            if stored:
+                count = stored.outputs.shape[1]
+                views = keras.random.randint(ops.shape(inputs), 0, count, dtype="int32", seed=self.seed_generator)
+                draws = ViewDraws(inputs, views)
+                chosen = self._with_teachers(chosen, inputs * count + views, stored)
+            return mix(augment(faces, ranges, draws, resolution_px), chosen, ranges, self.seed_generator)
+
+        def _with_teachers(self, labels: Any, rows: Any, targets: StoredTargets) -> Any:
+            nats = ops.cast(ops.take(self.outputs, rows, axis=0), "float32") / STEPS_PER_NAT
+            return (1 - targets.weight) * labels + targets.weight * ops.softmax(-nats / targets.temperature)
 
     return OnDeviceDataset()
 

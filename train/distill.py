@@ -14,6 +14,7 @@ from fer_edge.artifacts.contract import read_contract
 from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.run_folder import MODEL_FILE, read_finished_run
+from fer_edge.artifacts.training_plan import CLEAN, SAME, Plan
 from fer_edge.edge_runtime.batch_predict import Probabilities, classify_faces
 from fer_edge.edge_runtime.classify import Classifier
 from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
@@ -21,6 +22,7 @@ from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.model_source import check_no_leakage_from_run, check_no_leakage_from_tflite, is_tflite
 from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.splits import Split
+from fer_edge.train.teacher_views import check_views, header_of, is_views_file
 from fer_edge.train.temperature import with_temperature
 
 CACHE_FOLDER = ".teacher_cache"
@@ -32,7 +34,7 @@ def resolve_teacher(teacher: str) -> Path:
     """Return the path of a teacher.
 
     Args:
-        teacher: A run folder, a .tflite file or the name of a bundled model.
+        teacher: A run folder, a .tflite file, the name of a bundled model, or a file of outputs for views.
 
     Raises:
         FileNotFoundError: If it does not exist.
@@ -45,21 +47,27 @@ def resolve_teacher(teacher: str) -> Path:
     return path
 
 
-def check_teachers(teachers: Sequence[str], faces: FaceDataset, split: Split) -> None:
+def check_teachers(plan: Plan, faces: FaceDataset, split: Split) -> None:
     """Check that models can teach: finished, with the labels of the data, and not trained on held-out faces.
 
     Args:
-        teachers: Run folders, .tflite files and names of bundled models.
+        plan: It names the teachers: run folders, .tflite files, bundled models, or a file of their outputs for views.
         faces: The dataset.
         split: Its division.
 
     Raises:
         FileNotFoundError: If a teacher does not exist, is not a run folder, or has not finished.
         ModelError: If it is a .tflite file that was not made by fer-edge.
-        ValueError: If it has other labels, was trained on validation or test faces of this split, or was replaced.
+        ValueError: If it has other labels, was trained on validation or test faces of this split, or was replaced; or if a
+            file of outputs is of other faces or views.
     """
-    for teacher in teachers:
+    if plan.teacher_views not in (CLEAN, SAME):
+        expected = header_of(faces, split, plan.recipe.augmentation, plan.image_size, int(plan.teacher_views))
+    for teacher in plan.teachers:
         description, path = f"the teacher '{teacher}'", resolve_teacher(teacher)
+        if is_views_file(path):
+            check_views(path, expected)
+            continue
         if is_tflite(path):
             contract = read_contract(path)
             labels = contract.labels

@@ -15,11 +15,11 @@ from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.typed_json import read_json_lines, to_data
 from fer_edge.edge_runtime.board import cpu_info
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.fit import build_trainer, steps_per_epoch
 from fer_edge.train.networks import count_parameters
 from fer_edge.train.planned_run import PlannedRun
-from fer_edge.train.soft_labels import label_distributions
+from fer_edge.train.soft_labels import TrainingTargets, label_distributions
 from fer_edge.train.start_keras import start_keras
+from fer_edge.train.trainer import build_trainer, steps_per_epoch
 
 BATCHES = 2  # that are timed, after the first, which includes tracing
 # A forward pass takes about a third of a training step, and is traced about as often as a step at the end of a run: for the
@@ -121,7 +121,7 @@ def _measure(run: PlannedRun, faces: FaceDataset, machine: str) -> BatchTime:
 
     plan, split = run.plan, run.split
     started = time.monotonic()
-    trainer, network, _ = build_trainer(plan, faces, split, label_distributions(faces.subset(split.train)))
+    trainer, network, _ = build_trainer(plan, faces, split, TrainingTargets(label_distributions(faces.subset(split.train))))
     size = plan.recipe.batch_size
     indices = np.arange(size, dtype=np.int32) % len(split.train)
     labels = np.eye(len(faces.labels), dtype=np.float32)[faces.targets[split.train[indices]]]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +22,21 @@ from fer_edge.artifacts.run_folder import (
 )
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
-from fer_edge.train.checkpoint import Checkpoint
-from fer_edge.train.dataset import FaceDataset, to_gray_batch
-from fer_edge.train.device_dataset import class_balanced_weights, on_device_dataset, pad_to_full_batches
+from fer_edge.train.checkpoint import Checkpoint, StoppedError
+from fer_edge.train.dataset import FaceDataset
+from fer_edge.train.device_dataset import class_balanced_weights, pad_to_full_batches
 from fer_edge.train.devices import shared_batches
 from fer_edge.train.networks import build_network, count_parameters
-from fer_edge.train.optimizer import average_momentum, build_optimizer
+from fer_edge.train.optimizer import average_momentum
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.predict import keras_probabilities
-from fer_edge.train.soft_labels import training_labels, vote_distributions
+from fer_edge.train.soft_labels import training_targets, vote_distributions
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature, with_temperature
+from fer_edge.train.trainer import build_trainer, one_hot, steps_per_epoch
 from fer_edge.train.unsure_threshold import unsure_threshold
 from fer_edge.train.weight_averaging import average_snapshots
-from fer_edge.train.weights import check_no_leakage, load_weights
+from fer_edge.train.weights import check_no_leakage
 from fer_edge.train.write_run import check_resumable, finish_run, start_run
 
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
 VALIDATION_BATCH = 256
 
 OnEpoch = Callable[[int, dict[str, float]], None]
-
-
-class StoppedError(RuntimeError):
-    """Training stopped at a checkpoint before its last epoch, because its time was up."""
 
 
 def train_run(
@@ -92,13 +89,13 @@ def train_run(
     if stop_at is not None and started >= stop_at:
         raise StoppedError(f"time is up: {plan.network} was not started. Continue with --resume")
     check_no_leakage(plan.weights, faces, split)
-    labels = training_labels(plan, faces, split, folder.parent)
+    targets = training_targets(plan, faces, split, folder.parent, stop_at, reporter)
     keras.utils.set_random_seed(plan.seed)
     precision = choose_precision(plan.network, plan.precision)
     keras.config.set_dtype_policy(precision)
     try:
         with shared_batches(plan.devices):
-            trainer, network, loaded = build_trainer(plan, faces, split, labels)
+            trainer, network, loaded = build_trainer(plan, faces, split, targets)
             if loaded.note:
                 reporter.note(loaded.note)
             start_run(folder, plan, faces, split, command)
@@ -183,69 +180,6 @@ def measure_splits(
     return SplitMetrics(measure(split.train), measure(split.validation, validation), measure(split.test))
 
 
-def build_trainer(
-    plan: Plan, faces: FaceDataset, split: Split, labels: npt.NDArray[np.float32]
-) -> tuple["keras.Model", "keras.Model", LoadedWeights]:
-    """Build and compile what a plan trains.
-
-    Args:
-        plan: The plan.
-        faces: The dataset.
-        split: Its division.
-        labels: float32 array (len(split.train), classes): the label distribution of each training face.
-
-    Returns:
-        The trainer, from indices of faces to probabilities and labels side by side; the network in it; and where its initial
-        weights came from.
-
-    Raises:
-        ValueError: If the initial weights do not fit.
-    """
-    import keras
-
-    shared = plan.devices > 1  # shared_batches has started a session
-    network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum, keep_session=shared)
-    images = to_gray_batch(faces.subset(np.concatenate([split.train, split.validation])), plan.image_size, faces.resolution_px)
-    training_images = images[: len(split.train)]
-    loaded = load_weights(network, plan.network, plan.weights, faces.labels, training_images)
-    if plan.recipe.batch_norm:
-        statistics_from = None if loaded.source == "none" else training_images
-        network = insert_batch_norm(network, plan.recipe.bn_momentum, statistics_from)
-    all_labels = np.concatenate([labels, _one_hot(faces, split.validation)])
-    index = keras.Input((), dtype="int32", name="index")
-    gray, y_true = on_device_dataset(images, all_labels, plan.recipe.augmentation, plan.seed, faces.resolution_px)(index)
-    y_pred = network(keras.layers.Concatenate(name="as_rgb")([gray] * 3))
-    outputs = keras.layers.Concatenate(name="predicted_and_true", dtype="float32")([y_pred, y_true])
-    trainer = keras.Model(index, outputs, name="trainer")
-    classes = len(faces.labels)
-    cross_entropy = keras.losses.CategoricalCrossentropy(label_smoothing=plan.recipe.label_smoothing, reduction=None)
-
-    # Only the graph knows the label of a mixed face, so the loss takes it from the output; `label` is the class of the face.
-    def loss(label: Any, output: Any) -> Any:
-        return cross_entropy(output[:, classes:], output[:, :classes])
-
-    def accuracy(label: Any, output: Any) -> Any:
-        return keras.metrics.categorical_accuracy(label, output[:, :classes])
-
-    optimizer = build_optimizer(plan.recipe, steps_per_epoch(plan, split) * plan.epochs)
-    trainer.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
-    return trainer, network, loaded
-
-
-def _one_hot(faces: FaceDataset, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    return np.eye(len(faces.labels), dtype=np.float32)[faces.targets[indices]]
-
-
-def steps_per_epoch(plan: Plan, split: Split) -> int:
-    """Return the number of batches of an epoch.
-
-    Args:
-        plan: Its recipe has the batch size.
-        split: Its training faces.
-    """
-    return -(-len(split.train) // plan.recipe.batch_size)
-
-
 def _fit(
     trainer: "keras.Model",
     plan: Plan,
@@ -283,10 +217,10 @@ def _fit(
     with reporter.progress(f"training {plan.network}") as progress:
         trainer.fit(
             train,
-            _one_hot(faces, split.train[train]),
+            one_hot(faces, split.train[train]),
             sample_weight=None if weights is None else weights[train],
             batch_size=plan.recipe.batch_size,
-            validation_data=(indices[len(split.train) :], _one_hot(faces, split.validation)),
+            validation_data=(indices[len(split.train) :], one_hot(faces, split.validation)),
             validation_batch_size=max(plan.recipe.batch_size, VALIDATION_BATCH),
             epochs=plan.epochs,
             initial_epoch=checkpoint.epoch,

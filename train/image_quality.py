@@ -4,15 +4,13 @@ Resampling and blur of an image are two matrix products, one over the rows and o
 fixed set, so that a step of training only selects and multiplies them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.training_plan import Augmentation
-
-if TYPE_CHECKING:
-    import keras
+from fer_edge.train.draws import Draws
 
 LEVELS = 12  # of blur and of resolution, from none to the largest
 BLOCK_PX = 8  # side of the blocks of a JPEG image
@@ -33,7 +31,7 @@ JPEG_STEPS = np.array(
 )
 
 
-def blur_and_downscale(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator", resolution_px: int) -> Any:
+def blur_and_downscale(faces: Any, ranges: Augmentation, draws: Draws, resolution_px: int) -> Any:
     """Blur each face, downscale it to fewer pixels and enlarge it again.
 
     Half of the faces are out of focus, the others move horizontally or vertically. The strengths are squares of uniform
@@ -42,17 +40,16 @@ def blur_and_downscale(faces: Any, ranges: Augmentation, seed: "keras.random.See
     Args:
         faces: Tensor (batch, side, side, 1), 0..255.
         ranges: ``defocus``, ``motion_blur`` and ``resolution_loss``.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
         resolution_px: Side of the faces before they were enlarged to the input size, pixels.
 
     Returns:
         Tensor of the same shape, 0..255.
     """
-    import keras
     from keras import ops
 
     count = ops.shape(faces)[0]
-    numbers = keras.random.uniform((4, count), seed=seed)
+    numbers = draws.uniform((4, count), axis=1)
     downscaled, blurred = (ops.cast(LEVELS * numbers[index] * numbers[index], "int32") for index in (0, 1))
     moves, vertical = numbers[2] < 0.5, numbers[3] < 0.5
     size, none = 2 * LEVELS * downscaled, ops.zeros_like(blurred)
@@ -164,7 +161,7 @@ def _filter_matrix(side: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[n
     return matrix
 
 
-def add_noise_and_compress(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator", resolution_px: int) -> Any:
+def add_noise_and_compress(faces: Any, ranges: Augmentation, draws: Draws, resolution_px: int) -> Any:
     """Add Gaussian noise to each face and compress it as a JPEG image, each with a random strength.
 
     The strengths are squares of uniform numbers. Faces that were enlarged to the input size get the change of the smaller face.
@@ -172,13 +169,12 @@ def add_noise_and_compress(faces: Any, ranges: Augmentation, seed: "keras.random
     Args:
         faces: Tensor (batch, side, side, 1), 0..255.
         ranges: ``noise`` and ``compression``.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
         resolution_px: Side of the faces before they were enlarged, pixels.
 
     Returns:
         Tensor of the same shape, 0..255.
     """
-    import keras
     from keras import ops
 
     side = faces.shape[1]
@@ -186,9 +182,9 @@ def add_noise_and_compress(faces: Any, ranges: Augmentation, seed: "keras.random
     enlarge = ops.convert_to_tensor(enlarge_matrix(resolution_px, side).astype(np.float32))
     original = faces[..., 0] if side == resolution_px else ops.matmul(ops.matmul(shrink, faces[..., 0]), ops.transpose(shrink))
     changed = original
-    strength = ops.square(keras.random.uniform((2, ops.shape(faces)[0], 1, 1), seed=seed))
+    strength = ops.square(draws.uniform((2, ops.shape(faces)[0], 1, 1), axis=1))
     if ranges.noise:
-        noise = keras.random.normal(ops.shape(original), seed=seed)
+        noise = draws.normal(ops.shape(original))
         changed = ops.clip(changed + 255 * ranges.noise * strength[0] * noise, 0, 255)
     if ranges.compression:
         changed = compress(changed, ops.maximum(100 - 100 * ranges.compression * strength[1], 1.0))

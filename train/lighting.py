@@ -1,29 +1,26 @@
 """Random lighting of faces, in the training graph."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fer_edge.artifacts.training_plan import Augmentation
-
-if TYPE_CHECKING:
-    import keras
+from fer_edge.train.draws import Draws
 
 
-def expose(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
+def expose(faces: Any, ranges: Augmentation, draws: Draws) -> Any:
     """Light each face from a random side, expose it and apply a gamma curve.
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
         ranges: ``side_light``, ``exposure``, ``darkness`` and ``gamma``.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
 
     Returns:
         Tensor of the same shape, 0..255. Values above white are clipped, as in an overexposed image.
     """
-    import keras
     from keras import ops
 
-    numbers = keras.random.uniform((5, ops.shape(faces)[0], 1, 1, 1), -1.0, 1.0, seed=seed)
+    numbers = draws.uniform((5, ops.shape(faces)[0], 1, 1, 1), -1.0, 1.0, axis=1)
     height, width = faces.shape[1], faces.shape[2]
     rows = ops.reshape(ops.linspace(-1.0, 1.0, height), (1, height, 1, 1))
     columns = ops.reshape(ops.linspace(-1.0, 1.0, width), (1, 1, width, 1))
@@ -36,22 +33,21 @@ def expose(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator")
     return 255 * lit
 
 
-def relight(faces: Any, ranges: Augmentation, seed: "keras.random.SeedGenerator") -> Any:
+def relight(faces: Any, ranges: Augmentation, draws: Draws) -> Any:
     """Change contrast and brightness. keras.layers.RandomContrast and RandomBrightness would clip in between.
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
         ranges: ``contrast`` and ``brightness``.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
 
     Returns:
         Tensor of the same shape, 0..255.
     """
-    import keras
     from keras import ops
 
     shape = (ops.shape(faces)[0], 1, 1, 1)
-    contrast = 1 + keras.random.uniform(shape, -ranges.contrast, ranges.contrast, seed=seed)
-    light = 255 * keras.random.uniform(shape, -ranges.brightness, ranges.brightness, seed=seed)
+    contrast = 1 + draws.uniform(shape, -ranges.contrast, ranges.contrast)
+    light = 255 * draws.uniform(shape, -ranges.brightness, ranges.brightness)
     mean = ops.mean(faces, axis=(1, 2, 3), keepdims=True)
     return ops.clip((faces - mean) * contrast + mean + light, 0, 255)

@@ -21,7 +21,7 @@ def source_digest(source: str) -> str | None:
     """Return the sha256 of the Keras model that a source is, or was made from.
 
     Args:
-        source: A run folder, a .keras or .tflite file, or a bundled model.
+        source: A run folder, a .keras or .tflite file, a bundled model, or an .npz file, whose own sha256 is returned.
 
     Returns:
         None for any other source (``imagenet``, ``none``, a file of keras.applications weights) and for a missing file.
@@ -33,7 +33,7 @@ def source_digest(source: str) -> str | None:
     if is_tflite(path):
         return read_contract(path).source_digest if path.is_file() else None
     model = path / MODEL_FILE if path.is_dir() else path
-    return file_digest(model) if model.suffix == Path(MODEL_FILE).suffix and model.is_file() else None
+    return file_digest(model) if model.suffix in (Path(MODEL_FILE).suffix, ".npz") and model.is_file() else None
 
 
 def check_no_leakage_from_run(run: RunRecord, description: str, faces: FaceDataset, split: Split) -> None:

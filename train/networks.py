@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 OUTPUT_LAYER = "probabilities"
+TEACHER_LAYER = "teachers"  # of a trainer; its weights are those of other models
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to gray
 HEAD_DROPOUT = 0.3
 

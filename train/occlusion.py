@@ -1,11 +1,10 @@
 """Parts of faces that are covered, in the training graph."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import keras
+from fer_edge.train.draws import Draws
 
 # Center and sides of the covered rectangle as (row, column, height, width), fractions of the side: lowest and highest value.
 # In a box of OpenCV's Haar detector, the eyes are at 0.38 of the height and the mouth is at 0.77.
@@ -16,25 +15,24 @@ COVERS = {
 }
 
 
-def erase(faces: Any, max_side: float, seed: "keras.random.SeedGenerator") -> Any:
+def erase(faces: Any, max_side: float, draws: Draws) -> Any:
     """Fill a rectangle of half of the faces with the mean of the face. keras.layers.RandomErasing can only fill a constant.
 
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
         max_side: Largest side of the rectangle, fraction of the side of the face.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
     """
-    import keras
     from keras import ops
 
     count = ops.shape(faces)[0]
-    sides = keras.random.uniform((count, 2), 0, max_side, seed=seed)
-    center = keras.random.uniform((count, 2), seed=seed)
-    inside = ops.logical_and(rectangle(faces, center, sides), keras.random.uniform((count, 1, 1, 1), seed=seed) < 0.5)
+    sides = draws.uniform((count, 2), 0, max_side)
+    center = draws.uniform((count, 2))
+    inside = ops.logical_and(rectangle(faces, center, sides), draws.uniform((count, 1, 1, 1)) < 0.5)
     return ops.where(inside, ops.mean(faces, axis=(1, 2, 3), keepdims=True), faces)
 
 
-def occlude(faces: Any, share: float, seed: "keras.random.SeedGenerator") -> Any:
+def occlude(faces: Any, share: float, draws: Draws) -> Any:
     """Cover the eyes, the lower half or a lower corner of some faces, as glasses, a mask or a hand do.
 
     The rectangle has a random gray level and the texture of another face, from none (glasses) to full (a hand, a scarf).
@@ -42,16 +40,15 @@ def occlude(faces: Any, share: float, seed: "keras.random.SeedGenerator") -> Any
     Args:
         faces: Tensor (batch, height, width, 1), 0..255.
         share: Fraction of the faces that are covered.
-        seed: Source of the random numbers.
+        draws: Source of the random numbers.
 
     Returns:
         Tensor of the same shape, 0..255.
     """
-    import keras
     from keras import ops
 
     count = ops.shape(faces)[0]
-    numbers = keras.random.uniform((8, count), seed=seed)
+    numbers = draws.uniform((8, count), axis=1)
     kind = ops.cast(len(COVERS) * numbers[0], "int32")
     low, high = (
         ops.take(ops.convert_to_tensor(np.array([cover[end] for cover in COVERS.values()], np.float32)), kind, axis=0)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from fer_edge.artifacts.training_plan import Plan, Recipe
+from fer_edge.artifacts.training_plan import CLEAN, SAME, Plan, Recipe
 from fer_edge.train.model_source import source_digest
 from fer_edge.train.networks import check_image_size
+from fer_edge.train.teacher_views import MAX_VIEWS, is_views_file
 
 
 def make_plan(
@@ -18,6 +19,7 @@ def make_plan(
     teachers: Sequence[str] = (),
     ferplus: str | None = None,
     devices: int = 1,
+    teacher_views: str = CLEAN,
 ) -> Plan:
     """Make a plan. Defaults come from the network and the recipe.
 
@@ -32,11 +34,12 @@ def make_plan(
         teachers: Run folders, .tflite files or names of bundled models.
         ferplus: FER+ table, or None.
         devices: Number of devices that share each batch.
+        teacher_views: ``clean``, ``same`` or a number of views, see Plan.
 
     Raises:
         ModelError: If a source is a .tflite file that was not made by fer-edge.
         ValueError: If the network is unknown, the image size too small, the epochs are fewer than 1 or not a multiple of the
-            recipe's cycles, or the batches cannot be divided among the devices.
+            recipe's cycles, the batches cannot be divided among the devices, or the views do not fit the teachers.
     """
     size = check_image_size(network, image_size)
     count = recipe.epochs[network] if epochs is None else epochs
@@ -53,5 +56,33 @@ def make_plan(
             f"{network}: a batch of {recipe.batch_size} faces cannot be divided among {devices} devices. Give --devices a "
             "divisor, or change the batch: --set batch_size=N"
         )
+    check_teacher_views(teacher_views, teachers, devices)
     digests = tuple(source_digest(source) for source in (weights, *teachers))
-    return Plan(network, recipe, size, count, seed, weights, precision, tuple(teachers), ferplus, digests, devices)
+    names = tuple(teachers)
+    return Plan(network, recipe, size, count, seed, weights, precision, names, ferplus, digests, devices, teacher_views)
+
+
+def check_teacher_views(views: str, teachers: Sequence[str], devices: int = 1) -> None:
+    """Check what teachers classify.
+
+    Args:
+        views: ``clean``, ``same`` or a number of views.
+        teachers: The teachers.
+        devices: Number of devices that share each batch.
+
+    Raises:
+        ValueError: If it is another word, the number is out of range, or it does not fit the teachers.
+    """
+    stored = views.isascii() and views.isdigit() and 1 <= int(views) <= MAX_VIEWS
+    if not stored and views not in (CLEAN, SAME):
+        raise ValueError(f"--teacher-views takes same, clean or a number from 1 to {MAX_VIEWS}. Received: '{views}'")
+    if not teachers and views != CLEAN:
+        raise ValueError(f"--teacher-views {views} needs a teacher. Name one with --teacher")
+    files = [teacher for teacher in teachers if is_views_file(teacher)]
+    if files and (len(teachers) > 1 or not stored):
+        raise ValueError(
+            f"{files[0]} has outputs of teachers for stored views, so it must be the only teacher, and --teacher-views must be "
+            f"their number. Received: {len(teachers)} teachers, --teacher-views {views}"
+        )
+    if views == SAME and devices > 1:
+        raise ValueError(f"--teacher-views same runs on one device. Use --teacher-views 64. Received: {devices} devices")

@@ -8,6 +8,8 @@ from typing import Any
 from fer_edge.artifacts.training_plan import CHANGED_SUFFIX, Augmentation, Recipe
 
 NOT_OVERRIDABLE = ("name", "epochs", "augmentation")
+# Settings that come first where teachers see what the network sees: it learns their probabilities and not the label.
+TEACHERS_ALONE = ("distillation_weight=1", "label_smoothing=0")
 
 
 EDGE = Recipe(

@@ -11,7 +11,7 @@ from fer_edge.artifacts.mean_ci import summarize
 from fer_edge.artifacts.path_names import command_without_folders
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import run_name
-from fer_edge.artifacts.training_plan import Plan
+from fer_edge.artifacts.training_plan import CLEAN, Plan
 from fer_edge.train.class_report import check_trainable, report_classes
 from fer_edge.train.cluster import Cluster, RunResources, open_cluster
 from fer_edge.train.cluster_driver import train_on_cluster
@@ -25,7 +25,7 @@ from fer_edge.train.planned_run import PlannedRun, TrainedRun, read_trained_run
 from fer_edge.train.precision import check_precision
 from fer_edge.train.read_dataset import read_faces
 from fer_edge.train.read_options import MAX_FACE_PX, ReadOptions, check_faces
-from fer_edge.train.recipes import find_recipe, override
+from fer_edge.train.recipes import TEACHERS_ALONE, find_recipe, override
 from fer_edge.train.splits import Split, check_split_options, make_splits
 from fer_edge.train.start_keras import check_keras, start_keras
 from fer_edge.train.vary import combinations, folder_of
@@ -46,6 +46,8 @@ class TrainOptions:
         weights: ``[NETWORK=]SOURCE`` of the initial weights: ``auto``, ``imagenet``, ``none``, a file, a run folder or a
             bundled model.
         teachers: Run folders, .tflite files or names of bundled models whose mean probabilities are learned too.
+        teacher_views: What the teachers classify: ``clean`` (each face and its mirror image, once), ``same`` (the augmented and
+            mixed faces that the network sees), or a number of views of each face, stored once.
         ferplus: FER+ table, see ferplus.with_votes. Its eight classes and its votes replace the labels of FER2013.
         image_size: Side of the input, pixels; None for that of the network.
         epochs: Number of epochs; None for that of the recipe.
@@ -74,6 +76,7 @@ class TrainOptions:
     fold: int | None = None
     weights: Sequence[str] = ()
     teachers: Sequence[str] = ()
+    teacher_views: str = CLEAN
     ferplus: str | None = None
     image_size: int | None = None
     epochs: int | None = None
@@ -222,7 +225,8 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
     check_split_options(options.protocol, options.fold, options.folds)
     names = _names([networks] if isinstance(networks, str) else networks)
     sources = parse_weights(options.weights, names)
-    recipes = {name: override(find_recipe(options.recipe, name), options.settings) for name in names}
+    settings = options.settings if options.teacher_views == CLEAN else (*TEACHERS_ALONE, *options.settings)
+    recipes = {name: override(find_recipe(options.recipe, name), settings) for name in names}
     return [
         make_plan(
             name,
@@ -235,6 +239,7 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
             options.teachers,
             options.ferplus,
             options.devices,
+            options.teacher_views,
         )
         for name in names
         for seed in options.seeds
@@ -299,7 +304,7 @@ def plan_series(
     for run in series:
         check_resumable(run.folder, run.plan, faces, resume)
         check_no_leakage(run.plan.weights, faces, run.split)
-        check_teachers(run.plan.teachers, faces, run.split)
+        check_teachers(run.plan, faces, run.split)
     return series
 
 

@@ -1,42 +1,86 @@
 """The label distribution of each training face: its class or its votes, the teachers' probabilities, or a mixture."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.artifacts.training_plan import Plan
+from fer_edge.artifacts.reporter import SILENT, Reporter
+from fer_edge.artifacts.training_plan import CLEAN, SAME, Plan
+from fer_edge.edge_runtime.find_model import resolve_model
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.distill import check_teachers, teacher_labels
+from fer_edge.train.distill import CACHE_FOLDER, check_teachers, teacher_labels
 from fer_edge.train.ferplus import soft_labels, vote_shares
 from fer_edge.train.splits import Split
+from fer_edge.train.teacher_views import TeacherViews, header_of, is_views_file, read_views, store_views
+from fer_edge.train.teachers import load_teachers
+
+if TYPE_CHECKING:
+    import keras
 
 Floats = npt.NDArray[np.float32]
 
 
-def training_labels(plan: Plan, faces: FaceDataset, split: Split, cache: Path) -> Floats:
-    """Return the label distribution of each training face.
+@dataclass(frozen=True)
+class TrainingTargets:
+    """What a network learns for each training face.
+
+    Attributes:
+        labels: float32 array (len(split.train), classes), 0..1: the label distribution of each face. Teachers that see the
+            clean faces are mixed in already.
+        teachers: Teachers that see what the network sees, see load_teachers.
+        views: Outputs of teachers that saw views of the faces, None without.
+    """
+
+    labels: Floats
+    teachers: Sequence["keras.Model"] = ()
+    views: TeacherViews | None = None
+
+
+def training_targets(
+    plan: Plan,
+    faces: FaceDataset,
+    split: Split,
+    cache: Path,
+    stop_at: float | None = None,
+    reporter: Reporter = SILENT,
+) -> TrainingTargets:
+    """Return what a network learns for each training face.
 
     Args:
-        plan: It names the teachers and their weight.
+        plan: It names the teachers, their weight and what they see.
         faces: The dataset.
         split: Its division.
         cache: Folder for the teachers' probabilities.
-
-    Returns:
-        float32 array (len(split.train), classes), 0..1.
+        stop_at: Time of time.monotonic(), seconds, after which running the teachers stops; None for no limit.
+        reporter: Receives progress.
 
     Raises:
         FileNotFoundError: If a teacher does not exist.
+        StoppedError: If the time was up.
         ValueError: If a teacher cannot teach this data.
     """
-    check_teachers(plan.teachers, faces, split)
+    check_teachers(plan, faces, split)
     labels = label_distributions(faces.subset(split.train))
-    if plan.teachers:
+    if not plan.teachers:
+        return TrainingTargets(labels)
+    if plan.teacher_views == SAME:
+        return TrainingTargets(labels, teachers=load_teachers(plan.teachers, faces, split))
+    if plan.teacher_views == CLEAN:
         weight = plan.recipe.distillation_weight
         soft = teacher_labels(plan.teachers, faces, split.train, plan.recipe.teacher_temperature, cache)
-        labels = (1 - weight) * labels + weight * soft
-    return labels
+        return TrainingTargets((1 - weight) * labels + weight * soft)
+    path = resolve_model(plan.teachers[0])
+    if not is_views_file(path):
+        header = header_of(faces, split, plan.recipe.augmentation, plan.image_size, int(plan.teacher_views))
+        header = replace(header, teachers=plan.teachers, teacher_digests=plan.parent_digests[1:])
+        path = store_views(
+            header, lambda: load_teachers(plan.teachers, faces, split), faces, split, cache / CACHE_FOLDER, stop_at, reporter
+        )
+    return TrainingTargets(labels, views=read_views(path))
 
 
 def label_distributions(faces: FaceDataset) -> Floats:

@@ -39,6 +39,13 @@ from fer_edge.option_groups import cluster_options, dataset_options, examples
     metavar="RUN|MODEL",
     help="Learn the probabilities of a run, a .tflite file or a bundled model too. Of several teachers, their mean.",
 )
+@click.option(
+    "--teacher-views",
+    default="clean",
+    show_default=True,
+    metavar="same|N|clean",
+    help="The teachers see the faces that the network sees, N stored views of each face, or clean faces.",
+)
 @click.option("--ferplus", metavar="FILE", help="FER+ table: its eight classes and its votes replace the labels of FER2013.")
 @click.option("--image-size", type=int, help="Side of the input, pixels  [default: the network's]")
 @click.option("--epochs", type=int, help="Number of epochs  [default: the recipe's]")
