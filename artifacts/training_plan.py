@@ -170,6 +170,7 @@ class Plan:
         ferplus: FER+ table whose classes and votes replaced the labels of FER2013, or None.
         parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where unknown.
         devices: Number of devices that share each batch.
+        minutes: Training time from which the number of epochs was chosen; None where the epochs were given.
         teacher_views: What the teachers classify: ``clean`` (each face and its mirror image, once), ``same`` (the augmented and
             mixed faces of each step), or a number of stored views of each face.
     """
@@ -186,6 +187,7 @@ class Plan:
     parent_digests: tuple[str | None, ...] = (None,)
     devices: int = 1
     teacher_views: str = CLEAN
+    minutes: float | None = None
 
 
 def _check_fractions(settings: Augmentation | Recipe, *names: str) -> None:

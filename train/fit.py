@@ -19,12 +19,13 @@ from fer_edge.artifacts.run_folder import (
     RunRecord,
     SplitMetrics,
     TrainingResults,
+    is_run_folder,
 )
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
+from fer_edge.train.budget import with_epochs_that_fit, with_stored_epochs
 from fer_edge.train.checkpoint import Checkpoint, StoppedError
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.device_dataset import class_balanced_weights, pad_to_full_batches
 from fer_edge.train.devices import shared_batches
 from fer_edge.train.networks import build_network, count_parameters
 from fer_edge.train.optimizer import average_momentum
@@ -33,7 +34,7 @@ from fer_edge.train.predict import keras_probabilities
 from fer_edge.train.soft_labels import training_targets, vote_distributions
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature, with_temperature
-from fer_edge.train.trainer import build_trainer, one_hot, steps_per_epoch
+from fer_edge.train.trainer import build_trainer, one_hot, steps_per_epoch, training_data
 from fer_edge.train.unsure_threshold import unsure_threshold
 from fer_edge.train.weight_averaging import average_snapshots
 from fer_edge.train.weights import check_no_leakage
@@ -90,11 +91,14 @@ def train_run(
         raise StoppedError(f"time is up: {plan.network} was not started. Continue with --resume")
     check_no_leakage(plan.weights, faces, split)
     targets = training_targets(plan, faces, split, folder.parent, stop_at, reporter)
-    keras.utils.set_random_seed(plan.seed)
+    plan, trained_from = with_stored_epochs(plan, folder), time.monotonic()
     precision = choose_precision(plan.network, plan.precision)
     keras.config.set_dtype_policy(precision)
     try:
         with shared_batches(plan.devices):
+            if plan.minutes is not None and not is_run_folder(folder):
+                plan = with_epochs_that_fit(plan, faces, split, targets, trained_from, reporter)
+            keras.utils.set_random_seed(plan.seed)
             trainer, network, loaded = build_trainer(plan, faces, split, targets)
             if loaded.note:
                 reporter.note(loaded.note)
@@ -211,16 +215,11 @@ def _fit(
                 f"time is up: {plan.network} stopped after epoch {epoch} of {plan.epochs}. Continue with --resume"
             )
 
-    indices = np.arange(len(split.train) + len(split.validation), dtype=np.int32)
-    weights = class_balanced_weights(faces.targets[split.train], plan.recipe.class_weight_power)
-    train = pad_to_full_batches(indices[: len(split.train)], plan.recipe.batch_size, plan.seed)
+    validation = np.arange(len(split.train), len(split.train) + len(split.validation), dtype=np.int32)
     with reporter.progress(f"training {plan.network}") as progress:
         trainer.fit(
-            train,
-            one_hot(faces, split.train[train]),
-            sample_weight=None if weights is None else weights[train],
-            batch_size=plan.recipe.batch_size,
-            validation_data=(indices[len(split.train) :], one_hot(faces, split.validation)),
+            **training_data(plan, faces, split),
+            validation_data=(validation, one_hot(faces, split.validation)),
             validation_batch_size=max(plan.recipe.batch_size, VALIDATION_BATCH),
             epochs=plan.epochs,
             initial_epoch=checkpoint.epoch,

@@ -1,5 +1,6 @@
 """The plan of one training run: defaults filled in and checked before anything is read or trained."""
 
+import math
 from collections.abc import Sequence
 
 from fer_edge.artifacts.training_plan import CLEAN, SAME, Plan, Recipe
@@ -20,6 +21,7 @@ def make_plan(
     ferplus: str | None = None,
     devices: int = 1,
     teacher_views: str = CLEAN,
+    minutes: float | None = None,
 ) -> Plan:
     """Make a plan. Defaults come from the network and the recipe.
 
@@ -35,14 +37,19 @@ def make_plan(
         ferplus: FER+ table, or None.
         devices: Number of devices that share each batch.
         teacher_views: ``clean``, ``same`` or a number of views, see Plan.
+        minutes: Training time instead of a number of epochs: train_run measures how many fit.
 
     Raises:
         ModelError: If a source is a .tflite file that was not made by fer-edge.
         ValueError: If the network is unknown, the image size too small, the epochs are fewer than 1 or not a multiple of the
-            recipe's cycles, the batches cannot be divided among the devices, or the views do not fit the teachers.
+            recipe's cycles, there are minutes too, the batches cannot be divided among the devices, or the views do not fit the
+            teachers.
     """
     size = check_image_size(network, image_size)
-    count = recipe.epochs[network] if epochs is None else epochs
+    if minutes is not None and (epochs is not None or not 0 < minutes < math.inf):
+        raise ValueError(f"--minutes takes a number above 0, and no --epochs. Received: minutes={minutes}, epochs={epochs}")
+    # With minutes, train_run replaces the number.
+    count = recipe.cycles if minutes is not None else recipe.epochs[network] if epochs is None else epochs
     if count < 1:
         raise ValueError(f"epochs must be at least 1. Received: epochs={count}")
     if count % recipe.cycles:
@@ -59,7 +66,9 @@ def make_plan(
     check_teacher_views(teacher_views, teachers, devices)
     digests = tuple(source_digest(source) for source in (weights, *teachers))
     names = tuple(teachers)
-    return Plan(network, recipe, size, count, seed, weights, precision, names, ferplus, digests, devices, teacher_views)
+    return Plan(
+        network, recipe, size, count, seed, weights, precision, names, ferplus, digests, devices, teacher_views, minutes
+    )
 
 
 def check_teacher_views(views: str, teachers: Sequence[str], devices: int = 1) -> None:

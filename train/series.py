@@ -51,6 +51,7 @@ class TrainOptions:
         ferplus: FER+ table, see ferplus.with_votes. Its eight classes and its votes replace the labels of FER2013.
         image_size: Side of the input, pixels; None for that of the network.
         epochs: Number of epochs; None for that of the recipe.
+        minutes: Training time of each run, instead of a number of epochs: as many epochs as fit are trained on this machine.
         seeds: Seeds of split, weights, order and augmentation; one run for each.
         precision: ``auto``, ``float32`` or ``mixed_bfloat16``.
         label_map: CLASS=LABEL per renamed class of the data; ``CLASS=-`` leaves it out.
@@ -80,6 +81,7 @@ class TrainOptions:
     ferplus: str | None = None
     image_size: int | None = None
     epochs: int | None = None
+    minutes: float | None = None
     seeds: Sequence[int] = (0,)
     precision: str = "auto"
     label_map: Sequence[str] = ()
@@ -223,6 +225,8 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
     check_writable(Path(options.out) / "run")
     check_faces(options.faces)
     check_split_options(options.protocol, options.fold, options.folds)
+    if options.minutes is not None and options.on is not None:
+        raise ValueError("--minutes measures this machine. With --on, use --epochs")
     names = _names([networks] if isinstance(networks, str) else networks)
     sources = parse_weights(options.weights, names)
     settings = options.settings if options.teacher_views == CLEAN else (*TEACHERS_ALONE, *options.settings)
@@ -240,6 +244,7 @@ def make_plans(networks: str | Sequence[str], options: TrainOptions) -> list[Pla
             options.ferplus,
             options.devices,
             options.teacher_views,
+            options.minutes,
         )
         for name in names
         for seed in options.seeds

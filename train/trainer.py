@@ -9,7 +9,7 @@ from fer_edge.artifacts.run_folder import LoadedWeights
 from fer_edge.artifacts.training_plan import Plan, Recipe
 from fer_edge.train.batch_norm import insert_batch_norm
 from fer_edge.train.dataset import FaceDataset, to_gray_batch
-from fer_edge.train.device_dataset import StoredTargets, on_device_dataset
+from fer_edge.train.device_dataset import StoredTargets, class_balanced_weights, on_device_dataset, pad_to_full_batches
 from fer_edge.train.networks import build_network
 from fer_edge.train.optimizer import build_optimizer
 from fer_edge.train.soft_labels import TrainingTargets
@@ -91,6 +91,24 @@ def one_hot(faces: FaceDataset, indices: npt.NDArray[np.intp]) -> npt.NDArray[np
         indices: Indices of the faces.
     """
     return np.eye(len(faces.labels), dtype=np.float32)[faces.targets[indices]]
+
+
+def training_data(plan: Plan, faces: FaceDataset, split: Split) -> dict[str, Any]:
+    """Return the arguments of fit: indices of the training faces, their classes, their weights and the batch size.
+
+    Args:
+        plan: The plan.
+        faces: The dataset.
+        split: Its division.
+    """
+    weights = class_balanced_weights(faces.targets[split.train], plan.recipe.class_weight_power)
+    train = pad_to_full_batches(np.arange(len(split.train), dtype=np.int32), plan.recipe.batch_size, plan.seed)
+    return {
+        "x": train,
+        "y": one_hot(faces, split.train[train]),
+        "sample_weight": None if weights is None else weights[train],
+        "batch_size": plan.recipe.batch_size,
+    }
 
 
 def steps_per_epoch(plan: Plan, split: Split) -> int:

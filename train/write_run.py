@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ def check_resumable(folder: Path, plan: Plan, faces: FaceDataset, resume: bool) 
     if not resume:
         raise FileExistsError(f"{folder} has a run already. Continue it with --resume, or choose another --out")
     run = read_run_record(folder)
+    if plan.minutes is not None:
+        plan = replace(plan, epochs=run.plan.epochs)  # chosen when the run started
     before, now = _settings(run.plan), _settings(plan)
     differences = [f"{name} {before[name]}, not {value}" for name, value in now.items() if before[name] != value]
     if not differences:

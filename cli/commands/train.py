@@ -49,6 +49,7 @@ from fer_edge.option_groups import cluster_options, dataset_options, examples
 @click.option("--ferplus", metavar="FILE", help="FER+ table: its eight classes and its votes replace the labels of FER2013.")
 @click.option("--image-size", type=int, help="Side of the input, pixels  [default: the network's]")
 @click.option("--epochs", type=int, help="Number of epochs  [default: the recipe's]")
+@click.option("--minutes", type=FiniteRange(min=0, min_open=True), help="Train as many epochs as fit, instead of --epochs.")
 @click.option(
     "--seed", "seeds", default="0", show_default=True, help="Seed of split, weights, order and augmentation; or 0,1,2."
 )
