@@ -42,11 +42,13 @@ class LoadedWeights:
         source: ``imagenet``, ``none`` or the path.
         reinitialized_layers: Layers that start from random weights nevertheless.
         note: Why another source was used than requested; None where it was not.
+        license: Origin and license of published weights; None for others.
     """
 
     source: str
     reinitialized_layers: tuple[str, ...] = ()
     note: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)

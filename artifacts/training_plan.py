@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 
-OPTIMIZERS = ("adam", "adamw")
+OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 SAME, CLEAN = "same", "clean"  # what teachers see; otherwise a number of views
 CHANGED_SUFFIX = "-changed"  # ends the name of a recipe with overridden settings
@@ -19,6 +19,8 @@ class Augmentation:
         shear: Horizontal shear, pixels per pixel of height.
         zoom: Width and height are scaled independently by 1-z..1+z.
         flip: Whether half of the faces are mirrored.
+        random_crop: Largest fraction of the side that is cut off: a square of 1-c..1 of the side, anywhere in the face, is
+            enlarged to the whole input.
         crop_scale: Standard deviation of the logarithm of the crop's side, as the boxes of a detector scatter.
         crop_shift: Standard deviation of the crop's center in each direction, fraction of the side.
         contrast: Contrast is multiplied by 1-c..1+c around the mean of the face.
@@ -48,6 +50,7 @@ class Augmentation:
     shear: float = 0.0
     zoom: float = 0.0
     flip: bool = False
+    random_crop: float = 0.0
     crop_scale: float = 0.0
     crop_shift: float = 0.0
     contrast: float = 0.0
@@ -71,6 +74,8 @@ class Augmentation:
         at_least_zero = ("shear", "exposure", "gamma")
         others = ("rotation_degrees", "flip", *at_least_zero)
         _check_fractions(self, *(field.name for field in fields(self) if field.name not in others))
+        if self.random_crop == 1:
+            raise ValueError("random_crop must be below 1. Received: 1")
         if not 0 <= self.rotation_degrees <= 180:
             raise ValueError(f"rotation_degrees must be between 0 and 180. Received: {self.rotation_degrees}")
         for name in at_least_zero:
@@ -95,7 +100,9 @@ class Recipe:
         cycles: Number of times the learning rate rises and falls. Above 1, the average of the last cycles' final weights is
             kept (see weight_averaging.py) instead of a moving average.
         warmup_share: Fraction of the steps (of one cycle) in which the learning rate rises from zero.
-        weight_decay: Weight decay of adamw.
+        weight_decay: Weight decay of adamw and sgd: each step multiplies the weights by 1 minus it times the learning rate. In
+            PyTorch's SGD with a momentum of 0.9 the same number acts ten times as strongly.
+        momentum: Nesterov momentum of sgd.
         batch_size: Faces per step.
         label_smoothing: 0..1.
         class_weight_power: Power of the inverse class frequency that weights the loss; 0 weights all faces equally.
@@ -105,6 +112,7 @@ class Recipe:
         batch_norm: Whether a network without batch normalization trains with it; it is folded into the weights at the end
             (see batch_norm.py).
         epochs: Epochs per network.
+        head_dropout: Fraction of the features that are dropped before the last layer; None for that of the network.
         calibrate: Whether the logits are divided by a temperature fitted on the validation split (see temperature.py).
         distillation_weight: Weight of the teachers' probabilities against the label, 0..1.
         teacher_temperature: Temperature that softens these probabilities; 1 leaves them unchanged.
@@ -124,11 +132,13 @@ class Recipe:
     cycles: int = 1
     warmup_share: float = 0.0
     weight_decay: float = 0.0
+    momentum: float = 0.9
     label_smoothing: float = 0.0
     class_weight_power: float = 0.0
     ema_momentum: float = 0.0
     bn_momentum: float = 0.9
     batch_norm: bool = False
+    head_dropout: float | None = None
     calibrate: bool = False
     distillation_weight: float = 0.7
     teacher_temperature: float = 2.0
@@ -149,8 +159,8 @@ class Recipe:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative. Received: {getattr(self, name)}")
         _check_fractions(self, "warmup_share", "label_smoothing", "distillation_weight")
-        for name in ("ema_momentum", "bn_momentum"):
-            if not 0 <= getattr(self, name) < 1:
+        for name in ("ema_momentum", "bn_momentum", "momentum", "head_dropout"):
+            if not 0 <= (getattr(self, name) or 0.0) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1. Received: {getattr(self, name)}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fer_edge.artifacts.accuracy_records import EvaluationRecord, TrainingRecord
 from fer_edge.artifacts.contract import Contract, read_contract
 from fer_edge.artifacts.file_digest import file_digest
+from fer_edge.artifacts.training_plan import CLEAN, SAME
 from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table
 
 USE = """## Intended use
@@ -62,7 +63,7 @@ def model_card(path: Path, trainings: Sequence[TrainingRecord], evaluations: Seq
     ancestry = ancestors(training, trainings)
     parts = [
         f"# {path.name}",
-        markdown_table(("fact", "value"), _facts(path, contract, ancestry)),
+        markdown_table(("fact", "value"), _facts(path, contract, ancestry, trainings)),
         "## How it was made\n\n" + ORIGIN + "\n\n" + _commands(ancestry, contract),
         "## Accuracy\n\n" + _accuracy(matches),
         _per_class(matches, contract),
@@ -86,10 +87,12 @@ def ancestors(training: TrainingRecord, trainings: Sequence[TrainingRecord]) -> 
     return ancestry
 
 
-def _facts(path: Path, contract: Contract, ancestry: Sequence[TrainingRecord]) -> list[tuple[str, str]]:
+def _facts(
+    path: Path, contract: Contract, ancestry: Sequence[TrainingRecord], trainings: Sequence[TrainingRecord]
+) -> list[tuple[str, str]]:
     counts, split = contract.split.counts, contract.split
     calibrated = "no" if contract.temperature is None else f"by temperature {contract.temperature:.3f}, included in the weights"
-    start = ancestry[0].results.weights.source
+    start = _start(ancestry[0])
     if len(ancestry) > 1:
         start += f"; first of {len(ancestry)} trainings, each of which starts from the model of the previous one"
     return [
@@ -100,7 +103,7 @@ def _facts(path: Path, contract: Contract, ancestry: Sequence[TrainingRecord]) -
         ("training data", f"{contract.data}, {counts.train:,} faces (fingerprint {contract.data_fingerprint[:16]})"),
         ("split", f"{split.protocol}, seed {split.seed}; {counts.validation:,} faces for validation"),
         ("initial weights", start),
-        ("teachers", _teachers(ancestry[-1])),
+        ("teachers", _teachers(ancestry[-1], trainings)),
         ("training", _effort(ancestry)),
         ("weights kept", _kept(ancestry[-1])),
         ("calibrated probabilities", calibrated),
@@ -110,12 +113,30 @@ def _facts(path: Path, contract: Contract, ancestry: Sequence[TrainingRecord]) -
     ]
 
 
-def _teachers(training: TrainingRecord) -> str:
-    """Return the teachers of a training, with the digest of each: a name may be of a later model by now."""
+def _start(training: TrainingRecord) -> str:
+    """Return the initial weights of a training, with the license of published ones."""
+    weights = training.results.weights
+    return f"{weights.source} ({weights.license})" if weights.license else weights.source
+
+
+def _teachers(training: TrainingRecord, trainings: Sequence[TrainingRecord]) -> str:
+    """Return the teachers of a training, what they saw, and the digest of each: a name may be of a later model by now."""
     plan = training.plan
     digests = plan.parent_digests[1:] or (None,) * len(plan.teachers)
     titles = [f"{name} ({digest[:8]})" if digest else name for name, digest in zip(plan.teachers, digests, strict=True)]
-    return ", ".join(titles) or "none"
+    if not titles:
+        return "none"
+    seen = {CLEAN: "", SAME: "; they classified the augmented faces that the network saw"}
+    what = seen.get(plan.teacher_views, f"; they classified {plan.teacher_views} augmentations of each face")
+    by_digest = {record.results.model_digest: record for record in trainings}
+    known = [by_digest[digest] for digest in digests if digest in by_digest]
+    starts = sorted({_start(ancestors(record, trainings)[0]) for record in known if _licensed(record, trainings)})
+    return ", ".join(titles) + what + "".join(f"; initial weights of a teacher: {start}" for start in starts)
+
+
+def _licensed(training: TrainingRecord, trainings: Sequence[TrainingRecord]) -> bool:
+    """Return whether the first ancestor of a training started from published weights."""
+    return ancestors(training, trainings)[0].results.weights.license is not None
 
 
 def _kept(training: TrainingRecord) -> str:

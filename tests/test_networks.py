@@ -12,9 +12,10 @@ from fer_edge.convert.metadata import attach
 from fer_edge.convert.quantization_recipes import RECIPES
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.train.dataset import to_gray_batch
+from fer_edge.train.gray_stem import CAFFE, MINUS_ONE_TO_ONE, TORCH, gray_stem_weights
 from fer_edge.train.model_source import source_digest
-from fer_edge.train.networks import CAFFE, MINUS_ONE_TO_ONE, TORCH, build_network, check_image_size
-from fer_edge.train.weights import gray_stem_weights, load_weights, parse_weights
+from fer_edge.train.networks import build_network, check_image_size
+from fer_edge.train.weights import load_weights, parse_weights
 
 THREE = ("angry", "happy", "sad")
 NO_FACES = np.empty((0, 32, 32, 1), np.uint8)  # only a .tflite file asks for some

@@ -35,7 +35,10 @@ def test_settings_of_another_type_are_rejected(pair):
     ("pairs", "message"),
     [
         (["schedule=cosin"], "unknown schedule 'cosin'; choose one of: constant, cosine"),
-        (["optimizer=sgd"], "unknown optimizer 'sgd'; choose one of: adam, adamw"),
+        (["optimizer=lion"], "unknown optimizer 'lion'; choose one of: adam, adamw, sgd"),
+        (["momentum=1"], "momentum must be at least 0 and below 1. Received: 1"),
+        (["head_dropout=1"], "head_dropout must be at least 0 and below 1. Received: 1"),
+        (["random_crop=1"], "random_crop must be below 1. Received: 1"),
         (["batch_size=0"], "batch_size must be at least 1. Received: 0"),
         (["learning_rate=0"], "learning_rate must be above 0. Received: 0"),
         (["learning_rate=NaN"], "learning_rate must be above 0. Received: nan"),

@@ -29,7 +29,7 @@ def augment(faces: "keras.KerasTensor", ranges: Augmentation, draws: Draws, reso
     Returns:
         Tensor of the same shape, 0..255. A warp repeats the border of the face where it reads outside.
     """
-    crop = (ranges.shift, ranges.zoom, ranges.crop_scale, ranges.crop_shift)
+    crop = (ranges.shift, ranges.zoom, ranges.crop_scale, ranges.crop_shift, ranges.random_crop)
     if any((ranges.rotation_degrees, ranges.shear, ranges.flip, *crop)):
         faces = _warp(faces, ranges, draws)
     if ranges.contrast or ranges.brightness:
@@ -76,6 +76,11 @@ def _warp(faces: Any, ranges: Augmentation, draws: Draws) -> Any:
         crop_scale = ops.exp(ranges.crop_scale * scatter[0])
         zoom_x, zoom_y = zoom_x * crop_scale, zoom_y * crop_scale
         move_x, move_y = move_x + ranges.crop_shift * width * scatter[1], move_y + ranges.crop_shift * height * scatter[2]
+    if ranges.random_crop:
+        side = 1 - draws.uniform((count,), 0.0, ranges.random_crop)
+        zoom_x, zoom_y = zoom_x * side, zoom_y * side
+        place = draws.uniform((2, count), -1.0, 1.0, axis=1) * (1 - side) / 2
+        move_x, move_y = move_x + place[0] * width, move_y + place[1] * height
     # Output pixel (x, y) reads input pixel (a x + b y + c, d x + e y + f), around the center of the face.
     cos, sin = ops.cos(angle), ops.sin(angle)
     a, b = mirror * zoom_x * cos, zoom_y * (shear * cos - sin)

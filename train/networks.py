@@ -1,4 +1,4 @@
-"""The five networks of the comparison and cnn_nano. Their input is RGB 0..255, their output probabilities.
+"""The networks: five of the comparison, cnn_nano, and some that only teach. From RGB 0..255 to probabilities.
 
 The first layer, ``to_gray``, converts RGB 0..255 to one gray channel 0..1. It is linear without offset, so conversion folds it
 into the first convolution of the network (zero padding is black before and after).
@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.run_folder import GRAY_LAYER
+from fer_edge.train.gray_stem import CAFFE, MINUS_ONE_TO_ONE, TORCH, ImageNetScaling
+from fer_edge.train.teaching_networks import resnet18, vgg19, wide_resnet
 
 if TYPE_CHECKING:
     import keras
@@ -20,26 +22,6 @@ OUTPUT_LAYER = "probabilities"
 TEACHER_LAYER = "teachers"  # of a trainer; its weights are those of other models
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's RGB to gray
 HEAD_DROPOUT = 0.3
-
-
-@dataclass(frozen=True)
-class ImageNetScaling:
-    """Input scaling of a keras.applications network in its ImageNet training: (channel - mean) / std.
-
-    Attributes:
-        mean: Per channel, in the order R, G, B, in 0..255.
-        std: Per channel, R, G, B, in 0..255.
-        bgr: Whether the first convolution expects B, G, R.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
-
-
-MINUS_ONE_TO_ONE = ImageNetScaling(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
-CAFFE = ImageNetScaling(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
-TORCH = ImageNetScaling(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255))
 
 
 @dataclass(frozen=True)
@@ -56,6 +38,7 @@ class Network:
         bn_offset: Initial offset (beta) of batch normalization. Above 0 most inputs of a ReLU are positive and pass
             unchanged, which limits gradients that grow from layer to layer.
         compared: Whether it is one of the five networks of the published comparison.
+        teaches: Whether it is only meant to teach the others.
     """
 
     build: Callable[["keras.KerasTensor", int], "keras.KerasTensor"]
@@ -66,6 +49,7 @@ class Network:
     scaling: ImageNetScaling | None = None
     bn_offset: float = 0.0
     compared: bool = True
+    teaches: bool = False
 
 
 def _cnn(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
@@ -128,17 +112,26 @@ def _cnn_nano(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
 
-def _application(name: str) -> Callable[["keras.KerasTensor", int], "keras.KerasTensor"]:
+def _classifier(
+    features: Callable[["keras.KerasTensor"], "keras.KerasTensor"], dropout: float
+) -> Callable[["keras.KerasTensor", int], "keras.KerasTensor"]:
     def build(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
-        import keras
         from keras import layers
 
-        backbone = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=gray)
-        x = layers.GlobalAveragePooling2D(name="average")(backbone.output)
-        x = layers.Dropout(HEAD_DROPOUT, name="dropout")(x)
+        x = layers.GlobalAveragePooling2D(name="average")(features(gray))
+        x = layers.Dropout(dropout, name="dropout")(x)
         return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
     return build
+
+
+def _application(name: str) -> Callable[["keras.KerasTensor", int], "keras.KerasTensor"]:
+    def features(gray: "keras.KerasTensor") -> "keras.KerasTensor":
+        import keras
+
+        return getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=gray).output
+
+    return _classifier(features, HEAD_DROPOUT)
 
 
 NETWORKS: dict[str, Network] = {
@@ -190,6 +183,40 @@ NETWORKS: dict[str, Network] = {
         source="ours: the three blocks of cnn, narrow and residual, for files under 100 KB",
         compared=False,
     ),
+    "resnet18": Network(
+        build=_classifier(resnet18, HEAD_DROPOUT),
+        image_size=48,
+        min_image_size=32,
+        source="https://arxiv.org/abs/1512.03385",
+        compared=False,
+        teaches=True,
+    ),
+    "wide_resnet": Network(
+        build=_classifier(wide_resnet, HEAD_DROPOUT),
+        image_size=48,
+        min_image_size=32,
+        source="https://arxiv.org/abs/1605.07146",
+        compared=False,
+        teaches=True,
+    ),
+    "vgg19": Network(
+        build=_classifier(vgg19, 0.5),
+        image_size=48,
+        min_image_size=32,
+        source="https://arxiv.org/abs/1409.1556, with batch normalization",
+        compared=False,
+        teaches=True,
+    ),
+    "mobilenet_v1": Network(
+        build=_application("MobileNet"),
+        image_size=96,
+        min_image_size=32,
+        application="MobileNet",
+        scaling=MINUS_ONE_TO_ONE,
+        source="https://arxiv.org/abs/1704.04861",
+        compared=False,
+        teaches=True,
+    ),
 }
 
 
@@ -231,7 +258,12 @@ def new_session() -> None:
 
 
 def build_network(
-    name: str, image_size: int, num_classes: int, bn_momentum: float = 0.99, keep_session: bool = False
+    name: str,
+    image_size: int,
+    num_classes: int,
+    bn_momentum: float = 0.99,
+    keep_session: bool = False,
+    head_dropout: float | None = None,
 ) -> "keras.Model":
     """Build a network with random weights.
 
@@ -242,6 +274,7 @@ def build_network(
         bn_momentum: Momentum of batch normalization. Keras's MobileNetV2 has 0.999, which is too slow for short training.
         keep_session: Whether to build in the current session, which was started for this network. A new one forgets among
             which devices its batches are divided.
+        head_dropout: Fraction of the features that are dropped before the last layer; None for that of the network.
 
     Returns:
         A model from float32 (batch, image_size, image_size, 3), RGB 0..255, to float32 (batch, num_classes), softmax.
@@ -263,6 +296,8 @@ def build_network(
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = bn_momentum
             layer.beta.assign(np.full(layer.beta.shape, network.bn_offset, np.float32))
+    if head_dropout is not None:
+        [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)][-1].rate = head_dropout
     if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         _scale_for_relu(model)
     return model

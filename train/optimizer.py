@@ -46,6 +46,8 @@ def build_optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
     average = {"use_ema": True, "ema_momentum": momentum} if momentum else {}
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay or None, **average)
     return keras.optimizers.Adam(rate, **average)
 
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from fer_edge.artifacts.training_plan import CHANGED_SUFFIX, Augmentation, Recipe
 
 NOT_OVERRIDABLE = ("name", "epochs", "augmentation")
 # Settings that come first where teachers see what the network sees: it learns their probabilities and not the label.
 TEACHERS_ALONE = ("distillation_weight=1", "label_smoothing=0")
+TEACHING_EPOCHS = {"resnet18": 60, "wide_resnet": 60, "vgg19": 60, "mobilenet_v1": 30}
 
 
 EDGE = Recipe(
@@ -24,7 +25,8 @@ EDGE = Recipe(
     class_weight_power=0.25,
     ema_momentum=0.98,
     calibrate=True,
-    epochs={"cnn": 40, "vgg16": 40, "inception_v3": 30, "mobilenet_v2": 30, "densenet121": 30, "cnn_nano": 60},
+    epochs={"cnn": 40, "vgg16": 40, "inception_v3": 30, "mobilenet_v2": 30, "densenet121": 30, "cnn_nano": 60}
+    | TEACHING_EPOCHS,
     augmentation=Augmentation(
         rotation_degrees=15, shift=0.1, shear=0.1, zoom=0.12, flip=True, contrast=0.3, brightness=0.1, erase=0.35
     ),
@@ -39,7 +41,8 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=0.001,
         schedule="constant",
         batch_size=32,
-        epochs={"cnn": 30, "vgg16": 30, "inception_v3": 10, "mobilenet_v2": 10, "densenet121": 10, "cnn_nano": 30},
+        epochs={"cnn": 30, "vgg16": 30, "inception_v3": 10, "mobilenet_v2": 10, "densenet121": 10, "cnn_nano": 30}
+        | TEACHING_EPOCHS,
         augmentation=Augmentation(rotation_degrees=15, shift=0.15, shear=0.15, zoom=0.15, flip=True),
         ema_momentum=0.95,
     ),
@@ -178,6 +181,7 @@ def recipe_changes(network: str, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _parse_value(kind: Any, text: str, pair: str) -> Any:
+    kind = next(iter(get_args(kind)), kind)  # float | None
     try:
         value = text if kind is str else json.loads(text)
     except json.JSONDecodeError:

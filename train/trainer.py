@@ -42,7 +42,14 @@ def build_trainer(
     import keras
 
     shared = plan.devices > 1  # shared_batches has started a session
-    network = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum, keep_session=shared)
+    network = build_network(
+        plan.network,
+        plan.image_size,
+        len(faces.labels),
+        plan.recipe.bn_momentum,
+        keep_session=shared,
+        head_dropout=plan.recipe.head_dropout,
+    )
     images = to_gray_batch(faces.subset(np.concatenate([split.train, split.validation])), plan.image_size, faces.resolution_px)
     training_images = images[: len(split.train)]
     loaded = load_weights(network, plan.network, plan.weights, faces.labels, training_images)

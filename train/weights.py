@@ -12,8 +12,10 @@ from fer_edge.artifacts.keras_model import load_keras_model, read_model_labels
 from fer_edge.artifacts.run_folder import GRAY_LAYER, MODEL_FILE, LoadedWeights, is_run_folder, read_finished_run
 from fer_edge.edge_runtime.find_model import bundled_models, resolve_model
 from fer_edge.train.dataset import FaceDataset
+from fer_edge.train.gray_stem import ImageNetScaling, gray_stem_weights
 from fer_edge.train.model_source import check_no_leakage_from_run, check_no_leakage_from_tflite, is_tflite
-from fer_edge.train.networks import NETWORKS, OUTPUT_LAYER, ImageNetScaling, copy_head
+from fer_edge.train.networks import NETWORKS, OUTPUT_LAYER, copy_head
+from fer_edge.train.pretrained import PRETRAINED, PRETRAINED_SUFFIX, load_pretrained
 from fer_edge.train.splits import Split
 from fer_edge.train.tflite_weights import check_network, load_tflite_weights
 
@@ -72,14 +74,16 @@ def check_source(name: str, source: str) -> None:
         raise FileNotFoundError(f"no weights at '{source}'. Give {_sources()}")
     if is_tflite(path):
         check_network(path, name)
+    if path.suffix == PRETRAINED_SUFFIX and name not in PRETRAINED:
+        raise ValueError(f"an .npz file can only have weights of {' or '.join(PRETRAINED)}. Received: {path} for {name}")
     if application is None and path.is_file() and path.suffix not in (".keras", ".tflite"):
         raise ValueError(f"'{name}' is not a keras.applications network, so {path} cannot fit it. Use --weights {name}=RUN")
 
 
 def _sources() -> str:
     return (
-        "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras or .tflite file, a run folder, or a bundled "
-        f"model ({', '.join(bundled_models())})"
+        "auto, imagenet, none, a .h5 file of keras.applications weights, a .keras, .npz or .tflite file, a run folder, or a "
+        f"bundled model ({', '.join(bundled_models())})"
     )
 
 
@@ -132,6 +136,8 @@ def load_weights(
     path = resolve_model(source)
     if is_tflite(path):
         return LoadedWeights(source, load_tflite_weights(model, path, labels, faces))
+    if path.suffix == PRETRAINED_SUFFIX:
+        return LoadedWeights(source, (OUTPUT_LAYER,), license=load_pretrained(model, name, path, faces))
     if path.is_dir() or path.suffix == ".keras":
         return _load_run(model, path / MODEL_FILE if path.is_dir() else path, labels)
     return _load_application(model, name, path)
@@ -219,26 +225,3 @@ def _copy_backbone(model: "keras.Model", backbone: "keras.Model", scaling: Image
         # A convolution without bias is followed by batch normalization, whose mean absorbs the offset.
         norm = rest[0]
         norm.moving_mean.assign(norm.moving_mean - offset)
-
-
-def gray_stem_weights(
-    kernel: npt.NDArray[np.float32], scaling: ImageNetScaling
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Convert a first convolution over scaled RGB to one over gray 0..1.
-
-    For a gray image g in 0..1 each channel is (255 g - mean) / std. So the kernel is a weighted sum over channels, and the
-    rest is an offset, which is exact everywhere except at the zero-padded border.
-
-    Args:
-        kernel: float32 array (height, width, 3, filters).
-        scaling: ImageNet scaling of the network.
-
-    Returns:
-        The kernel (height, width, 1, filters) and the offset (filters,) to add to its result.
-    """
-    rgb = kernel[:, :, ::-1] if scaling.bgr else kernel
-    factor = 255.0 / np.array(scaling.std)
-    shift = -np.array(scaling.mean) / np.array(scaling.std)
-    gray = np.einsum("hwcf,c->hwf", rgb, factor)[:, :, None]
-    offset = np.einsum("hwcf,c->f", rgb, shift)
-    return gray.astype(np.float32), offset.astype(np.float32)
