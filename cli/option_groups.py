@@ -65,7 +65,7 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options on, cpus_per_run, gpus_per_run and checkpoint_seconds to a command that trains on a cluster."""
-    text = "With --on: minimum time between two checkpoints that a run sends  [default: 0]"
+    text = "Minimum time between two checkpoints of a run  [default: 0]"
     command = click.option("--checkpoint-seconds", type=float, default=0.0, metavar="SECONDS", help=text)(command)
     for name, kind, metavar, text in (
         ("--gpus-per-run", float, "NUMBER", "GPUs of each run with --on, also a fraction  [default: 1 if there are GPUs]"),

@@ -61,20 +61,26 @@ class Checkpoint:
         """Return the snapshots; without cycles the current weights of the network."""
         return self.snapshots or [self._network.get_weights()]
 
-    def save(self, epoch: int, metrics: dict[str, float], seconds: float) -> None:
-        """Write the state after an epoch, atomically.
+    def end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Add an epoch to the history.
 
         Args:
             epoch: Number of complete epochs.
             metrics: Metrics of this epoch.
+        """
+        for name, value in metrics.items():
+            self.history.setdefault(name, []).append(value)
+        self.epoch = epoch
+
+    def save(self, seconds: float) -> None:
+        """Write the state, atomically.
+
+        Args:
             seconds: Wall time since training started or resumed, seconds.
         """
         import keras
 
-        for name, value in metrics.items():
-            self.history.setdefault(name, []).append(value)
-        self.epoch = epoch
-        state = {"epoch": epoch, "seconds": self.earlier_seconds + seconds, "history": self.history}
+        state = {"epoch": self.epoch, "seconds": self.earlier_seconds + seconds, "history": self.history}
         arrays: dict[str, Any] = {name: keras.ops.convert_to_numpy(value) for name, value in self._variables.items()}
         arrays |= {
             f"snapshot/{number}/{index}": weights

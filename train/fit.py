@@ -57,6 +57,7 @@ def train_run(
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
     stop_at: float | None = None,
+    checkpoint_seconds: float = 0.0,
     command: Sequence[str] = (),
     reporter: Reporter = SILENT,
 ) -> RunRecord:
@@ -70,6 +71,7 @@ def train_run(
         resume: Continue from the checkpoint in the folder.
         on_epoch: Called after each epoch with its number (from 1) and its metrics.
         stop_at: Time of time.monotonic(), seconds, after which training stops with a checkpoint.
+        checkpoint_seconds: Minimum time between two checkpoints, seconds. A stop and the last epoch have one in any case.
         command: The command that started the training, for run.json.
         reporter: Receives notes, the metrics of each epoch, and progress.
 
@@ -104,7 +106,7 @@ def train_run(
                 reporter.note(loaded.note)
             start_run(folder, plan, faces, split, command)
             checkpoint = Checkpoint(trainer, network, folder)
-            _fit(trainer, plan, faces, split, checkpoint, on_epoch, stop_at, reporter)
+            _fit(trainer, plan, faces, split, checkpoint, on_epoch, stop_at, checkpoint_seconds, reporter)
     finally:
         keras.config.set_dtype_policy("float32")
     results = _finish(plan, faces, split, folder, checkpoint, loaded, precision, started)
@@ -192,6 +194,7 @@ def _fit(
     checkpoint: Checkpoint,
     on_epoch: OnEpoch | None,
     stop_at: float | None,
+    checkpoint_seconds: float,
     reporter: Reporter,
 ) -> None:
     """Train from the checkpoint to the last epoch."""
@@ -199,18 +202,24 @@ def _fit(
     if checkpoint.epoch == plan.epochs:  # stopped after the last epoch: fit would have applied the averaged weights
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
         return
-    started = time.monotonic()
+    started = saved = time.monotonic()
 
     def after_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        nonlocal saved
+        now = time.monotonic()
+        stops = stop_at is not None and now >= stop_at and epoch < plan.epochs
         if plan.recipe.cycles > 1 and epoch % (plan.epochs // plan.recipe.cycles) == 0:
             checkpoint.save_snapshot()
-        checkpoint.save(epoch, metrics, time.monotonic() - started)
+        checkpoint.end_epoch(epoch, metrics)
+        if stops or epoch == plan.epochs or now - saved >= checkpoint_seconds:
+            checkpoint.save(now - started)
+            saved = now
         reporter.result(
             f"  epoch {epoch}/{plan.epochs}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         )
         if on_epoch:
             on_epoch(epoch, metrics)
-        if stop_at is not None and time.monotonic() >= stop_at and epoch < plan.epochs:
+        if stops:
             raise StoppedError(
                 f"time is up: {plan.network} stopped after epoch {epoch} of {plan.epochs}. Continue with --resume"
             )

@@ -67,7 +67,7 @@ class TrainOptions:
             after the other.
         cpus_per_run: CPUs of each run with ``on``; None for an equal share.
         gpus_per_run: GPUs of each run with ``on``, also a fraction; None for ``devices`` if there are GPUs.
-        checkpoint_seconds: With ``on``: minimum time between two checkpoints that a run sends, seconds.
+        checkpoint_seconds: Minimum time between two checkpoints of a run, seconds.
     """
 
     recipe: str = "edge"
@@ -158,7 +158,7 @@ def train(
             for variant, chosen in zip(variants, plans, strict=True)
             for run in plan_series(faces, chosen, splits, Path(variant.out), options.resume)
         ]
-        how = HowToTrain(options.resume, stop_at, command_without_folders(command), cluster)
+        how = HowToTrain(options.resume, stop_at, command_without_folders(command), cluster, options.checkpoint_seconds)
         return train_series(series, faces, how, reporter)
 
 
@@ -322,12 +322,14 @@ class HowToTrain:
         stop_at: Time of time.monotonic(), seconds, after which training stops with checkpoints; None for no limit.
         command: The command line, for run.json.
         cluster: The cluster that trains the runs in parallel; None to train them here, one after the other.
+        checkpoint_seconds: Minimum time between two checkpoints of a run, seconds.
     """
 
     resume: bool = False
     stop_at: float | None = None
     command: tuple[str, ...] = ()
     cluster: Cluster | None = None
+    checkpoint_seconds: float = 0.0
 
 
 def train_series(
@@ -361,7 +363,8 @@ def train_series(
             if not how.cluster:
                 train_run(
                     run.plan, faces, run.split, run.folder,
-                    resume=how.resume, stop_at=how.stop_at, command=how.command, reporter=reporter,
+                    resume=how.resume, stop_at=how.stop_at, checkpoint_seconds=how.checkpoint_seconds,
+                    command=how.command, reporter=reporter,
                 )  # fmt: skip
             trained[run.folder] = read_trained_run(run.folder)
             _report_run(trained[run.folder], reporter)
