@@ -170,6 +170,7 @@ class SplitSummary:
         counts: Number of images per split.
         train_digest: sha256 over the sorted ids of the training images.
         leakage: What test shares with training.
+        validation_in_training: Whether the validation images were trained on, after an earlier run had used them to choose.
 
     Raises:
         ValueError: If the protocol cannot be part of a file name.
@@ -182,6 +183,7 @@ class SplitSummary:
     counts: SplitCounts
     train_digest: str
     leakage: Leakage
+    validation_in_training: bool = False
 
     def __post_init__(self) -> None:
         check_name("the protocol of a split", self.protocol)

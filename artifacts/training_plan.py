@@ -181,6 +181,8 @@ class Plan:
         parent_digests: sha256 of the Keras model that ``weights`` comes from, then of each teacher's; None where unknown.
         devices: Number of devices that share each batch.
         minutes: Training time from which the number of epochs was chosen; None where the epochs were given.
+        validated_by: sha256 of the model of an earlier run with this plan. Its epochs, temperature and threshold are used, and
+            the validation faces are trained on; None where this run uses them to choose.
         teacher_views: What the teachers classify: ``clean`` (each face and its mirror image, once), ``same`` (the augmented and
             mixed faces of each step), or a number of stored views of each face.
     """
@@ -198,6 +200,7 @@ class Plan:
     devices: int = 1
     teacher_views: str = CLEAN
     minutes: float | None = None
+    validated_by: str | None = None
 
 
 def _check_fractions(settings: Augmentation | Recipe, *names: str) -> None:

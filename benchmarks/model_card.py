@@ -101,7 +101,7 @@ def _facts(
         ("input", f"{contract.image_size} x {contract.image_size} RGB; conversion to gray and scaling are part of the model"),
         ("labels", ", ".join(contract.labels)),
         ("training data", f"{contract.data}, {counts.train:,} faces (fingerprint {contract.data_fingerprint[:16]})"),
-        ("split", f"{split.protocol}, seed {split.seed}; {counts.validation:,} faces for validation"),
+        ("split", f"{split.protocol}, seed {split.seed}; {_validation(contract, ancestry[-1])}"),
         ("initial weights", start),
         ("teachers", _teachers(ancestry[-1], trainings)),
         ("training", _effort(ancestry)),
@@ -111,6 +111,18 @@ def _facts(
         ("sha256 of the file", file_digest(path)),
         ("made with", ", ".join(f"{name} {version}" for name, version in contract.versions.items())),
     ]
+
+
+def _validation(contract: Contract, training: TrainingRecord) -> str:
+    """Return what the validation faces were used for."""
+    count = f"{contract.split.counts.validation:,}"
+    if not contract.split.validation_in_training:
+        return f"{count} faces for validation"
+    chooser = (training.plan.validated_by or "")[:8]
+    return (
+        f"no validation: {count} of the training faces chose epochs, temperature and threshold in an earlier run "
+        f"({chooser}), and were trained on in this one"
+    )
 
 
 def _start(training: TrainingRecord) -> str:

@@ -8,6 +8,7 @@ from records import evaluation, training
 from fer_edge.artifacts.accuracy_records import read_accuracy_records
 from fer_edge.artifacts.contract import read_contract
 from fer_edge.artifacts.metrics import VoteMetrics
+from fer_edge.artifacts.run_folder import LoadedWeights
 from fer_edge.benchmarks.experiment_log import latest_evaluations
 from fer_edge.benchmarks.model_card import ancestors, model_card
 from fer_edge.commands import convert, train
@@ -103,3 +104,24 @@ def test_the_commands_in_the_cards_are_valid(card):
         assert train.command.make_context("train", words[2:]).params["networks"] == (contract.architecture,)
     options = convert.command.make_context("convert", conversion[2:]).params
     assert options["precisions"] == ("int8",)
+
+
+def test_validation_faces_that_were_trained_on_are_stated(monkeypatch):
+    contract = read_contract(MODEL)
+    whole = replace(contract, split=replace(contract.split, validation_in_training=True))
+    monkeypatch.setattr("fer_edge.benchmarks.model_card.read_contract", lambda path: whole)
+    record = own_training()
+    text = model_card(MODEL, [replace(record, plan=replace(record.plan, validated_by="89abcdef01"))], [own_evaluation()])
+    count = f"{contract.split.counts.validation:,}"
+    assert f"no validation: {count} of the training faces chose epochs, temperature and threshold" in text
+    assert "in an earlier run (89abcdef)" in text
+
+
+def test_what_teachers_classified_and_the_license_of_their_initial_weights_are_stated():
+    record = own_training()
+    plan = replace(record.plan, teachers=("t",), parent_digests=(None, "feed"), teacher_views="same")
+    weights = LoadedWeights("faces.npz", license="Apache-2.0")
+    teacher = replace(record, results=replace(record.results, model_digest="feed", weights=weights))
+    text = model_card(MODEL, [replace(record, plan=plan), teacher], [own_evaluation()])
+    assert "t (feed); they classified the augmented faces that the network saw" in text
+    assert "initial weights of a teacher: faces.npz (Apache-2.0)" in text

@@ -20,39 +20,31 @@ MIN_TIMED_STEPS = 3
 MAX_SHARE = 0.05  # of the budget, for the measurement
 
 
-def with_stored_epochs(plan: Plan, folder: Path) -> Plan:
-    """Return a plan with the number of epochs that was chosen when its run started; the same plan where it has not started.
-
-    Args:
-        plan: A plan with or without a budget.
-        folder: Its run folder.
-    """
-    if plan.minutes is None or not is_run_folder(folder):
-        return plan
-    return replace(plan, epochs=read_run_record(folder).plan.epochs)
-
-
-def with_epochs_that_fit(
-    plan: Plan, faces: FaceDataset, split: Split, targets: TrainingTargets, started: float, reporter: Reporter
+def choose_epochs(
+    plan: Plan, folder: Path, faces: FaceDataset, split: Split, targets: TrainingTargets, reporter: Reporter
 ) -> Plan:
-    """Measure at most one epoch, and return a plan with the number of epochs that fit into its minutes.
+    """Return a plan with the number of epochs that fit into its minutes from now on; the same plan where it has no minutes.
+
+    At most one epoch is measured. A run that was started before keeps its number.
 
     Args:
-        plan: A plan with a budget.
+        plan: The plan.
+        folder: Its run folder.
         faces: The dataset.
         split: Its division.
         targets: What the network learns.
-        started: Time of time.monotonic() at which the budget starts, seconds.
         reporter: Receives a note with the number.
     """
     if plan.minutes is None:
-        raise ValueError("a plan without minutes has a number of epochs already")
-    budget_s = 60 * plan.minutes
-    building = time.monotonic()
+        return plan
+    if is_run_folder(folder):
+        return replace(plan, epochs=read_run_record(folder).plan.epochs)
+    started, budget_s = time.monotonic(), 60 * plan.minutes
     trainer, _, _ = build_trainer(plan, faces, split, targets)
-    step_s, untimed_s = measure_step(trainer, plan, faces, split, MAX_SHARE * budget_s)
-    start_s = untimed_s - building
-    epochs = epochs_that_fit(plan, split, step_s, budget_s - (time.monotonic() - started) - start_s)
+    step_s, timed_from = measure_step(trainer, plan, faces, split, MAX_SHARE * budget_s)
+    # Building and tracing happen once more.
+    left_s = budget_s - (time.monotonic() - started) - (timed_from - started)
+    epochs = epochs_that_fit(plan, split, step_s, left_s)
     epoch_s = epoch_seconds(plan, split, step_s)
     reporter.note(f"{plan.network}: {epochs} epochs of about {epoch_s:.3g} s are planned for {plan.minutes:g} minutes")
     return replace(plan, epochs=epochs)

@@ -31,6 +31,7 @@ class Checkpoint:
     It also overwrites its files in place and has neither history nor snapshots.
 
     Attributes:
+        trainer: The model that is trained.
         epoch: Number of complete epochs.
         earlier_seconds: Wall time of the training before it was resumed, seconds.
         history: Metrics per epoch.
@@ -46,6 +47,7 @@ class Checkpoint:
         variables = [v for v in trainer.variables if id(v) not in stored] + trainer.optimizer.variables
         # Paths are not unique: each Dropout has a seed_generator/seed_generator_state.
         self._variables = {f"{index}/{variable.path}": variable for index, variable in enumerate(variables)}
+        self.trainer = trainer
         self._network = network
         self._path = folder / CHECKPOINT_FILE
         self.epoch = 0

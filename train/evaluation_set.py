@@ -122,8 +122,9 @@ def _divide(faces: FaceDataset, trained: TrainingProvenance, protocol: str, seed
         ids = (trained.ids.train, trained.ids.validation, trained.ids.test)
         if all(name in index for names in ids for name in names):
             train, validation, test = (np.array([index[name] for name in names], np.intp) for names in ids)
-            return Split(protocol, own.seed, own.fold, own.folds, train, validation, test)
-    return make_split(faces, protocol, own.seed, own.fold, own.folds)
+            return Split(protocol, own.seed, own.fold, own.folds, train, validation, test, own.validation_in_training)
+    split = make_split(faces, protocol, own.seed, own.fold, own.folds)
+    return split.with_validation_in_training() if own.validation_in_training else split
 
 
 def _indices(faces: FaceDataset, division: Split | None, split: str) -> npt.NDArray[np.intp]:
@@ -165,6 +166,8 @@ def _warning(faces: FaceDataset, trained: TrainingProvenance, division: Split | 
             f"the model was trained on another split (protocol {trained.split.protocol}, seed {trained.split.seed}): it has "
             "seen some of these faces"
         )
+    if split == "validation" and division.validation_in_training:
+        return "the split 'validation' contains faces that the model was trained on"
     if split == "validation":
         return "the split 'validation' contains the faces that chose and calibrated the model"
     return leakage(faces, division).warning() if split == "test" else None

@@ -19,19 +19,19 @@ from fer_edge.artifacts.run_folder import (
     RunRecord,
     SplitMetrics,
     TrainingResults,
-    is_run_folder,
 )
 from fer_edge.artifacts.training_plan import Plan
 from fer_edge.train.batch_norm import fold_batch_norm, insert_batch_norm
-from fer_edge.train.budget import with_epochs_that_fit, with_stored_epochs
+from fer_edge.train.budget import choose_epochs
 from fer_edge.train.checkpoint import Checkpoint, StoppedError
 from fer_edge.train.dataset import FaceDataset
 from fer_edge.train.devices import shared_batches
+from fer_edge.train.distill import check_teachers
 from fer_edge.train.networks import build_network, count_parameters
 from fer_edge.train.optimizer import average_momentum
 from fer_edge.train.precision import choose_precision
 from fer_edge.train.predict import keras_probabilities
-from fer_edge.train.soft_labels import training_targets, vote_distributions
+from fer_edge.train.soft_labels import TrainingTargets, training_targets, vote_distributions
 from fer_edge.train.splits import Split
 from fer_edge.train.temperature import apply_temperature, fit_temperature, with_temperature
 from fer_edge.train.trainer import build_trainer, one_hot, steps_per_epoch, training_data
@@ -58,6 +58,7 @@ def train_run(
     on_epoch: OnEpoch | None = None,
     stop_at: float | None = None,
     checkpoint_seconds: float = 0.0,
+    validated: TrainingResults | None = None,
     command: Sequence[str] = (),
     reporter: Reporter = SILENT,
 ) -> RunRecord:
@@ -72,6 +73,7 @@ def train_run(
         on_epoch: Called after each epoch with its number (from 1) and its metrics.
         stop_at: Time of time.monotonic(), seconds, after which training stops with a checkpoint.
         checkpoint_seconds: Minimum time between two checkpoints, seconds. A stop and the last epoch have one in any case.
+        validated: Results of the run ``plan.validated_by``, which chose what validation chooses.
         command: The command that started the training, for run.json.
         reporter: Receives notes, the metrics of each epoch, and progress.
 
@@ -80,8 +82,7 @@ def train_run(
 
     Raises:
         FileExistsError: If the folder has a run and ``resume`` is off.
-        ValueError: If its run was started with other settings, the initial weights do not fit, or initial weights or a
-            teacher come from a model that has seen held-out faces.
+        ValueError: If its run had other settings, or initial weights or a teacher do not fit or have seen held-out faces.
         StoppedError: If ``stop_at`` came before the last epoch.
     """
     import keras
@@ -91,28 +92,46 @@ def train_run(
     started = time.monotonic()
     if stop_at is not None and started >= stop_at:
         raise StoppedError(f"time is up: {plan.network} was not started. Continue with --resume")
-    check_no_leakage(plan.weights, faces, split)
+    split = _training_split(plan, faces, split)
     targets = training_targets(plan, faces, split, folder.parent, stop_at, reporter)
-    plan, trained_from = with_stored_epochs(plan, folder), time.monotonic()
     precision = choose_precision(plan.network, plan.precision)
     keras.config.set_dtype_policy(precision)
     try:
         with shared_batches(plan.devices):
-            if plan.minutes is not None and not is_run_folder(folder):
-                plan = with_epochs_that_fit(plan, faces, split, targets, trained_from, reporter)
+            plan = choose_epochs(plan, folder, faces, split, targets, reporter)
             keras.utils.set_random_seed(plan.seed)
-            trainer, network, loaded = build_trainer(plan, faces, split, targets)
-            if loaded.note:
-                reporter.note(loaded.note)
-            start_run(folder, plan, faces, split, command)
-            checkpoint = Checkpoint(trainer, network, folder)
-            _fit(trainer, plan, faces, split, checkpoint, on_epoch, stop_at, checkpoint_seconds, reporter)
+            checkpoint, loaded = _start(plan, faces, split, targets, folder, command, reporter)
+            _fit(checkpoint, plan, faces, split, on_epoch, stop_at, checkpoint_seconds, reporter)
     finally:
         keras.config.set_dtype_policy("float32")
-    results = _finish(plan, faces, split, folder, checkpoint, loaded, precision, started)
+    results = _finish(plan, faces, split, folder, checkpoint, loaded, precision, started, validated)
     record = finish_run(folder, plan, faces, split, results, command)
     checkpoint.delete()
     return record
+
+
+def _training_split(plan: Plan, faces: FaceDataset, split: Split) -> Split:
+    """Check the models that a plan learns from; return the split, with the validation faces in training if planned."""
+    check_no_leakage(plan.weights, faces, split)
+    check_teachers(plan, faces, split)
+    return split.with_validation_in_training() if plan.validated_by else split
+
+
+def _start(
+    plan: Plan,
+    faces: FaceDataset,
+    split: Split,
+    targets: TrainingTargets,
+    folder: Path,
+    command: Sequence[str],
+    reporter: Reporter,
+) -> tuple[Checkpoint, LoadedWeights]:
+    """Build what is trained and write the run.json of a run that starts."""
+    trainer, network, loaded = build_trainer(plan, faces, split, targets)
+    if loaded.note:
+        reporter.note(loaded.note)
+    start_run(folder, plan, faces, split, command)
+    return Checkpoint(trainer, network, folder), loaded
 
 
 def _finish(
@@ -124,14 +143,18 @@ def _finish(
     loaded: LoadedWeights,
     precision: str,
     started: float,
+    validated: TrainingResults | None,
 ) -> TrainingResults:
     """Write the final model and return the results of the training."""
     import keras
 
-    model, averaged = _final_model(plan, faces, split, checkpoint.final_weights())
+    model, averaged = _final_model(plan, faces, split, checkpoint.final_weights(), validated and validated.averaged_cycles)
     validation = faces.subset(split.validation)
     probabilities = keras_probabilities(model, validation, faces.resolution_px)
-    temperature = fit_temperature(probabilities, vote_distributions(validation)) if plan.recipe.calibrate else None
+    if validated:
+        temperature = validated.temperature
+    else:
+        temperature = fit_temperature(probabilities, vote_distributions(validation)) if plan.recipe.calibrate else None
     if temperature is not None:
         apply_temperature(model, temperature)
         probabilities = with_temperature(probabilities, temperature)
@@ -149,17 +172,21 @@ def _finish(
         backend=keras.backend.backend(),
         parameters=count_parameters(model),
         train_seconds=round(checkpoint.earlier_seconds + time.monotonic() - started, 1),
-        unsure_threshold=unsure_threshold(probabilities, validation.targets),
+        unsure_threshold=validated.unsure_threshold if validated else unsure_threshold(probabilities, validation.targets),
     )
 
 
 def _final_model(
-    plan: Plan, faces: FaceDataset, split: Split, snapshots: Sequence[Sequence[npt.NDArray[np.float32]]]
+    plan: Plan,
+    faces: FaceDataset,
+    split: Split,
+    snapshots: Sequence[Sequence[npt.NDArray[np.float32]]],
+    averaged_cycles: int | None,
 ) -> tuple["keras.Model", int]:
     """Return the float32 network with its final weights, not calibrated, and the number of averaged cycles."""
     model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
     trained = insert_batch_norm(model, plan.recipe.bn_momentum, None) if plan.recipe.batch_norm else model
-    averaged = average_snapshots(trained, snapshots, faces, split)
+    averaged = average_snapshots(trained, snapshots, faces, split, averaged_cycles)
     if trained is not model:
         fold_batch_norm(trained, model)
     return model, averaged
@@ -187,17 +214,17 @@ def measure_splits(
 
 
 def _fit(
-    trainer: "keras.Model",
+    checkpoint: Checkpoint,
     plan: Plan,
     faces: FaceDataset,
     split: Split,
-    checkpoint: Checkpoint,
     on_epoch: OnEpoch | None,
     stop_at: float | None,
     checkpoint_seconds: float,
     reporter: Reporter,
 ) -> None:
     """Train from the checkpoint to the last epoch."""
+    trainer = checkpoint.trainer
     checkpoint.restore()
     if checkpoint.epoch == plan.epochs:  # stopped after the last epoch: fit would have applied the averaged weights
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)

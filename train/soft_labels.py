@@ -12,7 +12,7 @@ from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.training_plan import CLEAN, SAME, Plan
 from fer_edge.edge_runtime.find_model import resolve_model
 from fer_edge.train.dataset import FaceDataset
-from fer_edge.train.distill import CACHE_FOLDER, check_teachers, teacher_labels
+from fer_edge.train.distill import CACHE_FOLDER, teacher_labels
 from fer_edge.train.ferplus import soft_labels, vote_shares
 from fer_edge.train.splits import Split
 from fer_edge.train.teacher_views import TeacherViews, header_of, is_views_file, read_views, store_views
@@ -51,7 +51,7 @@ def training_targets(
     """Return what a network learns for each training face.
 
     Args:
-        plan: It names the teachers, their weight and what they see.
+        plan: It names the teachers, checked by check_teachers, their weight and what they see.
         faces: The dataset.
         split: Its division.
         cache: Folder for the teachers' probabilities.
@@ -61,9 +61,7 @@ def training_targets(
     Raises:
         FileNotFoundError: If a teacher does not exist.
         StoppedError: If the time was up.
-        ValueError: If a teacher cannot teach this data.
     """
-    check_teachers(plan, faces, split)
     labels = label_distributions(faces.subset(split.train))
     if not plan.teachers:
         return TrainingTargets(labels)

@@ -4,7 +4,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ class Split:
         train: Indices of the training images.
         validation: Indices of the images that choose and calibrate the model.
         test: Indices of the images that are reported.
+        validation_in_training: Whether ``train`` contains the validation images, see with_validation_in_training.
     """
 
     protocol: str
@@ -44,6 +45,12 @@ class Split:
     train: Indices
     validation: Indices
     test: Indices
+    validation_in_training: bool = False
+
+    def with_validation_in_training(self) -> "Split":
+        """Return the same division with the validation images in training too. An earlier run has chosen with them."""
+        together = np.union1d(self.train, self.validation)
+        return replace(self, train=together, validation_in_training=True)
 
     def ids(self, faces: FaceDataset) -> SplitIds:
         """Return the image ids of each split."""
@@ -60,6 +67,7 @@ class Split:
             counts=SplitCounts(len(self.train), len(self.validation), len(self.test)),
             train_digest=ids_digest(faces.ids[i] for i in self.train),
             leakage=leakage(faces, self),
+            validation_in_training=self.validation_in_training,
         )
 
 

@@ -41,15 +41,7 @@ def build_trainer(
     """
     import keras
 
-    shared = plan.devices > 1  # shared_batches has started a session
-    network = build_network(
-        plan.network,
-        plan.image_size,
-        len(faces.labels),
-        plan.recipe.bn_momentum,
-        keep_session=shared,
-        head_dropout=plan.recipe.head_dropout,
-    )
+    network = _new_network(plan, len(faces.labels))
     images = to_gray_batch(faces.subset(np.concatenate([split.train, split.validation])), plan.image_size, faces.resolution_px)
     training_images = images[: len(split.train)]
     loaded = load_weights(network, plan.network, plan.weights, faces.labels, training_images)
@@ -82,6 +74,18 @@ def build_trainer(
     optimizer = build_optimizer(plan.recipe, steps_per_epoch(plan, split) * plan.epochs)
     trainer.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
     return trainer, network, loaded
+
+
+def _new_network(plan: Plan, num_classes: int) -> "keras.Model":
+    recipe = plan.recipe
+    return build_network(
+        plan.network,
+        plan.image_size,
+        num_classes,
+        recipe.bn_momentum,
+        keep_session=plan.devices > 1,  # shared_batches has started a session
+        head_dropout=recipe.head_dropout,
+    )
 
 
 def _stored(targets: TrainingTargets, recipe: Recipe) -> StoredTargets | None:

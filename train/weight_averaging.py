@@ -22,7 +22,9 @@ NORM_BATCH = 128
 Weights = Sequence[npt.NDArray[np.float32]]
 
 
-def average_snapshots(model: "keras.Model", snapshots: Sequence[Weights], faces: FaceDataset, split: Split) -> int:
+def average_snapshots(
+    model: "keras.Model", snapshots: Sequence[Weights], faces: FaceDataset, split: Split, count: int | None = None
+) -> int:
     """Set the weights of a network to the average of its last k snapshots, in place; k is chosen on validation.
 
     The first snapshots may be too far from the last to be useful.
@@ -32,6 +34,7 @@ def average_snapshots(model: "keras.Model", snapshots: Sequence[Weights], faces:
         snapshots: Its weights at the end of each cycle, as returned by get_weights.
         faces: The dataset.
         split: Its division. The best k has the lowest validation loss, each at its best temperature.
+        count: The number k, where an earlier run has chosen it.
 
     Returns:
         The number k of averaged snapshots.
@@ -46,14 +49,14 @@ def average_snapshots(model: "keras.Model", snapshots: Sequence[Weights], faces:
     spread = np.linspace(0, len(split.train) - 1, min(NORM_FACES, len(split.train))).astype(int)
     images = to_gray_batch(faces.subset(split.train[spread]), model.input_shape[1], faces.resolution_px)
     lowest, best, weights = math.inf, 1, snapshots[-1]
-    for count in range(1, len(snapshots) + 1):
-        model.set_weights([np.mean(values, axis=0) for values in zip(*snapshots[-count:], strict=True)])
-        if count > 1:
+    for number in range(1, len(snapshots) + 1) if count is None else (count,):
+        model.set_weights([np.mean(values, axis=0) for values in zip(*snapshots[-number:], strict=True)])
+        if number > 1:
             update_bn(model, images)
         probabilities = keras_probabilities(model, validation, faces.resolution_px)
         loss = cross_entropy(with_temperature(probabilities, fit_temperature(probabilities, labels)), labels)
         if loss < lowest:
-            lowest, best, weights = loss, count, model.get_weights()
+            lowest, best, weights = loss, number, model.get_weights()
     model.set_weights(weights)
     return best
 

@@ -7,6 +7,7 @@ from fer_edge.lazy_group import LazyGroup
 COMMANDS = {
     "report": "Write the comparison page, the published tables and model cards.",
     "train-list": "Run a list of trainings one after the other.",
+    "retrain": "Train a finished run again, on train and validation together.",
     "gpu-plan": "Run a list of trainings on a GPU machine without a network.",
     "search": "Search for the recipe settings of a network.",
     "pack": "Pack finished runs into small files.",
