@@ -90,6 +90,7 @@ class EvaluationRecord:
         accuracy_without_duplicates: Accuracy without these faces; None likewise.
         votes: Agreement with the annotators; None where the faces have no votes.
         photos: How faces were cut out of photos, over the whole dataset; None where the images were face crops.
+        views: 2 if the probabilities are the mean over each face and its mirror image, otherwise 1.
     """
 
     kind: Literal["evaluation"]
@@ -109,6 +110,7 @@ class EvaluationRecord:
     accuracy_without_duplicates: float | None
     votes: VoteMetrics | None = None
     photos: PhotoSummary | None = None
+    views: int = 1
 
     @property
     def classes(self) -> tuple[str, ...]:

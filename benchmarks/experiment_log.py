@@ -112,12 +112,14 @@ def config_key(record: TrainingRecord) -> str:
     """Return the configuration of a run as text: everything but seed, split and fold. Equal runs may be averaged."""
     plan = to_data(record.plan)
     recipe = {name: value for name, value in plan["recipe"].items() if name != "epochs"}  # of all networks
-    run = [plan[name] for name in ("network", "image_size", "epochs", "teachers", "ferplus", "parent_digests")]
+    run = [plan[name] for name in ("network", "image_size", "epochs", "teachers", "teacher_views", "ferplus", "parent_digests")]
     run += [record.results.parameters, record.data_fingerprint, record.results.weights.source]
     return json.dumps([*run, recipe], sort_keys=True)
 
 
 def latest_evaluations(evaluations: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
-    """Return the last evaluation of each model in each precision on each split of a dataset."""
+    """Return the last evaluation of each model in each precision on each split of a dataset, of one view per face."""
     names = ("model", "digest", "precision", "data", "protocol", "split", "classes", "warning")
-    return list({tuple(getattr(record, name) for name in names): record for record in evaluations}.values())
+    return list(
+        {tuple(getattr(record, name) for name in names): record for record in evaluations if record.views == 1}.values()
+    )

@@ -56,7 +56,8 @@ def model_card(path: Path, trainings: Sequence[TrainingRecord], evaluations: Seq
     contract = read_contract(path)
     digest = contract.source_digest
     training = next((record for record in trainings if record.results.model_digest == digest), None)
-    matches = [record for record in evaluations if record.digest == digest and record.precision == contract.precision]
+    own = (digest, contract.precision, 1)  # headline figures have one view
+    matches = [record for record in evaluations if (record.digest, record.precision, record.views) == own]
     if training is None or not matches:
         missing = "its training (fer-edge dev report RUN)" if training is None else "its accuracy (fer-edge evaluate --record)"
         raise ValueError(f"a card shows measured metrics only, and there is no record of {missing}. Received: {path}")

@@ -270,7 +270,7 @@ def _load_foreign(file: Path, foreign: ForeignInput) -> "LoadedModel":
 
     split = SplitSummary(UNKNOWN, 0, None, None, SplitCounts(0, 0, 0), "", Leakage(0, None, None, False))
     trained = TrainingProvenance(tuple(map(canonical_name, classifier.labels)), UNKNOWN, "", split)
-    return LoadedModel(str(file), file.stem, UNKNOWN, "", trained, (), lambda detector: CropConvention(), probabilities)
+    return LoadedModel(str(file), file.stem, UNKNOWN, "", trained, (), 1, lambda detector: CropConvention(), probabilities)
 
 
 def measured_accuracy(evaluation: "Evaluation") -> MeasuredAccuracy:

@@ -69,11 +69,13 @@ class Classifier:
     Args:
         model: A fer-edge .tflite file, a folder, the name of a bundled model, or None for the default; see ``find_model``.
         num_threads: Number of interpreter threads, >= 1.
+        views: 2 classifies the mirror image of each face too and averages the probabilities, at twice the time; 1 does not.
         person: Name of a person whose correction is applied to the probabilities, see ``fer-edge personalize``; None for no
             correction.
 
     Attributes:
         model: Path of the .tflite file.
+        views: Number of images that are classified per face.
         contract: The contract stored in the file.
         labels: Label names in output order.
         num_threads: Number of interpreter threads.
@@ -84,10 +86,16 @@ class Classifier:
         PersonError: If the personal file is damaged or from another model.
         ModelError: If the file is not a fer-edge .tflite file, is damaged, differs from its contract, or does not output
             probabilities.
+        ValueError: If ``views`` is not 1 or 2.
         ImportError: If no interpreter is installed.
     """
 
-    def __init__(self, model: str | Path | None = None, num_threads: int = 1, *, person: str | None = None) -> None:
+    def __init__(
+        self, model: str | Path | None = None, num_threads: int = 1, *, views: int = 1, person: str | None = None
+    ) -> None:
+        if views not in (1, 2):
+            raise ValueError(f"views must be 1 (the face) or 2 (and its mirror image). Received: views={views}")
+        self.views = views
         file = read_model_file(find_model(model))
         try_loading(file)
         path = self.model = file.path
@@ -168,11 +176,17 @@ class Classifier:
         # calls and creates no arrays.
         if not (type(face) is ndarray and face.dtype is UINT8 and face.shape == self._shape):
             face = to_rgb(preprocess_face(face, self.contract.image_size, self.contract.crop.training_resolution_px))
-        self._input[...] = face
-        self.interpreter.invoke()
-        output = self._output.tolist()
-        values = itemgetter(*output)(self._dequantized) if self._dequantized else self._checked(output)
+        values = self._invoke(face)
+        if self.views == 2:
+            values = tuple((one + other) / 2 for one, other in zip(values, self._invoke(face[:, ::-1]), strict=True))
         if self._offsets is not None:
             values = apply_offsets(values, self._offsets)
         highest = max(values)
         return tuple.__new__(Prediction, (self.labels[values.index(highest)], highest, values, self.labels))
+
+    def _invoke(self, face: Image) -> tuple[float, ...]:
+        """Return the probabilities of an input of the model."""
+        self._input[...] = face
+        self.interpreter.invoke()
+        output = self._output.tolist()
+        return itemgetter(*output)(self._dequantized) if self._dequantized else self._checked(output)

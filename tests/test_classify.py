@@ -38,6 +38,18 @@ def test_gray_and_rgb_faces_alone_and_in_a_batch_give_the_same_probabilities(int
     assert len(classifier.predict(np.stack([rgb, rgb]))) == 2
 
 
+def test_two_views_are_the_mean_over_a_face_and_its_mirror_image(int8_model, faces):
+    one, two = Classifier(int8_model), Classifier(int8_model, views=2)
+    face = faces.images[3]
+    both = [one.probabilities(view) for view in (face, np.ascontiguousarray(face[:, ::-1]))]
+    assert np.abs(both[0] - both[1]).max() > 0.01
+    (prediction,) = two.predict(face)
+    assert prediction.probabilities == pytest.approx(np.mean(both, axis=0), abs=1e-6)
+    assert prediction.label == two.labels[int(np.argmax(prediction.probabilities))]
+    with pytest.raises(ValueError, match=r"views must be 1 \(the face\) or 2 \(and its mirror image\). Received: views=10"):
+        Classifier(int8_model, views=10)
+
+
 def test_int8_and_float32_give_nearly_the_same_probabilities(models, faces):
     float32, int8 = (Classifier(models[name]) for name in ("float32", "int8"))
     differences = [np.abs(float32.probabilities(face) - int8.probabilities(face)).max() for face in faces.images[:32]]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fer_edge.artifacts.contract import CANONICAL_LABELS, read_contract
+from fer_edge.benchmarks.experiment_log import latest_evaluations
 from fer_edge.train.evaluate_model import evaluate_ensemble, evaluate_model, load_model
 
 
@@ -19,6 +20,15 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(models, faces):
         evaluate_ensemble([members[0], evaluate_model(load_model(models["int8"]), faces, split="validation")])
     with pytest.raises(ValueError, match="at least two"):
         evaluate_ensemble(members[:1])
+
+
+def test_two_views_of_a_face_are_averaged_and_recorded(models, run_folder, faces):
+    for path, title in ((models["int8"], "cnn int8, 2 views"), (run_folder, "cnn keras, 2 views")):
+        plain, other = (evaluate_model(load_model(path), data).probabilities for data in (faces, faces.mirrored()))
+        both = evaluate_model(load_model(path, views=2), faces)
+        assert both.probabilities == pytest.approx((plain + other) / 2, abs=1e-5)
+        assert (both.record.views, both.record.title) == (2, title)
+        assert latest_evaluations([both.record]) == []  # never in a headline figure
 
 
 def test_evaluations_name_the_protocol_as_records_do(models, faces):

@@ -113,7 +113,7 @@ def test_a_network_sees_the_pixels_whose_outputs_are_stored(faces, split, tmp_pa
     assert learned == pytest.approx(np.asarray(teacher(rgb)), rel=0.035, abs=4e-4)
     views = {np.round(row, 4).tobytes() for row in learned[1:9]}
     assert 2 <= len(views) <= 4
-    outputs = np.exp(-stored.outputs / 32.0)
+    outputs = np.exp(stored.outputs / -32.0)
     assert np.abs(outputs[3, 0] - outputs[3, 1]).max() > 0.05  # the views of a face differ, so the right one was compared
 
 
@@ -138,7 +138,7 @@ def test_storing_stops_and_continues(faces, split, tmp_path):
 
 def test_a_stored_probability_is_rounded_by_less_than_two_percent():
     probabilities = np.geomspace(0.0004, 1, 500).astype(np.float32)
-    assert np.exp(-quantize(probabilities) / 32.0) == pytest.approx(probabilities, rel=0.016)
+    assert np.exp(quantize(probabilities) / -32.0) == pytest.approx(probabilities, rel=0.016)
     assert quantize(np.zeros(1, np.float32)) == 255
 
 

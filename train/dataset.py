@@ -86,6 +86,10 @@ class FaceDataset:
             self.name, self.fingerprint, len(self), self.resolution_px, self.skipped, self.label_map, self.photos
         )
 
+    def mirrored(self) -> "FaceDataset":
+        """Return the faces with left and right exchanged."""
+        return replace(self, images=tuple(np.ascontiguousarray(image[:, ::-1]) for image in self.images))
+
     def subset(self, indices: npt.NDArray[np.intp]) -> "FaceDataset":
         """Return the faces at ``indices``, in that order."""
         return replace(

@@ -1,6 +1,5 @@
 """Distillation: the mean probabilities of trained models, the teachers, become part of each training label."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -115,9 +114,8 @@ def _teacher_probabilities(teacher: Path, faces: FaceDataset, cache: Path) -> Pr
     path = cache / CACHE_FOLDER / f"{_model_digest(teacher)[:16]}-{_order_digest(faces)}.npy"
     if path.is_file():
         return np.asarray(np.load(path), np.float32)
-    mirrored = dataclasses.replace(faces, images=tuple(np.ascontiguousarray(image[:, ::-1]) for image in faces.images))
     classify = _load_teacher(teacher)
-    probabilities = np.asarray((classify(faces) + classify(mirrored)) / 2, np.float32)
+    probabilities = np.asarray((classify(faces) + classify(faces.mirrored())) / 2, np.float32)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, probabilities)
     return probabilities

@@ -40,6 +40,7 @@ class LoadedModel:
         digest: sha256 of the Keras model that it is or was made from.
         trained: What it was trained on.
         label_map: Renamed classes of its training data, CLASS=LABEL each.
+        views: 2 if the probabilities are the mean over each face and its mirror image.
         crop_for: From the name of a detector to the crop convention.
         probabilities: From faces to float32 (n, classes). The first call of a Keras model imports Keras.
     """
@@ -50,13 +51,14 @@ class LoadedModel:
     digest: str
     trained: TrainingProvenance
     label_map: tuple[str, ...]
+    views: int
     crop_for: Callable[[str], CropConvention]
     probabilities: Callable[[FaceDataset, Progress | None], Probabilities]
 
     @property
     def display_name(self) -> str:
         """Network and precision, for tables."""
-        return f"{self.network} {self.precision}"
+        return f"{self.network} {self.precision}" + (", 2 views" if self.views == 2 else "")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def evaluate(
     ferplus: str | Path | None = None,
     shared_classes: bool = False,
     ensemble: bool = False,
+    views: int = 1,
     reporter: Reporter = SILENT,
 ) -> list[Evaluation]:
     """Measure models on a dataset, exactly as ``fer-edge evaluate`` does.
@@ -114,6 +117,7 @@ def evaluate(
             annotators agree, over the eight classes of FER+.
         shared_classes: Ignore the classes that the data does not have, as if the models did not know them.
         ensemble: Measure the mean of all models' probabilities as well.
+        views: 2 averages over each face and its mirror image. Comparison and model cards have one view only.
         reporter: Receives progress, notes and warnings.
 
     Returns:
@@ -125,7 +129,7 @@ def evaluate(
     """
     check_selection(protocol, split)
     check_faces(faces)
-    loaded = [load_model(model) for model in ([models] if isinstance(models, (str, Path)) else models)]
+    loaded = [load_model(model, views) for model in ([models] if isinstance(models, (str, Path)) else models)]
     _check_before_reading(loaded, ensemble, ferplus)
     reader = DatasetReader(data, ReadOptions(label_map, faces=faces, detector=detector), ferplus, reporter)
     evaluations = []
@@ -206,15 +210,19 @@ def report_limits(record: EvaluationRecord, reporter: Reporter) -> None:
         reporter.warn(f"{record.model}: {record.warning}")
 
 
-def load_model(path: str | Path) -> LoadedModel:
+def load_model(path: str | Path, views: int = 1) -> LoadedModel:
     """Load a run folder, the model.keras in it, a .tflite file or a bundled model.
+
+    Args:
+        path: The path or name.
+        views: 2 averages the probabilities over each face and its mirror image; 1 does not.
 
     Raises:
         FileNotFoundError: If it does not exist, or the run has not finished.
         ValueError: If the file cannot be used.
     """
     if not Path(path).is_dir() and Path(path).suffix != ".keras":
-        classifier = Classifier(path)
+        classifier = Classifier(path, views=views)
         contract = classifier.contract
         return LoadedModel(
             str(path),
@@ -223,6 +231,7 @@ def load_model(path: str | Path) -> LoadedModel:
             contract.source_digest,
             TrainingProvenance(contract.labels, contract.data, contract.data_fingerprint, contract.split),
             contract.label_map,
+            views,
             lambda detector: contract.crop,
             lambda faces, progress: classify_faces(classifier, faces.images, progress),
         )
@@ -237,8 +246,9 @@ def load_model(path: str | Path) -> LoadedModel:
         results.model_digest,
         TrainingProvenance(run.labels, run.data.name, run.data.fingerprint, run.split, run.ids),
         run.data.label_map,
+        views,
         cache(partial(_crop_of_run, folder, run)),
-        lambda faces, progress: _run_probabilities(folder, run, faces, progress),
+        lambda faces, progress: _run_probabilities(folder, run, views, faces, progress),
     )
 
 
@@ -253,12 +263,17 @@ def _crop_of_run(folder: Path, run: RunRecord, detector: str) -> CropConvention:
     )
 
 
-def _run_probabilities(folder: Path, run: RunRecord, faces: FaceDataset, progress: Progress | None) -> Probabilities:
+def _run_probabilities(
+    folder: Path, run: RunRecord, views: int, faces: FaceDataset, progress: Progress | None
+) -> Probabilities:
     start_keras()
     import keras
 
     model = load_keras_model(keras, folder / MODEL_FILE, run.labels, run.plan.image_size)
-    return keras_probabilities(model, faces, run.data.resolution_px, progress)
+    probabilities = keras_probabilities(model, faces, run.data.resolution_px, progress)
+    if views == 2:
+        probabilities = (probabilities + keras_probabilities(model, faces.mirrored(), run.data.resolution_px)) / 2
+    return probabilities
 
 
 def evaluate_model(
@@ -302,6 +317,7 @@ def evaluate_model(
         precision=model.precision,
         digest=model.digest,
         trained_on=model.trained.data,
+        views=model.views,
     )
 
 
@@ -336,6 +352,7 @@ def evaluate_ensemble(members: Sequence[Evaluation]) -> Evaluation:
         precision="+".join(sorted({record.precision for record in records})),
         digest="+".join(str(record.digest) for record in records),
         trained_on="+".join(sorted({record.trained_on for record in records})),
+        views=max(record.views for record in records),
     )
 
 
@@ -354,7 +371,7 @@ def _in_label_order(probabilities: Probabilities, labels: tuple[str, ...], order
     return result
 
 
-def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model: str) -> Evaluation:
+def _evaluation(selection: EvaluationSet, probabilities: Probabilities, views: int, **model: str) -> Evaluation:
     """Compute the metrics; ``model`` has the fields of the record that describe the model."""
     faces, distinct, votes = selection.faces, selection.not_in_training, None
     counted = np.ones(len(faces), bool)
@@ -376,6 +393,7 @@ def _evaluation(selection: EvaluationSet, probabilities: Probabilities, **model:
         accuracy_without_duplicates=accuracy_without_duplicates,
         votes=votes,
         photos=faces.photos,
+        views=views,
         **model,
     )
     return Evaluation(selection, probabilities, record, counted)

@@ -36,6 +36,9 @@ VOTES_HEADER = ("model", "voted faces", "agreeing annotators", "ECE against vote
 @dataset_options
 @click.option("--ferplus", metavar="FILE", help="FER+ table: measure on the votes of its annotators, over eight classes.")
 @click.option("--shared-classes", is_flag=True, help="Leave out classes that the data does not have.")
+@click.option(
+    "--views", type=click.IntRange(1, 2), default=1, show_default=True, help="2 averages each face and its mirror image."
+)
 @click.option("--ensemble", is_flag=True, help="Measure the mean of all models' probabilities as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with one record per model.")
 @click.option(

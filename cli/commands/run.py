@@ -97,6 +97,13 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     "[default: the newest int8 model under runs, else cnn_nano]",
 )
 @model_option("--person", metavar="NAME", help="Apply the correction of this person, see fer-edge personalize.")
+@model_option(
+    "--views",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="2 classifies the mirror image of each face too and averages, at twice the time.",
+)
 @model_option("--threads", type=click.IntRange(min=1), help="Classifier threads.  [default: the fastest of 1, 2 and 4]")
 @smoothing_option("--no-smoothing", is_flag=True, help="Label each frame independently, and never as 'unsure'.")
 @smoothing_option(

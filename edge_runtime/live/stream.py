@@ -26,6 +26,7 @@ def stream(
     smoothing: Smoothing = DEFAULT_SMOOTHING,
     min_confidence: float | None = None,
     person: str | None = None,
+    views: int = 1,
     threads: int | None = None,
     frame_size: tuple[int, int] = (640, 480),
     fps: float = 30.0,
@@ -38,27 +39,28 @@ def stream(
 ) -> Pipeline:
     """Label the faces of a camera, a network stream, a video, a folder or an image, frame by frame.
 
-        for frame in fer_edge.stream("/dev/video0", "mobilenet_v2_ck48_int8.tflite"):
+        for frame in fer_edge.stream("/dev/video0"):
             print([(face.label, face.probability, face.box_px) for face in frame.faces])
 
     Args:
         source: ``auto`` (a camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, ``-`` (standard input), or a path.
         model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else bundled.
         detector: auto, blazeface, yunet, haar, own, a YuNet .onnx or detector .tflite file, or none: each frame is one face.
-        detect_every: Number of frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
+        detect_every: Frames from one detection to the next. None: 3 in videos; adapts to the load of a live source.
         min_face_px: Side of the smallest face, pixels. None: 1/16 (images) or 1/8 (frames) of the shorter side, at least 32.
         min_face_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
         max_faces: Maximum number of faces per frame; the largest are kept. None: 16, no limit in single images.
         smoothing: How labels are smoothed over time. NO_SMOOTHING returns the model's prediction for each frame.
         min_confidence: Replaces ``smoothing.min_confidence``: below this probability, 0..1, a face is unsure.
         person: A person whose correction is applied to every face before smoothing, see ``fer-edge personalize``.
+        views: 2 classifies the mirror image of each face too and averages, at twice the time.
         threads: Number of interpreter threads. None measures 1, 2 and 4 and takes the fastest.
         frame_size: (width, height), pixels: requested from a camera, or the size of raw frames on standard input.
-        fps: Frame rate requested from a camera, frames per second.
+        fps: Frame rate requested from a camera.
         pixel_format: Format of raw frames on standard input: rgb, bgr, gray, i420, i420-full or yuyv.
         rotate: Degrees by which to rotate the frames clockwise before detection: 0, 90, 180 or 270.
         flip: Whether to swap left and right, after the rotation.
-        wait: Whether to wait for a camera or stream that is not available at the start, instead of an error.
+        wait: Whether to wait for a camera or stream that is not available at the start.
         every_frame: If True, no frame of a live source is dropped, and latency can grow.
         on_message: Called with a message when a camera is lost or back, or a file is skipped.
 
@@ -72,5 +74,5 @@ def stream(
     smoothing = smoothing if min_confidence is None else replace(smoothing, min_confidence=min_confidence)
     settings = PipelineSettings(detect_every, min_face_px, max_faces, smoothing, every_frame)
     opened = open_source(source, frame_size, fps, pixel_format, Orientation(rotate, flip), wait)
-    classifier = load_classifier(model, threads, person)
+    classifier = load_classifier(model, threads, person, views)
     return Pipeline(opened, open_detector(detector, min_face_score), classifier, settings, on_message)

@@ -15,7 +15,9 @@ WARM_UP_RUNS = 2
 MIN_RUNS = 3
 
 
-def load_classifier(model: str | Path | None = None, threads: int | None = None, person: str | None = None) -> Classifier:
+def load_classifier(
+    model: str | Path | None = None, threads: int | None = None, person: str | None = None, views: int = 1
+) -> Classifier:
     """Load a model with a suitable number of threads.
 
     Args:
@@ -23,22 +25,23 @@ def load_classifier(model: str | Path | None = None, threads: int | None = None,
         threads: Number of threads, >= 1. None measures 1, 2 and 4 threads, up to the number of cores of this process. It
             takes more threads only if they are at least 15 % faster.
         person: As for Classifier.
+        views: As for Classifier.
 
     Raises:
         FileNotFoundError: If the model file or the person does not exist.
         ModelError: If the model cannot be used.
-        ValueError: If threads is less than 1.
+        ValueError: If threads is less than 1, or views is not 1 or 2.
         ImportError: If no interpreter is installed.
     """
     if threads is not None:
-        return Classifier(model, threads, person=person)
+        return Classifier(model, threads, views=views, person=person)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    best = Classifier(model, 1, person=person)
+    best = Classifier(model, 1, views=views, person=person)
     if cores == 1:
         return best
     best_ms = _median_ms(best)
     for count in (count for count in COUNTS[1:] if count <= cores):
-        other = Classifier(best.model, count, person=person)
+        other = Classifier(best.model, count, views=views, person=person)
         other_ms = _median_ms(other)
         if other_ms * MIN_SPEEDUP < best_ms:
             best, best_ms = other, other_ms
