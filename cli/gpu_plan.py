@@ -154,7 +154,8 @@ def _deliver(work: Path, out: Path, max_bytes: int, reporter: Reporter) -> None:
 
     record = work / DELIVERED_FILE
     delivered = set(json.loads(record.read_text())) if record.is_file() else set()
-    left, waiting, chosen = max_bytes, 0, []
+    left, waiting = max_bytes, 0
+    chosen: list[Path] = []
     for path in sorted(work.glob(VIEWS_PATTERN)):
         name, size = f"{path.name} {path.stat().st_mtime_ns}", path.stat().st_size
         if name in delivered:

@@ -88,7 +88,8 @@ def run_trainings(trainings: Sequence[Training], stop_after: float | None, repor
     Raises:
         RuntimeError: If a training failed, or the time was up.
     """
-    started, failed = time.monotonic(), []
+    started = time.monotonic()
+    failed: list[Training] = []
     for number, training in enumerate(trainings, start=1):
         limit = []
         if stop_after is not None:

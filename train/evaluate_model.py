@@ -272,7 +272,8 @@ def _run_probabilities(
     model = load_keras_model(keras, folder / MODEL_FILE, run.labels, run.plan.image_size)
     probabilities = keras_probabilities(model, faces, run.data.resolution_px, progress)
     if views == 2:
-        probabilities = (probabilities + keras_probabilities(model, faces.mirrored(), run.data.resolution_px)) / 2
+        mirrored = keras_probabilities(model, faces.mirrored(), run.data.resolution_px)
+        probabilities = np.asarray((probabilities + mirrored) / 2, np.float32)
     return probabilities
 
 

@@ -148,7 +148,8 @@ def _finish(
     """Write the final model and return the results of the training."""
     import keras
 
-    model, averaged = _final_model(plan, faces, split, checkpoint.final_weights(), validated and validated.averaged_cycles)
+    cycles = validated.averaged_cycles if validated else None
+    model, averaged = _final_model(plan, faces, split, checkpoint.final_weights(), cycles)
     validation = faces.subset(split.validation)
     probabilities = keras_probabilities(model, validation, faces.resolution_px)
     if validated:

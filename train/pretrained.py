@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PRETRAINED_SUFFIX = ".npz"
 BN_FACES = 1024  # enough for the mean and variance of each channel
-NUMBER = re.compile(r"_(\d+)$")
+NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 
 Floats = npt.NDArray[np.float32]
 
@@ -85,27 +85,21 @@ def _load_inception_v3(model: "keras.Model", arrays: Mapping[str, Floats], faces
 
     So the range of the input does not matter: a factor and an offset of the first convolution have no effect.
     """
-    import keras
-
-    convolutions = _in_order(model, "conv2d", keras.layers.Conv2D)
-    for number, layer in enumerate(convolutions, start=1):
+    for number, layer in enumerate(_in_order(model, "conv2d"), start=1):
         kernel = arrays[f"conv2d_{number}|kernel"]
         layer.set_weights([kernel.sum(axis=2, keepdims=True) if number == 1 else kernel])
-    for number, layer in enumerate(_in_order(model, "batch_normalization", keras.layers.BatchNormalization), start=1):
+    for number, layer in enumerate(_in_order(model, "batch_normalization"), start=1):
         name = f"batch_normalization_{number}"
         layer.set_weights([arrays[f"{name}|{part}"] for part in ("beta", "moving_mean", "moving_variance")])
     # Datasets are sorted by class, so evenly spaced faces are of all classes.
     update_bn(model, faces[np.linspace(0, len(faces) - 1, min(BN_FACES, len(faces))).astype(int)])
 
 
-def _in_order(model: "keras.Model", name: str, kind: type) -> list["keras.Layer"]:
+def _in_order(model: "keras.Model", name: str) -> list["keras.Layer"]:
     """Return the layers that Keras numbered, in the order of their creation: ``conv2d``, ``conv2d_1``, ..."""
-
-    def number(layer: "keras.Layer") -> int:
-        match = NUMBER.search(layer.name)
-        return int(match[1]) if match else 0
-
-    return sorted((layer for layer in model.layers if isinstance(layer, kind) and layer.name.startswith(name)), key=number)
+    numbers = {layer: NUMBERED.fullmatch(layer.name) for layer in model.layers}
+    named = {layer: int(match[2] or 0) for layer, match in numbers.items() if match and match[1] == name}
+    return sorted(named, key=lambda layer: named[layer])
 
 
 PRETRAINED = {

@@ -39,9 +39,6 @@ def stream(
 ) -> Pipeline:
     """Label the faces of a camera, a network stream, a video, a folder or an image, frame by frame.
 
-        for frame in fer_edge.stream("/dev/video0"):
-            print([(face.label, face.probability, face.box_px) for face in frame.faces])
-
     Args:
         source: ``auto`` (a camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, ``-`` (standard input), or a path.
         model: A .tflite file, a folder, a bundled model's name, or None: the newest int8 model in ``runs``, else bundled.
@@ -56,7 +53,7 @@ def stream(
         views: 2 classifies the mirror image of each face too and averages, at twice the time.
         threads: Number of interpreter threads. None measures 1, 2 and 4 and takes the fastest.
         frame_size: (width, height), pixels: requested from a camera, or the size of raw frames on standard input.
-        fps: Frame rate requested from a camera.
+        fps: Frame rate requested from a camera, frames per second.
         pixel_format: Format of raw frames on standard input: rgb, bgr, gray, i420, i420-full or yuyv.
         rotate: Degrees by which to rotate the frames clockwise before detection: 0, 90, 180 or 270.
         flip: Whether to swap left and right, after the rotation.
