@@ -113,6 +113,8 @@ class Recipe:
             (see batch_norm.py).
         epochs: Epochs per network.
         head_dropout: Fraction of the features that are dropped before the last layer; None for that of the network.
+        last_filters: Channels of the last block of cnn_nano; None for 96, the only number of which .tflite files can be initial
+            weights or teachers.
         calibrate: Whether the logits are divided by a temperature fitted on the validation split (see temperature.py).
         distillation_weight: Weight of the teachers' probabilities against the label, 0..1.
         teacher_temperature: Temperature that softens these probabilities; 1 leaves them unchanged.
@@ -139,6 +141,7 @@ class Recipe:
     bn_momentum: float = 0.9
     batch_norm: bool = False
     head_dropout: float | None = None
+    last_filters: int | None = None
     calibrate: bool = False
     distillation_weight: float = 0.7
     teacher_temperature: float = 2.0
@@ -147,8 +150,8 @@ class Recipe:
         for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
             if name not in known:
                 raise ValueError(f"unknown {kind} '{name}'; choose one of: {', '.join(known)}")
-        for name in ("batch_size", "cycles"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "cycles", "last_filters"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
         if self.cycles > 1 and self.schedule == "constant":
             raise ValueError(f"cycles need schedule=cosine. Received: schedule=constant, cycles={self.cycles}")

@@ -133,7 +133,7 @@ def _start(training: TrainingRecord) -> str:
 
 
 def _teachers(training: TrainingRecord, trainings: Sequence[TrainingRecord]) -> str:
-    """Return the teachers of a training, what they saw, and the digest of each: a name may be of a later model by now."""
+    """Return the teachers of a training, their views, and the digest of each: a name may be of a later model by now."""
     plan = training.plan
     digests = plan.parent_digests[1:] or (None,) * len(plan.teachers)
     titles = [f"{name} ({digest[:8]})" if digest else name for name, digest in zip(plan.teachers, digests, strict=True)]

@@ -1,4 +1,4 @@
-"""Trainings on a rented GPU machine without a network: what travels there, one command of a few minutes, what comes back.
+"""Trainings on a rented GPU machine without a network: a bundle that travels there, and results that come back.
 
 The machine has Python, JAX or PyTorch and the usual packages, but neither Keras nor fer-edge. A bundle has them, the faces and
 a list of trainings. Each call of run continues the list, and packs what has finished since the last call.
@@ -107,7 +107,7 @@ def _copy_package(target: Path) -> None:
 
 
 def _pack_faces(data: Path, target: Path) -> None:
-    """Write the files of a zip as one tar.xz, so that what they have in common is stored once."""
+    """Write the files of a zip as one tar.xz, so that their common parts are stored once."""
     with zipfile.ZipFile(data) as archive, atomic_path(target) as temporary, tarfile.open(temporary, "w:xz") as packed:
         for entry in archive.infolist():
             if not entry.is_dir():
@@ -130,7 +130,7 @@ def run_plan(work: Path, out: Path, stop_after: float, reporter: Reporter, max_b
 
     Args:
         work: Folder with trainings.txt. Its runs are in ``runs`` or deeper.
-        out: Folder for what is delivered.
+        out: Folder for the delivered files.
         stop_after: Seconds after which training stops with a checkpoint; 0 only packs.
         reporter: Receives a line per training and per delivered file.
         max_bytes: Maximum size of what one call delivers. The rest follows with the next call.
@@ -148,7 +148,7 @@ def run_plan(work: Path, out: Path, stop_after: float, reporter: Reporter, max_b
 
 
 def _deliver(work: Path, out: Path, max_bytes: int, reporter: Reporter) -> None:
-    """Write what has finished into a folder, as far as it fits; remember what was delivered."""
+    """Write what has finished into a folder, as far as it fits; remember the delivered ones."""
     from fer_edge.train.pack import pack_runs
     from fer_edge.train.start_keras import start_keras
 

@@ -1,4 +1,4 @@
-"""Trainings on a GPU machine without a network: the bundle that travels there, and what comes back."""
+"""Trainings on a GPU machine without a network: the bundle that travels there, and the results."""
 
 import shutil
 import subprocess

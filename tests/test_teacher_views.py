@@ -92,7 +92,7 @@ def test_a_teacher_classifies_the_pixels_that_the_network_sees(faces, split, sid
     softened = np.sqrt(np.asarray(mean_probabilities([teacher], rgb)))
     labels = (learned - 0.75 * softened / softened.sum(axis=1, keepdims=True)) / 0.25
     assert labels.sum(axis=1) == pytest.approx(np.ones(16), abs=1e-3)
-    assert labels.min() > -1e-3  # what is left is a distribution: the mixed labels
+    assert labels.min() > -1e-3  # the rest is a distribution: the mixed labels
     assert ((labels > 0.01).sum(axis=1) == 2).any()
     again, _ = seen_and_learned(trainer, indices)
     assert np.abs(again - rgb).max() > 50  # another step shows other pixels

@@ -53,6 +53,16 @@ def test_the_dropout_before_the_last_layer_is_a_setting(faces):
     assert override(RECIPES["edge"], ["head_dropout=0.5"]).head_dropout == 0.5
 
 
+def test_the_last_block_of_cnn_nano_can_be_wider(faces, tmp_path):
+    narrow, wide = (count_parameters(build_network("cnn_nano", 48, 7, last_filters=filters)) for filters in (None, 104))
+    assert 3500 < wide - narrow < 4500
+    plan = make_plan("cnn_nano", override(RECIPES["edge"], ["last_filters=104"]), image_size=32, epochs=1, weights="none")
+    run = train_run(plan, faces, make_split(faces, "subject"), tmp_path / "run")
+    assert run.results.parameters == count_parameters(build_network("cnn_nano", 32, len(faces.labels), last_filters=104))
+    with pytest.raises(ValueError, match=r"last_filters is a setting of cnn_nano. Received: last_filters=104 for cnn"):
+        make_plan("cnn", plan.recipe)
+
+
 def test_a_random_crop_enlarges_a_square_inside_the_face():
     ramp = np.tile(np.arange(100, dtype=np.float32)[None, None, :, None], (300, 100, 1, 1))
     cropped = np.asarray(augment(ramp, Augmentation(random_crop=0.4), StepDraws(keras.random.SeedGenerator(0))))[:, 50, :, 0]

@@ -126,7 +126,7 @@ def _start(
     command: Sequence[str],
     reporter: Reporter,
 ) -> tuple[Checkpoint, LoadedWeights]:
-    """Build what is trained and write the run.json of a run that starts."""
+    """Build the trainer and write the run.json of a run that starts."""
     trainer, network, loaded = build_trainer(plan, faces, split, targets)
     if loaded.note:
         reporter.note(loaded.note)
@@ -185,7 +185,9 @@ def _final_model(
     averaged_cycles: int | None,
 ) -> tuple["keras.Model", int]:
     """Return the float32 network with its final weights, not calibrated, and the number of averaged cycles."""
-    model = build_network(plan.network, plan.image_size, len(faces.labels), plan.recipe.bn_momentum)
+    recipe = plan.recipe
+    size = plan.image_size
+    model = build_network(plan.network, size, len(faces.labels), recipe.bn_momentum, last_filters=recipe.last_filters)
     trained = insert_batch_norm(model, plan.recipe.bn_momentum, None) if plan.recipe.batch_norm else model
     averaged = average_snapshots(trained, snapshots, faces, split, averaged_cycles)
     if trained is not model:

@@ -6,6 +6,7 @@ into the first convolution of the network (zero padding is black before and afte
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,7 +73,7 @@ def _cnn(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
 
 
-def _cnn_nano(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor":
+def _cnn_nano(gray: "keras.KerasTensor", num_classes: int, last_filters: int = 96) -> "keras.KerasTensor":
     """The three blocks of cnn, residual and narrow, after a stem at full resolution, for an int8 file of less than 100 KB.
 
     File size determines the architecture. In int8 a weight takes one byte, but each output channel of a convolution takes 12
@@ -106,7 +107,7 @@ def _cnn_nano(gray: "keras.KerasTensor", num_classes: int) -> "keras.KerasTensor
     x = layers.MaxPooling2D(name="block2_pool")(x)
     x = block(x, separable, 64, "block2", "bcd")
     x = layers.MaxPooling2D(name="block3_pool")(x)
-    x = block(x, separable, 96, "block3", "bc")
+    x = block(x, separable, last_filters, "block3", "bc")
     x = layers.GlobalAveragePooling2D(name="average")(x)
     x = layers.Dropout(0.1, name="dropout")(x)
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)(x)
@@ -264,6 +265,7 @@ def build_network(
     bn_momentum: float = 0.99,
     keep_session: bool = False,
     head_dropout: float | None = None,
+    last_filters: int | None = None,
 ) -> "keras.Model":
     """Build a network with random weights.
 
@@ -274,6 +276,7 @@ def build_network(
         bn_momentum: Momentum of batch normalization. Keras's MobileNetV2 has 0.999, which is too slow for short training.
         keep_session: Whether to build in the current session, which was started for this network. A new one forgets among
             which devices its batches are divided.
+        last_filters: Channels of the last block of cnn_nano; None for its default.
         head_dropout: Fraction of the features that are dropped before the last layer; None for that of the network.
 
     Returns:
@@ -290,7 +293,8 @@ def build_network(
         new_session()
     rgb = keras.Input((size, size, 3), name="face")
     to_gray = keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, name=GRAY_LAYER)
-    model = keras.Model(rgb, network.build(to_gray(rgb), num_classes), name=name)
+    build = network.build if last_filters is None else partial(_cnn_nano, last_filters=last_filters)
+    model = keras.Model(rgb, build(to_gray(rgb), num_classes), name=name)
     to_gray.set_weights([np.reshape(LUMA, (1, 1, 3, 1)) / 255.0])
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

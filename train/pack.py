@@ -158,7 +158,10 @@ def _load_packed_weights(
     if run.data.fingerprint != faces.fingerprint:
         maps = " and its map:" + "".join(f" --map {pair}" for pair in run.data.label_map) if run.data.label_map else ""
         raise ValueError(f"{name} was trained on other data than '{faces.name}'. Give the data that it was trained on{maps}")
-    model = build_network(run.plan.network, run.plan.image_size, len(faces.labels), run.plan.recipe.bn_momentum)
+    plan, recipe = run.plan, run.plan.recipe
+    model = build_network(
+        plan.network, plan.image_size, len(faces.labels), recipe.bn_momentum, last_filters=recipe.last_filters
+    )
     if (parameters := count_parameters(model)) != results.parameters:
         raise ValueError(
             f"{name} is a {run.plan.network} with {results.parameters:,} parameters, but here it has {parameters:,}. "

@@ -41,9 +41,8 @@ def make_plan(
 
     Raises:
         ModelError: If a source is a .tflite file that was not made by fer-edge.
-        ValueError: If the network is unknown, the image size too small, the epochs are fewer than 1 or not a multiple of the
-            recipe's cycles, there are minutes too, the batches cannot be divided among the devices, or the views do not fit the
-            teachers.
+        ValueError: If the network is unknown, or an option is out of range or does not fit the network, the recipe or another
+            option.
     """
     size = check_image_size(network, image_size)
     if minutes is not None and (epochs is not None or not 0 < minutes < math.inf):
@@ -63,9 +62,10 @@ def make_plan(
             f"{network}: a batch of {recipe.batch_size} faces cannot be divided among {devices} devices. Give --devices a "
             "divisor, or change the batch: --set batch_size=N"
         )
+    if recipe.last_filters is not None and network != "cnn_nano":
+        raise ValueError(f"last_filters is a setting of cnn_nano. Received: last_filters={recipe.last_filters} for {network}")
     check_teacher_views(teacher_views, teachers, devices)
-    digests = tuple(source_digest(source) for source in (weights, *teachers))
-    names = tuple(teachers)
+    names, digests = tuple(teachers), tuple(map(source_digest, (weights, *teachers)))
     return Plan(
         network, recipe, size, count, seed, weights, precision, names, ferplus, digests, devices, teacher_views, minutes
     )

@@ -51,7 +51,7 @@ def training_targets(
     """Return what a network learns for each training face.
 
     Args:
-        plan: It names the teachers, checked by check_teachers, their weight and what they see.
+        plan: It names the teachers, checked by check_teachers, their weight and their views.
         faces: The dataset.
         split: Its division.
         cache: Folder for the teachers' probabilities.

@@ -54,7 +54,8 @@ def _load(teacher: str, faces: FaceDataset, split: Split) -> "keras.Model":
     spread = split.train[np.linspace(0, len(split.train) - 1, min(FACES, len(split.train))).astype(int)]
     images = to_gray_batch(faces.subset(spread), contract.image_size, faces.resolution_px)
     model = build_network(contract.architecture, contract.image_size, len(contract.labels))
-    load_tflite_weights(model, path, contract.labels, images)
+    if unknown := load_tflite_weights(model, path, contract.labels, images):
+        raise ValueError(f"{path} has other layers than {contract.architecture} ({', '.join(unknown)}). Give its run folder")
     return _in_fast_precision(model, contract.architecture)
 
 

@@ -85,6 +85,7 @@ def _new_network(plan: Plan, num_classes: int) -> "keras.Model":
         recipe.bn_momentum,
         keep_session=plan.devices > 1,  # shared_batches has started a session
         head_dropout=recipe.head_dropout,
+        last_filters=recipe.last_filters,
     )
 
 
