@@ -57,7 +57,7 @@ def prepare_bundle(data: Path, trainings: str, extra: Sequence[Path], out: Path,
     """Write a folder to carry to a GPU machine.
 
     Args:
-        data: Zip of faces. Its files are packed together, which takes two thirds of the space.
+        data: Zip of faces. Its files are packed together, which takes 70 % of the space.
         trainings: A key of LISTS, or a list of trainings, see training_list.read_trainings. Paths in it are those of the GPU
             machine.
         extra: Further files, such as initial weights; they come into the folder ``extra``.

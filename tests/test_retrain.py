@@ -1,33 +1,27 @@
 """A finished run once more, on train and validation together."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 
 from fer_edge.artifacts.run_folder import read_run_record, write_run_record
 from fer_edge.train.evaluation_set import TrainingProvenance, select_faces
-from fer_edge.train.fit import train_run
-from fer_edge.train.plan import make_plan
-from fer_edge.train.recipes import RECIPES, override
 from fer_edge.train.retrain import RetrainOptions, retrain
 from fer_edge.train.splits import ids_digest, make_split
 
 
-def test_a_run_is_trained_again_with_its_validation_faces_and_its_choices(faces, tmp_path, error_of):
-    recipe = override(RECIPES["edge"], ["cycles=2", "batch_size=16"])
-    plan = make_plan("cnn_nano", recipe, image_size=32, epochs=2, seed=1, weights="none")
-    split = make_split(faces, "subject", seed=1)
-    folder = tmp_path / "cnn_nano-run"
-    first = train_run(plan, faces, split, folder)
+def test_a_run_is_trained_again_with_its_validation_faces_and_its_choices(run_folder, faces, tmp_path, error_of):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    first = read_run_record(folder)
     write_run_record(folder, replace(first, results=replace(first.results, temperature=1.7, unsure_threshold=0.123)))
     trained = retrain(folder, "synthetic:12", RetrainOptions(tmp_path / "final"))
     record, results = trained.record, trained.results
-    assert record.plan == replace(plan, validated_by=first.results.model_digest)
+    assert record.plan == replace(first.plan, validated_by=first.results.model_digest)
     assert sorted(record.ids.train) == sorted(first.ids.train + first.ids.validation)
     assert (record.ids.validation, record.ids.test) == (first.ids.validation, first.ids.test)
     assert (results.temperature, results.unsure_threshold) == (1.7, 0.123)
-    assert results.averaged_cycles == first.results.averaged_cycles
-    assert results.metrics.train.count == len(split.train) + len(split.validation)
+    assert results.metrics.train.count == len(first.ids.train) + len(first.ids.validation)
     assert record.split.validation_in_training
     assert record.split.train_digest == ids_digest(record.ids.train)
 

@@ -109,8 +109,7 @@ def evaluate(
         seed: Seed of the division. Default: that of each model's training.
         label_map: CLASS=LABEL per renamed class of the data, in addition to those of each model's training; ``CLASS=-``
             leaves it out.
-        faces: ``crops`` if the images are face crops, ``photos`` if faces must be cut out of them as ``fer-edge run`` does,
-            or ``auto`` to find out.
+        faces: ``crops`` (the images are faces), ``photos`` (faces are cut out as ``fer-edge run`` does) or ``auto``.
         detector: Finds the faces in photos: auto, blazeface, yunet, haar, own, or the path of a YuNet .onnx or
             detector .tflite file.
         ferplus: FER+ table, see ferplus.with_votes. The accuracy is then that on the faces on which more than half of the

@@ -88,6 +88,9 @@ def teacher_layer(models: Sequence["keras.Model"], weight: float, temperature: f
     """
     import keras
 
+    for model in models:
+        model.trainable = False  # that of the layer does not reach the layers of a model
+
     class Teachers(keras.layers.Layer):
         def __init__(self) -> None:
             super().__init__(name=TEACHER_LAYER, dtype="float32", trainable=False)
