@@ -163,7 +163,7 @@ def test_a_synonym_or_another_case_counts_as_the_label_of_the_model():
 
 def test_evaluate_applies_the_class_map_of_a_models_training(tmp_path, int8_model, monkeypatch):
     loaded = evaluate_model.load_model(int8_model)
-    monkeypatch.setattr(evaluate_model, "load_model", lambda path: replace(loaded, label_map=("bored=neutral",)))
+    monkeypatch.setattr(evaluate_model, "load_model", lambda path, views: replace(loaded, label_map=("bored=neutral",)))
     write_class_folders(tmp_path, ["happy", "bored", "sad"], side=48)
     (result,) = evaluate_model.evaluate(int8_model, tmp_path)
     assert result.record.metrics.per_class["neutral"].support == 3

@@ -24,8 +24,8 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(models, faces):
 
 def test_two_views_of_a_face_are_averaged_and_recorded(models, run_folder, faces):
     for path, title in ((models["int8"], "cnn int8, 2 views"), (run_folder, "cnn keras, 2 views")):
-        plain, other = (evaluate_model(load_model(path), data).probabilities for data in (faces, faces.mirrored()))
-        both = evaluate_model(load_model(path, views=2), faces)
+        plain, other = (evaluate_model(load_model(path), data, "all").probabilities for data in (faces, faces.mirrored()))
+        both = evaluate_model(load_model(path, views=2), faces, "all")
         assert both.probabilities == pytest.approx((plain + other) / 2, abs=1e-5)
         assert (both.record.views, both.record.title) == (2, title)
         assert latest_evaluations([both.record]) == []  # never in a headline figure

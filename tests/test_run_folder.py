@@ -25,6 +25,8 @@ from fer_edge.train.evaluate_model import load_model
 from fer_edge.train.fit import train_run
 from fer_edge.train.networks import build_network
 from fer_edge.train.pack import pack_runs
+from fer_edge.train.plan import make_plan
+from fer_edge.train.recipes import RECIPES
 from fer_edge.train.splits import make_split
 from fer_edge.train.weights import check_no_leakage, load_weights
 
@@ -61,7 +63,7 @@ def read(request, faces, tmp_path):
         "evaluate": load_model,
         "weights": lambda folder: check_no_leakage(str(folder), faces, split),
         "load weights": lambda folder: load_weights(build_network("cnn", 32, 8), "cnn", str(folder), faces.labels, None),
-        "teacher": lambda folder: check_teachers([str(folder)], faces, split),
+        "teacher": lambda folder: check_teachers(make_plan("cnn", RECIPES["paper"], teachers=[str(folder)]), faces, split),
         "pack": lambda folder: pack_runs([folder], tmp_path / "packed"),
         "convert": read_run,
     }[request.param]

@@ -103,12 +103,13 @@ def test_a_file_that_does_not_fit_is_rejected_before_training(models, prepared, 
 def test_a_file_that_may_have_seen_the_test_faces_is_rejected(models, faces):
     other, same = make_split(faces, "subject", seed=2), make_split(faces, "subject", seed=1)
     file = str(models["int8"])
+    plan = make_plan("cnn", TRAINING["edge"], teachers=[file])
     message = r"was trained on another split of the same data \(protocol subject, seed 1\)"
     with pytest.raises(ValueError, match=f"the teacher .* {message}"):
-        check_teachers([file], faces, other)
+        check_teachers(plan, faces, other)
     with pytest.raises(ValueError, match=f"of --weights {message}"):
         check_no_leakage(file, faces, other)
-    check_teachers([file], faces, same)
+    check_teachers(plan, faces, same)
     check_no_leakage(file, faces, same)
     elsewhere = synthetic_faces(10)
     check_no_leakage(file, elsewhere, make_split(elsewhere, "subject"))

@@ -37,7 +37,7 @@ def stream(
     every_frame: bool = False,
     on_message: OnMessage | None = None,
 ) -> Pipeline:
-    """Label the faces of a camera, a network stream, a video, a folder or an image, frame by frame.
+    """Label the faces of a camera, stream, video, folder or image: ``for frame in fer_edge.stream(): print(frame.faces)``.
 
     Args:
         source: ``auto`` (a camera), ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, ``-`` (standard input), or a path.
