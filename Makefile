@@ -98,11 +98,11 @@ test-web: setup
 	cd web && npm ci --no-audit --no-fund && npm run lint && npm test
 	FER_EDGE_TEST_WEB=1 $(BIN)/pytest -rs tests/test_web_page.py tests/test_web_controls.py
 
-# The same tests against the wheel that users install, in a folder that precedes the editable installation.
+# The fast tests against the wheel that users install, in a folder that precedes the editable installation.
 test-wheel: setup
 	rm -rf dist build/wheel build/lib build/bdist.* && $(BIN)/python -m build --wheel --no-isolation >/dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel dist/*.whl
-	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest $(ON_TWO_CORES)
+	cd tests && PYTHONPATH="$(CURDIR)/build/wheel" FER_EDGE_FROM="$(CURDIR)/build/wheel" ../$(BIN)/pytest $(ON_TWO_CORES) -m "not tensorflow"
 
 # A small environment of its own, so that the pages need neither TensorFlow nor .venv. Stops at a broken link (not with --quiet).
 $(DOCS_VENV)/done: setup.cfg locks/docs.lock

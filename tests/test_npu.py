@@ -287,6 +287,7 @@ def test_the_command_compiles_a_bundled_model_into_the_current_folder(invoke, tm
 def test_the_command_prints_the_condition_of_the_license_and_fails_if_the_gate_rejects(
     error_of, tmp_path, monkeypatch, labeled, simulator
 ):
+    pytest.importorskip("scipy", reason="the gate needs scipy: pip install 'fer-edge[convert]'")
     import fer_edge.npu_conversion
 
     monkeypatch.setattr(fer_edge.npu_conversion, "_faces_of_data", lambda *arguments: labeled)
