@@ -46,6 +46,7 @@ def test_as_many_epochs_fit_as_the_time_allows(split):
     assert epochs_that_fit(cycles, split, 0.3, 0.0) == 4
 
 
+@pytest.mark.tensorflow
 def test_a_run_with_minutes_keeps_its_number_of_epochs_when_it_is_resumed(faces, split, tmp_path, monkeypatch):
     measured = []
 
