@@ -11,6 +11,7 @@ from fer_edge.benchmarks.tables import NOT_MEASURED, markdown_table, text_table
 ACCURACY_HEADER = ("package", "PublicTest", "FER+ majority", "agreement", "CK+48", "heads found", "labeled right")
 COST_HEADER = ("package", "version", "model KB", "installed MB", "import s", "ms per face", "ms per image")
 
+COST_FORMS = (",.0f", ",.0f", ",.2f", ".2f", ".1f")  # of the columns after the version
 REPORTED_FACES = ("fer2013", "fer2013 majority", "ck48")
 
 
@@ -65,13 +66,11 @@ def report_table(records: Sequence[PeerRecord]) -> Table:
         accuracies = [None if result is None else (result.accuracy, result.faces) for result in results]
         portraits = record.portraits
         accuracies.append(None if portraits is None else (portraits.correct, portraits.images))
-        texts = _cost_row(record)
-        costs = [None if text == NOT_MEASURED else float(text.replace(",", "")) for text in texts[2:]]
         rows.append(
             (
                 Cell(record.peer, record.peer),
                 *(_accuracy_cell(accuracy) for accuracy in accuracies),
-                *(Cell(text, value) for text, value in zip(texts[2:], costs, strict=True)),
+                *(Cell(text, value) for text, value in zip(_cost_row(record)[2:], _costs(record), strict=True)),
             )
         )
     return Table(("package", "PublicTest", "FER+ majority", "CK+48", "labeled right", *COST_HEADER[2:]), tuple(rows))
@@ -109,20 +108,22 @@ def _accuracy_row(record: PeerRecord, short: bool = False) -> tuple[str, ...]:
 
 def _cost_row(record: PeerRecord) -> tuple[str, ...]:
     version = next(iter(record.versions.values()), NOT_MEASURED)
+    texts = (
+        NOT_MEASURED if value is None else format(value, form) for value, form in zip(_costs(record), COST_FORMS, strict=True)
+    )
+    return (record.peer, version, *texts)
+
+
+def _costs(record: PeerRecord) -> tuple[float | None, ...]:
+    """Return the values of the columns of COST_HEADER after the version."""
     times = [result.p50_ms for result in record.faces.values()]
     return (
-        record.peer,
-        version,
-        _number(record.model_bytes, 1e3, 0),
-        _number(record.installed_bytes, 1e6, 0),
-        _number(record.import_s, 1, 2),
-        f"{times[0]:.2f}" if times else NOT_MEASURED,
-        f"{record.portraits.p50_ms:.1f}" if record.portraits else NOT_MEASURED,
+        None if record.model_bytes is None else record.model_bytes / 1e3,
+        None if record.installed_bytes is None else record.installed_bytes / 1e6,
+        record.import_s,
+        times[0] if times else None,
+        record.portraits.p50_ms if record.portraits else None,
     )
-
-
-def _number(value: float | None, unit: float, digits: int) -> str:
-    return NOT_MEASURED if value is None else f"{value / unit:,.{digits}f}"
 
 
 def _accuracy(result: FacesResult | None, short: bool) -> str:
