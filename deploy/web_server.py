@@ -1,16 +1,14 @@
 """Serve an exported web page: compressed copies, correct types, security headers, revalidation instead of new downloads."""
 
-import asyncio
 import json
 import ssl
-import threading
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 from fer_edge.deploy.web_export import SITE_FILE, integrity_of, security_headers
 from fer_edge.edge_runtime.outputs.address import parse_address
 from fer_edge.edge_runtime.outputs.http_server import host_for_clients
+from fer_edge.edge_runtime.outputs.loop_thread import LoopThread
 
 DEFAULT_PORT = 8000
 INDEX = "index.html"
@@ -69,28 +67,19 @@ class PageServer:
         self._headers = security_headers((folder / INDEX).read_text(encoding="utf-8"))
         host, port = _bind(address)
         self._runner: Any = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fer-edge web page", daemon=True)
+        self._thread = LoopThread("fer-edge web page")
         self._thread.start()
         try:
-            port = self._wait_for(self._listen(host, port, tls))
+            port = self._thread.wait_for(self._listen(host, port, tls))
         except OSError as error:
-            self._end_loop()
+            self._thread.end()
             raise OSError(f"cannot serve at {host}:{port}: {error.strerror or error}. Choose another --address") from error
         self.url = f"{'https' if tls else 'http'}://{host_for_clients(host)}:{port}/"
 
     def close(self) -> None:
         """Stop serving."""
-        self._wait_for(self._runner.cleanup())
-        self._end_loop()
-
-    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
-
-    def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.wait_for(self._runner.cleanup())
+        self._thread.end()
 
     async def _listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Start to listen and return the port."""

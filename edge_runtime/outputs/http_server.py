@@ -9,8 +9,7 @@ import ipaddress
 import re
 import socket
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from fer_edge.edge_runtime.cameras.camera import OnMessage
 from fer_edge.edge_runtime.outputs.address import parse_address
 from fer_edge.edge_runtime.outputs.http_listener import MAX_CONNECTIONS, HttpListener, max_connections
+from fer_edge.edge_runtime.outputs.loop_thread import LoopThread
 from fer_edge.edge_runtime.outputs.rate_limit import RateLimitedMessages
 from fer_edge.edge_runtime.outputs.token import checked_token, stored_token
 
@@ -128,7 +128,7 @@ class HttpServer:
         self._on_problem = RateLimitedMessages(lambda text: on_problem(f"{service.name}: {text}") if on_problem else None)
         self._listener = HttpListener(self._make_protocol, self.max_connections, tls, self._on_problem)
         self._runner: Any = None
-        self._loop = asyncio.new_event_loop()
+        self._thread = LoopThread(f"fer-edge {service.name}")
 
     def start(self, routes: dict[str, Handler]) -> None:
         """Start to listen.
@@ -139,13 +139,11 @@ class HttpServer:
         Raises:
             OSError: If the server cannot listen on the address.
         """
-        # In a separate thread: the calling thread may already run an event loop, for example in a notebook.
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"fer-edge {self._service.name}", daemon=True)
         self._thread.start()
         try:
-            self._wait_for(self._listen(routes))
+            self._thread.wait_for(self._listen(routes))
         except OSError as error:
-            self._end_loop()
+            self._thread.end()
             raise OSError(
                 f"cannot serve the {self._service.name} at {self._bind.host}:{self._bind.port}: {error.strerror or error}. "
                 f"Choose another {self._service.option} address"
@@ -163,20 +161,12 @@ class HttpServer:
 
     def close(self) -> None:
         """Stop serving."""
-        if self._loop.is_closed():
+        if self._thread.loop.is_closed():
             return
-        self._wait_for(self._listener.close())
-        self._wait_for(self._runner.cleanup())
-        self._wait_for(self._loop.shutdown_default_executor())
-        self._end_loop()
-
-    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
-
-    def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.wait_for(self._listener.close())
+        self._thread.wait_for(self._runner.cleanup())
+        self._thread.wait_for(self._thread.loop.shutdown_default_executor())
+        self._thread.end()
 
     async def _listen(self, routes: dict[str, Handler]) -> None:
         web = self.web
@@ -221,7 +211,7 @@ class HttpServer:
             def log_exception(self, *arguments: Any, **named: Any) -> None:
                 on_problem(f"a connection failed: {named.get('exc_info')!r}")
 
-        return Connection(self._runner.server, loop=self._loop, access_log=None, lingering_time=0)
+        return Connection(self._runner.server, loop=self._thread.loop, access_log=None, lingering_time=0)
 
     async def _guard(self, request: Any, handler: Handler) -> Any:
         """Reject requests without the token, or through a foreign host name."""
