@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path, check_writable
 from fer_edge.artifacts.conversion import QuantizationRecipe
+from fer_edge.artifacts.detection_scores import MIN_COUNTED_SIDE_PX, Matches, match, scores
 from fer_edge.artifacts.detector_contract import (
     DETECTOR_KIND,
     DetectionScores,
@@ -37,7 +38,6 @@ from fer_edge.convert.detector_metadata import attach_detector, output_names
 from fer_edge.convert.flatbuffer import add_signature, make_uint8_input, read_flatbuffer, write_flatbuffer
 from fer_edge.convert.tf_converter import convert_keras
 from fer_edge.edge_runtime.detectors.decode import decode
-from fer_edge.edge_runtime.detectors.detection_scores import MIN_COUNTED_SIDE_PX, Matches, match, scores
 from fer_edge.edge_runtime.detectors.own import OwnDetector
 from fer_edge.edge_runtime.interpreter import make_interpreter
 

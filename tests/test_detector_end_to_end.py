@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.artifacts.contract import ModelError
+from fer_edge.artifacts.detection_scores import Matches
 from fer_edge.artifacts.detector_contract import DetectionScores, DetectorMetrics, read_detector_file
 from fer_edge.artifacts.detector_run import read_detector_run, read_scene_set
 from fer_edge.convert.detector import DetectorThresholds, calibrate_score, check_detector, convert_detector
 from fer_edge.edge_runtime.detectors.decode import decode
-from fer_edge.edge_runtime.detectors.detection_scores import Matches
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.edge_runtime.interpreter import make_interpreter

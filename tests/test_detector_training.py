@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fer_edge.artifacts.detection_scores import match, scores
 from fer_edge.artifacts.detector_contract import BASE_SIDE_PX
 from fer_edge.artifacts.detector_run import SceneMix
 from fer_edge.artifacts.face_annotations import (
@@ -18,7 +19,6 @@ from fer_edge.artifacts.face_annotations import (
 )
 from fer_edge.edge_runtime.detectors.decode import decode
 from fer_edge.edge_runtime.detectors.detection import Detection
-from fer_edge.edge_runtime.detectors.detection_scores import match, scores
 from fer_edge.edge_runtime.images import write_image
 from fer_edge.main import main
 from fer_edge.train.dataset import DataError

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
+from fer_edge.artifacts.detection_scores import match, scores
 from fer_edge.artifacts.detector_contract import DetectionScores
 from fer_edge.artifacts.detector_run import (
     DETECTOR_CALIBRATION_FILE,
@@ -29,7 +30,6 @@ from fer_edge.artifacts.detector_run import (
 from fer_edge.artifacts.file_digest import file_digest
 from fer_edge.artifacts.reporter import SILENT, Progress, Reporter
 from fer_edge.edge_runtime.detectors.decode import decode
-from fer_edge.edge_runtime.detectors.detection_scores import match, scores
 from fer_edge.train.detector.network import (
     build_detector,
     find_network,
