@@ -225,3 +225,15 @@ def test_outputs_of_a_run_and_of_a_file_are_stored_once_and_replace_them(run_fol
     check_teachers(plan(str(file)), faces, split)
     again = training_targets(plan(str(file)), faces, split, tmp_path / "other").views
     assert np.array_equal(again.outputs, stored.outputs)
+
+
+def test_the_first_step_is_traced_once(faces, split):
+    plan = make_plan("cnn_nano", RECIPES["edge"], image_size=48, epochs=1, weights="none")
+    labels = label_distributions(faces.subset(split.train))
+    trainer, _, _ = build_trainer(plan, faces, split, TrainingTargets(labels))
+    step, traced = trainer.train_step, []
+    trainer.train_step = lambda data: traced.append(data) or step(data)
+    for _ in range(2):
+        trainer.train_on_batch(np.arange(64, dtype=np.int32), labels[:64])
+    assert len(traced) == 1
+    assert float(trainer.optimizer.iterations) == 2

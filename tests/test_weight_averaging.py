@@ -29,6 +29,14 @@ def test_the_learning_rate_restarts_with_each_cycle():
     assert rates[99] < rates[50] / 100
 
 
+def test_the_learning_rate_is_that_of_keras_with_warm_up():
+    optimizer = build_optimizer(override(RECIPES["edge"], ["warmup_share=0.1", "learning_rate=0.01"]), 200)
+    expected = keras.optimizers.schedules.CosineDecay(0.0, decay_steps=180, warmup_target=0.01, warmup_steps=20)
+    for step in (0, 1, 10, 19, 20, 21, 110, 199):
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(float(expected(step)), rel=1e-5, abs=1e-9)
+
+
 def test_averaging_over_cycles_replaces_the_moving_average():
     assert build_optimizer(RECIPES["edge"], 10_000).use_ema
     assert not build_optimizer(override(RECIPES["edge"], ["cycles=2"]), 10_000).use_ema

@@ -73,7 +73,16 @@ def build_trainer(
 
     optimizer = build_optimizer(plan.recipe, steps_per_epoch(plan, split) * plan.epochs)
     trainer.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
+    _create_variables(trainer, classes)
     return trainer, network, loaded
+
+
+def _create_variables(trainer: "keras.Model", classes: int) -> None:
+    """Create the variables of optimizer and metrics. The first step would create them, and TensorFlow trace it twice."""
+    trainer.optimizer.build(trainer.trainable_variables)
+    outputs = np.zeros((1, 2 * classes), np.float32)
+    trainer.compute_metrics(None, outputs[:, classes:], outputs)
+    trainer.reset_metrics()
 
 
 def _new_network(plan: Plan, num_classes: int) -> "keras.Model":
