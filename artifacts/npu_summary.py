@@ -16,6 +16,7 @@ class NpuSummary:
         cpu_operators: Number of the others by name.
         partitions: Number of parts of the graph that the NPU runs; 1 is best.
         memory_kib: Memory that the compiler reports, KiB, by name, such as ``SRAM``.
+        capacity_kib: Memory of the chip that the compiler compares with, KiB; None if it does not.
         estimated_ms: Time of the part on the NPU as the compiler estimates it, milliseconds; None without an estimate.
         simulated: The compiled file in the vendor's simulator (``after``) against the file for the CPU (``before``); None where
             there is no simulator or no faces.
@@ -28,6 +29,7 @@ class NpuSummary:
     cpu_operators: dict[str, int]
     partitions: int
     memory_kib: dict[str, float] = field(default_factory=dict)
+    capacity_kib: float | None = None
     estimated_ms: float | None = None
     simulated: ConversionMetrics | None = None
     simulator: str | None = None

@@ -28,6 +28,7 @@ class ToolEnvironment:
         no_dependencies: PyPI: further packages, installed without their dependencies.
         pythons: PyPI: the Python versions that the packages support; empty for any.
         install_mb: Size of the installation, megabytes.
+        programs: Further programs that it needs, and how to install each.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ToolEnvironment:
     install_mb: int
     no_dependencies: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
+    programs: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -70,7 +72,25 @@ class ToolEnvironment:
         """
         if self.is_installed():
             return self.folder
+        self.check_programs()
         shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self._install_packages()
+        except BaseException:  # also after Ctrl-C: some environments have gigabytes
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        return self.folder
+
+    def check_programs(self) -> None:
+        """Check that the programs are installed.
+
+        Raises:
+            RuntimeError: If one is not.
+        """
+        for name, remedy in self.programs:
+            _program(name, remedy)
+
+    def _install_packages(self) -> None:
         self.folder.mkdir(parents=True)
         if self.registry == "npm":
             npm = [_program("npm", "apt install npm"), "install", "--ignore-scripts", "--no-audit", "--no-fund"]
@@ -82,7 +102,6 @@ class ToolEnvironment:
             if self.no_dependencies:
                 self._run([*pip, "--no-deps", *self.no_dependencies])
         atomic_write(self.folder / COMPLETE, json.dumps(self._contents()))
-        return self.folder
 
     def _contents(self) -> list[str]:
         return [*self.requirements, *self.no_dependencies]

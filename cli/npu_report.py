@@ -41,7 +41,12 @@ def print_npu_result(result: "NpuResult") -> None:
         f"{result.file_bytes:,} bytes"
     )
     echo(f"{line}  {result.path}")
-    if summary.memory_kib:
+    if summary.capacity_kib is not None:
+        parts = ", ".join(f"{name} {value:,.0f}" for name, value in summary.memory_kib.items())
+        used = sum(summary.memory_kib.values())
+        fits = "yes" if used <= summary.capacity_kib else "no"
+        echo(f"  fits in chip: {fits}, {used:,.0f} of {summary.capacity_kib:,.0f} KiB ({parts})")
+    elif summary.memory_kib:
         echo("  " + ", ".join(f"{name} {value:,.0f} KiB" for name, value in summary.memory_kib.items()))
     if summary.estimated_ms is not None:
         echo(f"  latency not measured; {summary.estimated_ms:g} ms estimated by vela for the part on the NPU")

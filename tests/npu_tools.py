@@ -1,5 +1,7 @@
 """Stand-ins for the compilers of NPUs, and the files that they write."""
 
+import sys
+
 import pytest
 
 flatbuffers = pytest.importorskip("flatbuffers", reason="flatbuffers is not installed: pip install 'fer-edge[convert]'")
@@ -77,3 +79,35 @@ def whole_on_npu():
     content = compiled_file(options=[described(length)], tail=b"the binary")
     assert len(content) == length + 10
     return content
+
+
+FAKE_IMX500_PYTHON = f"""#!{sys.executable}
+import json, os, pathlib, sys, zipfile
+import numpy as np
+assert sys.argv[1].endswith("imx500_worker.py") and "PYTHONPATH" not in os.environ
+job = json.loads(pathlib.Path(sys.argv[2]).read_text())
+mode, out = os.environ["FAKE_MODE"], pathlib.Path(job["out"]) / "compiled"
+if mode == "crash":
+    os.kill(os.getpid(), 11)
+expected = np.load(job["expected"])
+changed = int(os.environ["FAKE_DISAGREE"])
+expected[:changed] = np.roll(expected[:changed], 1, axis=1)
+np.save(job["outputs"], expected[:, :3] if mode == "shape" else expected)
+result = {{"status": 0, "log": ""}}
+if mode == "fail":
+    result = {{"problem": "No module named 'model_compression_toolkit'"}}
+elif mode == "compiler":
+    result = {{"status": 1, "log": "INFO : start\\n2026 ERROR : Unsupported layer: Foo\\n"}}
+else:
+    out.mkdir()
+    (out / "quantized_MemoryReport.json").write_text(os.environ["FAKE_REPORT"])
+    with zipfile.ZipFile(out / "packerOut.zip", "w") as file:
+        file.writestr("dnnParams.xml", "<dnnParams/>")
+pathlib.Path(job["result"]).write_text(json.dumps(result))
+"""
+
+
+def memory_report(used="271.03KB", fits=True):
+    """The part of the report of Sony's compiler that is read."""
+    sizes = {"Runtime Memory Physical Size": "175.00KB", "Model Memory Physical Size": "95.03KB", "Reserved Memory": "1.00KB"}
+    return {"Memory Report": {**sizes, "Memory Usage": used, "Total Memory Available On Chip": "8.00MB", "Fit In Chip": fits}}

@@ -92,7 +92,6 @@ def test_a_target_is_found_by_its_name(name):
     [
         ("qualcomm:SM9999", "unknown NPU 'qualcomm:SM9999'; choose one of: qualcomm:SM8350, qualcomm:SM8450"),
         ("ethos-u55-512", "choose one of: ethos-u55-32, ethos-u55-64, ethos-u55-128, ethos-u55-256"),
-        ("imx500", "fer-edge does not compile for imx500"),
         ("coral", "choose one of: qualcomm:SM8350"),
         ("", "choose one of: qualcomm:SM8350"),
     ],
@@ -288,9 +287,10 @@ def test_the_command_prints_the_condition_of_the_license_and_fails_if_the_gate_r
     error_of, tmp_path, monkeypatch, labeled, simulator
 ):
     pytest.importorskip("scipy", reason="the gate needs scipy: pip install 'fer-edge[convert]'")
-    import fer_edge.npu_conversion
+    from fer_edge import npu_conversion
 
-    monkeypatch.setattr(fer_edge.npu_conversion, "_faces_of_data", lambda *arguments: labeled)
+    faces = npu_conversion.NpuFaces(labeled, None)
+    monkeypatch.setattr(npu_conversion, "_faces_of_data", lambda *arguments: faces)
     simulator(16)
     error = error_of("convert", NANO, "--npu", "qualcomm:SM8750", "--data", "x", "--out", tmp_path)
     assert "forbids emotion recognition in the workplace and in education" in error
@@ -357,15 +357,15 @@ def test_a_model_in_its_run_folder_is_simulated_on_the_faces_of_the_run(tmp_path
     from fer_edge import npu_conversion
 
     digest = read_contract(NANO).source_digest
-    run = SimpleNamespace(held_out=labeled, results=SimpleNamespace(model_digest=digest))
+    run = SimpleNamespace(held_out=labeled, calibration=labeled, results=SimpleNamespace(model_digest=digest))
     monkeypatch.setattr(npu_conversion, "read_run", lambda folder: run)
     model = tmp_path / NANO.name
     model.write_bytes(NANO.read_bytes())
-    assert npu_conversion._faces_of_run(model) is None
+    assert npu_conversion._faces_of_run(model) == (None, None)
     (tmp_path / "run.json").write_text("{}")
-    assert npu_conversion._faces_of_run(model) is labeled
+    assert npu_conversion._faces_of_run(model) == (labeled, labeled)
     run.results.model_digest = "0" * 64
-    assert npu_conversion._faces_of_run(model) is None
+    assert npu_conversion._faces_of_run(model) == (None, None)
     assert len(npu_conversion._choose(labeled, 20).images) == 20
 
 

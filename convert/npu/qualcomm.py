@@ -3,10 +3,7 @@
 Nothing of Qualcomm is part of fer-edge: the libraries are those of the package onnxruntime-qnn, which the user installs.
 """
 
-import json
 import os
-import signal
-import subprocess
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -17,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.convert.npu.compilation import Compilation
+from fer_edge.convert.npu.worker import run_worker
 
 WORKER = Path(__file__).with_name("qualcomm_worker.py")
-MAX_SECONDS = 1800
 SIMULATOR = "Qualcomm HTP simulator"
 LICENSE = (
     "the license of Qualcomm's libraries (in the package onnxruntime-qnn) forbids emotion recognition in the workplace and in "
@@ -97,33 +94,10 @@ def whole_model(compiled: bytes, options: bytes) -> tuple[bytes, str]:
 
 def _run_worker(task: str, job: dict[str, Any], folder: Path, purpose: str) -> dict[str, Any]:
     """Run a task of qualcomm_worker.py in a child process that finds Qualcomm's libraries, and return its result."""
-    job_file, result_file = folder / f"{task}.json", folder / f"{task}_result.json"
-    job_file.write_text(json.dumps({**job, "task": task, "result": str(result_file)}))
     libraries = os.pathsep.join([*map(str, _library_folders()), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep)
-    command, environment = [sys.executable, str(WORKER), str(job_file)], {**os.environ, "LD_LIBRARY_PATH": libraries}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=MAX_SECONDS,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"Qualcomm's tools cannot {purpose}: no answer within {MAX_SECONDS} s") from error
-    if result_file.is_file():
-        result: dict[str, Any] = json.loads(result_file.read_text())
-        if "problem" not in result:
-            return result
-        reason = result["problem"]
-    elif done.returncode < 0:
-        reason = f"the process ended with {signal.Signals(-done.returncode).name}"
-    else:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    raise RuntimeError(f"Qualcomm's tools cannot {purpose}: {reason}")
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
+    what = f"Qualcomm's tools cannot {purpose}"
+    return run_worker([sys.executable, str(WORKER)], {**job, "task": task}, folder, what, environment)
 
 
 def _library_folders() -> list[Path]:

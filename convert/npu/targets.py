@@ -5,10 +5,28 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 
-QUALCOMM, ETHOS_U = "qualcomm", "ethos-u"
+from fer_edge.artifacts.tool_environment import ToolEnvironment
+
+QUALCOMM, ETHOS_U, IMX500 = "qualcomm", "ethos-u", "imx500"
 LIST = "list"
 SDK_PREFIX = "ai-edge-litert-sdk-"
 LIBRARY_SUFFIXES = (".so", ".dll", ".a")
+
+# Sony's quantizer needs Keras 2, which TensorFlow contains up to 2.15 only.
+IMX500_TOOLS = ToolEnvironment(
+    IMX500,
+    "the quantizer and the compiler of the Raspberry Pi AI Camera",
+    "PyPI",
+    (
+        *("tensorflow==2.15.1", "imx500-converter[tf]==3.19.2", "edge-mdt-cl==1.1.1", "pydantic==2.11.10", "networkx==3.0"),
+        *("matplotlib==3.9.4", "scikit-image==0.26.0", "scikit-learn==1.9.1", "PuLP==3.3.2"),
+    ),
+    install_mb=2500,
+    # The quantizer asks for another mct-quantizers than the converter. It works with that of the converter.
+    no_dependencies=("model-compression-toolkit==2.6.1", "edge-mdt-tpc==1.3.0"),
+    pythons=("3.11",),
+    programs=(("java", "apt install default-jre-headless"),),
+)
 
 
 @dataclass(frozen=True)
@@ -17,18 +35,22 @@ class Vendor:
 
     Attributes:
         title: The devices that have such an NPU.
-        modules: The Python modules that the compiler needs.
+        modules: The Python modules that the compiler needs here.
         install: The command that installs the compiler.
-        integer_only: Whether the NPU runs no operator in float.
+        integer_only: Whether the NPU needs a file without operators in float.
+        environment: The environment of the compiler; None if it is an extra of fer-edge.
     """
 
     title: str
     modules: tuple[str, ...]
     install: str
     integer_only: bool
+    environment: ToolEnvironment | None = None
 
     def is_installed(self) -> bool:
         """Return whether the compiler can be used."""
+        if self.environment is not None:
+            return self.environment.is_installed()
         return all(find_spec(module) for module in self.modules)
 
 
@@ -44,6 +66,13 @@ VENDORS: dict[str, Vendor] = {
         ("ethosu",),
         "pip install 'fer-edge[npu-ethos-u]'",
         integer_only=True,
+    ),
+    IMX500: Vendor(
+        "Raspberry Pi AI Camera",
+        (),
+        "fer-edge doctor --install imx500 (x86-64 Linux, Python 3.11, Java, 2.5 GB)",
+        integer_only=False,  # its quantizer takes the weights of any int8 file
+        environment=IMX500_TOOLS,
     ),
 }
 
@@ -95,6 +124,7 @@ def _targets() -> Iterable[NpuTarget]:
         for macs in sizes:
             name = f"ethos-{series}-{macs}"
             yield NpuTarget(name, ETHOS_U, name, f"Ethos-{series.upper()} with {macs} multipliers")
+    yield NpuTarget(IMX500, IMX500, IMX500, "Sony IMX500")
 
 
 TARGETS: dict[str, NpuTarget] = {target.name: target for target in _targets()}
@@ -109,10 +139,6 @@ def find_target(name: str) -> NpuTarget:
     Raises:
         ValueError: If there is no such target.
     """
-    if name.lower() == "imx500":
-        raise ValueError(
-            "fer-edge does not compile for imx500. docs/npu.md describes how far a trial went, and where it stopped"
-        )
     targets = {key.lower(): target for key, target in TARGETS.items()}
     if name.lower() not in targets:
         chip = name.partition(":")[0].lower()
