@@ -231,7 +231,7 @@ def _check(metrics: ConversionMetrics, thresholds: Thresholds, contract: Contrac
 
     remedy = f"use the file for the CPU, or try the other quantizer (this is {contract.quantization.recipe.quantizer}) or --qat"
     if target.vendor == IMX500:
-        remedy = "use the file for the CPU, or another network: mobilenet_v2 and cnn_nano were tried"
+        remedy = "use the file for the CPU, or compile another network"
     issues = check_thresholds(metrics, thresholds, contract, contract.labels)
     causes = [issue.cause.replace("the Keras model", "the file for the CPU") for issue in issues]
     return [Issue(f"{target.name}: {cause}", remedy) for cause in causes]

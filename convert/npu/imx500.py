@@ -112,7 +112,7 @@ def _read_result(result: dict[str, Any], folder: Path, shape: tuple[int, ...], w
 
 
 def _memory(report: dict[str, Any], what: str) -> tuple[float, float, dict[str, float]]:
-    """Return the memory that is used, that of the chip, and what uses it, KiB. More than the chip has if it does not fit."""
+    """Return the memory that is used (more than the chip has if it does not fit), that of the chip, and its parts, KiB."""
     try:
         parts = {
             "activations": _kib(report["Runtime Memory Physical Size"]),

@@ -108,7 +108,7 @@ def _real_values(tensor: Tensor) -> npt.NDArray[Any]:
 
 
 class _Node(NamedTuple):
-    """An operator with what is known of its inputs."""
+    """An operator with its constants."""
 
     name: str
     graph: Graph
