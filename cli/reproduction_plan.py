@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 CK48_FINGERPRINT = "9413a5b157ef36c716f64539d60d61182b3b0201712f2858f1079a0d88264680"
 SEEDS = (0, 1, 2, 3, 4)
 FOLDS = 10
-QUICK_EPOCHS = 3
+QUICK_EPOCHS = 2
 # Conversion to int8 with its check, seconds: in our records, on two cores of an AMD EPYC.
 CONVERT_SECONDS = {"cnn": 5, "vgg16": 38, "inception_v3": 54, "mobilenet_v2": 8, "densenet121": 44, "cnn_nano": 4}
 
