@@ -19,7 +19,7 @@ IMX500_TOOLS = ToolEnvironment(
     "PyPI",
     (
         *("tensorflow==2.15.1", "imx500-converter[tf]==3.19.2", "edge-mdt-cl==1.1.1", "pydantic==2.11.10", "networkx==3.0"),
-        *("matplotlib==3.9.4", "scikit-image==0.26.0", "scikit-learn==1.9.1", "PuLP==3.3.2"),
+        *("matplotlib==3.9.4", "scikit-image==0.26.0", "scikit-learn==1.9.1", "PuLP==3.3.2", "tqdm==4.70.1"),
     ),
     install_mb=2500,
     # The quantizer asks for another mct-quantizers than the converter. It works with that of the converter.
