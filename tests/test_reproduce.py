@@ -36,7 +36,7 @@ def test_a_reproduction_has_five_seeds_and_ten_folds_of_six_networks():
 def test_a_quick_reproduction_has_one_seed_and_one_fold():
     runs = runs_of(quick=True)
     assert [count for _, count in runs] == [1] * 12
-    assert {(chosen.protocol, chosen.fold, chosen.epochs) for chosen, _ in runs} == {("paper", None, 4), ("subject", 0, 4)}
+    assert {(chosen.protocol, chosen.fold, chosen.epochs) for chosen, _ in runs} == {("paper", None, 2), ("subject", 0, 2)}
 
 
 def test_a_run_takes_its_batches_its_forward_passes_and_its_start():
