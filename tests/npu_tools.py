@@ -4,6 +4,10 @@ import sys
 
 import pytest
 
+from fer_edge.artifacts.run_folder import StoredFaces
+from fer_edge.edge_runtime.batch_predict import classify_faces
+from fer_edge.edge_runtime.classify import Classifier
+
 flatbuffers = pytest.importorskip("flatbuffers", reason="flatbuffers is not installed: pip install 'fer-edge[convert]'")
 
 FAKE_VELA = """
@@ -35,6 +39,14 @@ else:
     np.save(job["outputs"], np.load(os.environ["FAKE_OUTPUTS"]))
 pathlib.Path(job["result"]).write_text(json.dumps(result))
 """
+
+
+def labeled_faces(model, identities):
+    """Drawn faces, with the labels that a model gives them as targets."""
+    from fer_edge.train.synthetic import synthetic_faces
+
+    images = synthetic_faces(identities).images
+    return StoredFaces(images, classify_faces(Classifier(model), list(images)).argmax(axis=1))
 
 
 def compiled_file(builtins=(), options=(), tail=b""):

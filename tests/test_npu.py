@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from npu_tools import FAKE_VELA, FAKE_WORKER, compiled_file, described, whole_on_npu
+from npu_tools import FAKE_VELA, FAKE_WORKER, compiled_file, described, labeled_faces, whole_on_npu
 
 from fer_edge.artifacts.contract import ModelError, read_contract
 from fer_edge.artifacts.gate import Thresholds
@@ -61,11 +61,7 @@ def fake_qualcomm(tmp_path, monkeypatch, compiled):
 
 @pytest.fixture(scope="module")
 def labeled():
-    """Drawn faces, with the labels that the model gives them as targets."""
-    from fer_edge.train.synthetic import synthetic_faces
-
-    images = synthetic_faces(2).images
-    return StoredFaces(images, classify_faces(Classifier(NANO), list(images)).argmax(axis=1))
+    return labeled_faces(NANO, 2)
 
 
 @pytest.fixture

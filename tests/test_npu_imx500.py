@@ -4,7 +4,7 @@ import stat
 
 import numpy as np
 import pytest
-from npu_tools import FAKE_IMX500_PYTHON, memory_report
+from npu_tools import FAKE_IMX500_PYTHON, labeled_faces, memory_report
 
 from fer_edge.artifacts.contract import Contract
 from fer_edge.artifacts.gate import Thresholds
@@ -25,10 +25,7 @@ IMX500 = TARGETS["imx500"]
 
 @pytest.fixture(scope="module")
 def labeled():
-    from fer_edge.train.synthetic import synthetic_faces
-
-    images = synthetic_faces(13).images
-    return StoredFaces(images, classify_faces(Classifier(NANO), list(images)).argmax(axis=1))
+    return labeled_faces(NANO, 13)
 
 
 @pytest.fixture
