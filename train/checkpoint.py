@@ -39,7 +39,6 @@ class Checkpoint:
     """
 
     def __init__(self, trainer: "keras.Model", network: "keras.Model", folder: Path) -> None:
-        trainer.optimizer.build(trainer.trainable_variables)
         # They come from the data or from other models, not from training.
         constant = [*trainer.get_layer("faces").data]
         constant += [v for layer in trainer.layers if layer.name == TEACHER_LAYER for v in layer.variables]
