@@ -1,6 +1,5 @@
 """Images of every orientation, depth and kind of transparency, and damaged ones."""
 
-import os
 import struct
 import subprocess
 import sys
@@ -145,13 +144,18 @@ def test_only_documented_formats_reach_a_decoder_whatever_their_name(monkeypatch
         decode_image(data, "photo.jpg")
 
 
+def fixed_noise(size):
+    """Random bytes, always the same: about one in 150 random holes forms a stream that decoders cannot tell from a good one."""
+    return np.random.default_rng(0).bytes(size)
+
+
 def hole(data, filling, size=300):
     start = len(data) // 2
     return data[:start] + filling(size) + data[start + size :]
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
-@pytest.mark.parametrize("filling", [bytes, lambda size: b"\xff" * size, os.urandom], ids=["zeros", "ones", "random"])
+@pytest.mark.parametrize("filling", [bytes, lambda size: b"\xff" * size, fixed_noise], ids=["zeros", "ones", "random"])
 def test_a_jpeg_with_a_hole_is_reported_as_damaged(progressive, filling):
     data = encode(".jpg", textured_image(), import_cv2().IMWRITE_JPEG_PROGRESSIVE, progressive)
     assert decode_image(data, "good.jpg").shape == (200, 200, 3)
@@ -193,9 +197,9 @@ def test_decoders_write_nothing_to_standard_error_and_other_lines_pass(capfd, mo
     monkeypatch.delenv("FER_EDGE_DEBUG", raising=False)
     data = encode(".jpg", textured_image())
     with pytest.raises(ValueError, match="damaged"):
-        decode_image(hole(data, os.urandom), "x.jpg")
+        decode_image(hole(data, fixed_noise), "x.jpg")
     assert capfd.readouterr().err == ""
     monkeypatch.setenv("FER_EDGE_DEBUG", "1")
     with pytest.raises(ValueError, match="damaged"):
-        decode_image(hole(data, os.urandom), "x.jpg")
+        decode_image(hole(data, fixed_noise), "x.jpg")
     assert "JPEG" in capfd.readouterr().err
