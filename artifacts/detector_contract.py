@@ -220,14 +220,14 @@ def read_detector_file(path: str | Path) -> DetectorFile:
     if contract.flatbuffer_sha256 != digest:
         raise ModelError(
             f"{model} differs from the digest in its contract: it is truncated, damaged or was changed. Copy it again, or "
-            "convert the detector again: fer-edge dev convert-detector RUN"
+            "convert the detector again: fer-edge convert detector RUN"
         )
     try:
         check_detector_graph(flatbuffer, contract.height, contract.width, contract.strides)
     except GraphError as error:
         raise ModelError(
             f"{model} is damaged, or was not converted by fer-edge ({error}). Convert the detector again: "
-            "fer-edge dev convert-detector RUN"
+            "fer-edge convert detector RUN"
         ) from error
     return DetectorFile(model, contract, flatbuffer, digest)
 
@@ -239,7 +239,7 @@ def _contract_of(file: BinaryIO, path: Path) -> tuple[DetectorContract, int]:
     except ValueError as error:
         raise ModelError(
             f"no contract inside {path}: it is truncated, or it is not a face detector of fer-edge ({error}). Convert one: "
-            "fer-edge dev convert-detector RUN"
+            "fer-edge convert detector RUN"
         ) from error
     try:
         return DetectorContract.from_json(text), start

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ class LazyGroup(click.Group):
             *args: Passed on to click.Group.
             package: Package of the modules; the module of ``draw-face`` is ``draw_face``.
             summaries: The line of help of each command, by its name, in the order of the help.
-            hidden: Further commands, which the help does not list.
+            hidden: Further commands, which the help does not list. A name may have two words, such as ``train detector``.
             **options: Passed on to click.Group.
         """
         super().__init__(*args, **options)
@@ -86,7 +87,7 @@ class LazyGroup(click.Group):
         """
         if cmd_name not in self.summaries and cmd_name not in self.hidden_commands:
             return None
-        module = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
+        module = importlib.import_module(f"{self.package}.{re.sub('[- ]', '_', cmd_name)}")
         command: click.Command = module.command
         return command
 
@@ -103,6 +104,9 @@ class LazyGroup(click.Group):
         Raises:
             click.UsageError: If there is no command of that name. The message suggests one.
         """
+        two_words = " ".join(args[:2])
+        if len(args) > 1 and two_words in self.hidden_commands:
+            return two_words, self.get_command(ctx, two_words), args[2:]
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             suggested = self.suggest(args[0])
             remedy = f"Did you mean '{ctx.command_path} {suggested}'?" if suggested else f"See '{ctx.command_path} --help'."

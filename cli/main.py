@@ -28,7 +28,7 @@ COMMANDS = {
     cls=LazyGroup,
     package="fer_edge.commands",
     summaries=COMMANDS,
-    hidden=("dev",),
+    hidden=("dev", "train detector", "convert detector"),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples("fer-edge run photo.jpg", "fer-edge train mobilenet_v2 --data fer2013.zip"),
 )

@@ -50,7 +50,7 @@ def run_folder(tmp_path_factory):
         cells = rng.integers(0, 256, (6, 8), dtype=np.uint8)
         write_image(root / "walls" / f"{number}.png", np.kron(cells, np.ones((20, 20), np.uint8)))
     out = root / "run"
-    arguments = ["dev", "train-detector", "--out", str(out), "--scenes", "1024", "--batch-size", "16"]
+    arguments = ["train", "detector", "--out", str(out), "--scenes", "1024", "--batch-size", "16"]
     arguments += ["--epochs", "3", "--learning-rate", "0.01"]
     arguments += ["--mix", "close=0.9", "--mix", "photo=0", "--mix", "person=0"]  # one large face, which is learned soonest
     data = ["--data", f"faces={root / 'crops'}", "--data", f"backgrounds={root / 'walls'}"]
@@ -88,19 +88,19 @@ def test_settings_reach_the_plan_and_wrong_ones_are_errors(run_folder):
         (["--data", "faces"], "--data takes ROLE=PATH"),
     ):
         out = run_folder if "--resume" in wrong else run_folder / "new"
-        result = CliRunner().invoke(main, ["dev", "train-detector", "--out", str(out), *wrong])
+        result = CliRunner().invoke(main, ["train", "detector", "--out", str(out), *wrong])
         assert (result.exit_code, message in result.output.replace("\n", " ")) == (1, True), result.output
 
 
 def test_the_run_of_a_detector_is_not_that_of_a_classifier(run_folder, tmp_path):
     result = CliRunner().invoke(main, ["convert", str(run_folder)])
-    assert "is the run of a face detector. Convert it: fer-edge dev convert-detector" in result.output
-    result = CliRunner().invoke(main, ["dev", "convert-detector", str(tmp_path)])
+    assert "is the run of a face detector. Convert it: fer-edge convert detector" in result.output
+    result = CliRunner().invoke(main, ["convert", "detector", str(tmp_path)])
     assert "is not the run folder of a detector: it has no detector.json" in result.output
 
 
 def test_a_run_is_not_overwritten(run_folder):
-    result = CliRunner().invoke(main, ["dev", "train-detector", "--out", str(run_folder), "--data", "faces=x"])
+    result = CliRunner().invoke(main, ["train", "detector", "--out", str(run_folder), "--data", "faces=x"])
     assert (result.exit_code, "has a run. Continue it with --resume" in result.output) == (1, True)
 
 

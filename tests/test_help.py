@@ -10,6 +10,7 @@ from fer_edge.main import COMMANDS, main
 ALL_COMMANDS = (
     [()]
     + [(name,) for name in COMMANDS]
+    + [("train", "detector"), ("convert", "detector")]
     + [(group, name) for group, commands in (("dev", dev.COMMANDS), ("export", export.COMMANDS)) for name in commands]
 )
 

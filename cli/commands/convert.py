@@ -92,6 +92,8 @@ def command(
     is 1.
 
     --npu then compiles the int8 file for an NPU. MODEL is a .tflite file or the name of a bundled model to compile.
+
+    For a face detector, see: fer-edge convert detector --help.
     """
     from fer_edge.artifacts import gate
     from fer_edge.convert.npu.targets import LIST, find_target

@@ -69,6 +69,7 @@ def command(networks: tuple[str, ...], data: str, seeds: str, **options: Any) ->
     """Train networks on labeled faces.
 
     NETWORK is cnn, vgg16, inception_v3, mobilenet_v2, densenet121, cnn_nano or all (the five networks of the comparison).
+    For a face detector, see: fer-edge train detector --help.
     """
     from fer_edge.train.series import TrainOptions, train
 

@@ -18,8 +18,6 @@ COMMANDS = {
     "detection-benchmark": "Measure detectors on full images.",
     "pipeline-benchmark": "Measure the speed and memory of fer-edge run.",
     "annotate": "Find the faces in images, to train a detector.",
-    "train-detector": "Train a face detector.",
-    "convert-detector": "Convert a trained face detector to a .tflite file.",
     "overhead": "Measure the time that Classifier.predict adds to the interpreter.",
     "draw-face": "Draw an image with one synthetic face.",
     "screenshots": "Take the screenshots of the preview page for the documentation.",

@@ -1,4 +1,4 @@
-"""fer-edge dev train-detector: images in, run folder of a face detector out."""
+"""fer-edge train detector: images in, run folder of a face detector out."""
 
 import sys
 from pathlib import Path
@@ -18,8 +18,8 @@ PLAN_OPTIONS = ("epochs", "scenes_per_epoch", "batch_size", "learning_rate", "se
 
 @click.command(
     epilog=examples(
-        "fer-edge dev train-detector --data portraits=portraits.zip --data faces=fer2013.zip --data backgrounds=rooms",
-        "fer-edge dev train-detector --out runs/detector --resume --mine --epochs 60",
+        "fer-edge train detector --data portraits=portraits.zip --data faces=fer2013.zip --data backgrounds=rooms",
+        "fer-edge train detector --out runs/detector --resume --mine --epochs 60",
     )
 )
 @click.option(
@@ -54,7 +54,7 @@ PLAN_OPTIONS = ("epochs", "scenes_per_epoch", "batch_size", "learning_rate", "se
 @click.option("--stop-after", type=FiniteRange(min=0), metavar="SECONDS", help="Stop after the epoch that is running then.")
 @friendly_errors
 def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
-    """Train a face detector on drawn scenes. Convert it then: fer-edge dev convert-detector RUN.
+    """Train a face detector on drawn scenes. Convert it then: fer-edge convert detector RUN.
 
     Photos and portraits need annotations: fer-edge dev annotate. Official test splits in the data are left out. With --resume,
     settings that are not given stay as they are, and --data replaces the images.
@@ -87,7 +87,7 @@ def command(data: tuple[str, ...], out: Path, **options: Any) -> None:
         versions=program_versions(),
         reporter=reporter,
     )
-    echo(f"{out}: {len(run.history)} epochs. Convert it: fer-edge dev convert-detector {out}")
+    echo(f"{out}: {len(run.history)} epochs. Convert it: fer-edge convert detector {out}")
 
 
 def _plan(options: dict[str, Any], out: Path) -> "DetectorPlan":

@@ -1,4 +1,4 @@
-"""fer-edge dev convert-detector: the run folder of a face detector in, a .tflite file out."""
+"""fer-edge convert detector: the run folder of a face detector in, a .tflite file out."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from fer_edge.option_groups import examples
 
 @click.command(
     epilog=examples(
-        "fer-edge dev convert-detector runs/detector",
-        "fer-edge dev convert-detector runs/detector --out models --score-threshold 0.6",
+        "fer-edge convert detector runs/detector",
+        "fer-edge convert detector runs/detector --out models --score-threshold 0.6",
     )
 )
 @click.argument("run", type=click.Path(path_type=Path))
