@@ -5,6 +5,7 @@ follow is checked here first. Field numbers are those of TensorFlow's schema.fbs
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,6 +120,25 @@ def read_graph(flatbuffer: bytes) -> Graph:
         return _read_model(read_root(flatbuffer))
     except FlatbufferError as error:
         raise GraphError(f"damaged: {error}") from error
+
+
+def dequantize(
+    values: npt.NDArray[Any], scales: Sequence[float], zero_point: npt.ArrayLike, axis: int
+) -> npt.NDArray[np.float32]:
+    """Return the real numbers that the integers of a quantized tensor represent.
+
+    Args:
+        values: The integers.
+        scales: One scale, or one per channel of ``axis``.
+        zero_point: Integer that represents 0; or one per scale.
+        axis: Axis of the channels.
+    """
+    shape = [1] * values.ndim
+    if len(scales) > 1:
+        shape[axis] = len(scales)
+    factors = np.asarray(scales, np.float64).reshape(shape)
+    zeros = np.asarray(zero_point)
+    return np.asarray((values.astype(np.float64) - (zeros.reshape(shape) if zeros.ndim else zeros)) * factors, np.float32)
 
 
 def _read_model(model: Table) -> Graph:

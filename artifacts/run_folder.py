@@ -238,9 +238,7 @@ def read_run_record(folder: str | Path) -> RunRecord:
     path = Path(folder) / RUN_FILE
     if not path.is_file():
         if Path(folder, DETECTOR_RUN_FILE).is_file():
-            raise FileNotFoundError(
-                f"'{folder}' is the run of a face detector. Convert it: fer-edge convert detector {folder}"
-            )
+            raise FileNotFoundError(f"'{folder}' is the run of a face detector. Convert it: fer-edge convert detector {folder}")
         raise FileNotFoundError(f"'{folder}' is not a run folder: it has no {RUN_FILE}. Train one: fer-edge train")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

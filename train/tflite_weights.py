@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.contract import ModelError, read_contract
+from fer_edge.artifacts.graph import dequantize
 from fer_edge.artifacts.model_file import read_model_file
 from fer_edge.artifacts.run_folder import GRAY_LAYER
 from fer_edge.edge_runtime.interpreter import find_interpreter
@@ -110,13 +111,9 @@ def _read_linear(flatbuffer: bytes) -> LinearLayers:
 
 
 def _dequantized(stored: npt.NDArray[Any], parameters: Mapping[str, Any]) -> Floats:
-    scales, zero_points = parameters["scales"], parameters["zero_points"]
-    if not len(scales):
+    if not len(parameters["scales"]):
         return np.asarray(stored, np.float32)
-    shape = [1] * stored.ndim
-    if len(scales) > 1:
-        shape[parameters["quantized_dimension"]] = len(scales)
-    return np.asarray(scales.reshape(shape) * (stored.astype(np.float64) - zero_points.reshape(shape)), np.float32)
+    return dequantize(stored, parameters["scales"], parameters["zero_points"], parameters["quantized_dimension"])
 
 
 def _copy_linear(model: "keras.Model", linear: LinearLayers, path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:

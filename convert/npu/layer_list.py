@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.artifacts.check_graph import NO_OPTIONS, OPERATORS, SAME
-from fer_edge.artifacts.graph import Graph, Operator, Tensor, read_graph
+from fer_edge.artifacts.graph import Graph, Operator, Tensor, dequantize, read_graph
 
 RELU, RELU6 = 1, 3  # fused activations
 SAME_VALUE = ("QUANTIZE", "DEQUANTIZE")  # operators that only change the type
@@ -100,11 +100,7 @@ def _real_values(tensor: Tensor) -> npt.NDArray[Any]:
     values = np.asarray(tensor.values)
     if not tensor.scales:
         return values.astype(np.float32) if values.dtype == np.float16 else values
-    shape = [1] * values.ndim
-    if len(tensor.scales) > 1:
-        shape[tensor.axis] = len(tensor.scales)
-    scales = np.asarray(tensor.scales, np.float64).reshape(shape)
-    return np.asarray((values.astype(np.float64) - tensor.zero_point) * scales, np.float32)
+    return dequantize(values, tensor.scales, tensor.zero_point, tensor.axis)
 
 
 class _Node(NamedTuple):
