@@ -137,8 +137,8 @@ def dequantize(
     if len(scales) > 1:
         shape[axis] = len(scales)
     factors = np.asarray(scales, np.float64).reshape(shape)
-    zeros = np.asarray(zero_point)
-    return np.asarray((values.astype(np.float64) - (zeros.reshape(shape) if zeros.ndim else zeros)) * factors, np.float32)
+    zeros = np.broadcast_to(zero_point, len(scales)).reshape(shape)
+    return np.asarray((values.astype(np.float64) - zeros) * factors, np.float32)
 
 
 def _read_model(model: Table) -> Graph:
