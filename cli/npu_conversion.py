@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from fer_edge.edge_runtime.images import Image
 
 
-CALIBRATION_FACES = 256
-
-
 class NpuFaces(NamedTuple):
     """Test faces and training faces; None where there are none."""
 
@@ -136,8 +133,10 @@ def _faces_of_data(model: Path, data: str, calibrated: bool, reporter: Reporter)
     return NpuFaces(stored, _evenly(training.faces.images, training.faces.targets, new))
 
 
-def _evenly(images: "Sequence[Image]", targets: "npt.NDArray[np.int64]", indices: "Sequence[int]") -> StoredFaces:
+def _evenly(images: "Sequence[Image]", targets: npt.NDArray[np.int64], indices: Sequence[int]) -> StoredFaces:
     """Return up to CALIBRATION_FACES of some faces, evenly over the classes, the same in every call."""
+    from fer_edge.train.calibration_faces import CALIBRATION_FACES
+
     order = np.random.default_rng(0).permutation(np.asarray(indices, np.intp))
     rank = np.zeros(len(order), np.intp)  # number of faces of its class before it
     for label in np.unique(targets[order]):
