@@ -145,7 +145,7 @@ def test_only_documented_formats_reach_a_decoder_whatever_their_name(monkeypatch
 
 
 def fixed_noise(size):
-    """Random bytes, always the same: about one in 150 random holes forms a stream that decoders cannot tell from a good one."""
+    """Random bytes, always the same: about one in 150 random holes forms a stream that decoders accept."""
     return np.random.default_rng(0).bytes(size)
 
 
