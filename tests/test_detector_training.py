@@ -84,6 +84,13 @@ def test_a_large_face_in_the_middle_needs_one_teacher_only():
     assert [face.box_px for face in image.faces] == [(60.0, 40.0, 100.0, 100.0)]
 
 
+def test_a_sure_detection_of_yunet_needs_no_other_teacher():
+    yunet = Teacher("yunet", (Detection((10, 10, 40, 40), None, 0.8), Detection((200, 100, 40, 40), None, 0.79)))
+    image = annotate_image("a.png", np.zeros((240, 320, 3), np.uint8), [yunet, Teacher("haar", ())])
+    assert (len(image.faces), len(image.ignore_px)) == (1, 1)
+    assert image.faces[0].box_px[0] < 60 < image.ignore_px[0][0]
+
+
 def test_boxes_of_a_large_image_are_in_its_own_pixels():
     haar = Teacher("haar", (Detection((100, 100, 64, 64)),))
     image = annotate_image("a.png", np.zeros((960, 2560, 3), np.uint8), [haar])  # searched at 1280 pixels
