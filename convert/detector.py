@@ -102,7 +102,7 @@ def convert_detector(
     *,
     thresholds: DetectorThresholds | None = None,
     score_threshold: float = 0.5,
-    second_look_threshold: float = 0.1,
+    second_look_threshold: float = 0.03,
     reporter: Reporter = SILENT,
 ) -> DetectorConversion:
     """Convert a detector to int8.

@@ -18,7 +18,7 @@ from fer_edge.option_groups import examples
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the file  [default: the run folder]")
 @click.option("--score-threshold", type=float, default=0.5, show_default=True, help="Score from which a candidate is a face.")
 @click.option(
-    "--second-look-threshold", type=float, default=0.1, show_default=True, help="Score from which it is worth a second look."
+    "--second-look-threshold", type=float, default=0.03, show_default=True, help="Score from which it is worth a second look."
 )
 @click.option("--max-found-drop", type=float, default=4.0, show_default=True, help="Gate: allowed drop of found faces, points.")
 @friendly_errors

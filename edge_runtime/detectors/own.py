@@ -15,7 +15,7 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 
 # Whether `auto` chooses this detector where its file is installed. It must first reach the targets in docs/detectors.md.
 PASSED_TARGETS = False
-MIN_INPUT_FACE_PX = 11  # of the smallest face in a look; smaller faces are searched in tiles
+MIN_INPUT_FACE_PX = 14  # of the smallest face in a look; smaller faces are searched in tiles
 MAX_LEVEL_STEP = 3.0  # ratio of the scales of two successive sizes of tiles
 MAX_SCALE = 1.0  # of tiles: to enlarge the image shows no more of a face
 EDGE_TOLERANCE = 0.1  # fraction of a face that may be outside the tile
@@ -24,7 +24,7 @@ CANDIDATE_SHRINK = 0.8  # a candidate may be this much smaller than the smallest
 MAX_IOU = 0.3  # of two boxes; above, they are the same face
 MIN_MOVED_IOU = 0.1  # of a face and its box in the previous frame
 SEARCH_EVERY = 3  # detections while all known faces are found
-TILES_PER_SEARCH = 3  # in a frame, in addition to the whole frame
+TILES_PER_SEARCH = 2  # in a frame, in addition to the whole frame, while no face is known; otherwise one
 MAX_NEW_FACES = 8  # candidates per frame that get a second look, the best; the others are seen in the next searches
 
 
@@ -107,7 +107,7 @@ class OwnDetector:
         if known and found == known and self._searches % SEARCH_EVERY:
             return []
         whole, *tiles = parts
-        count = min(len(tiles), TILES_PER_SEARCH)
+        count = min(len(tiles), 1 if known else TILES_PER_SEARCH)
         turn = [tiles[(self._next_tile + k) % len(tiles)] for k in range(count)]
         self._next_tile += count
         return [whole, *turn]
