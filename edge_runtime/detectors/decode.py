@@ -94,9 +94,9 @@ def _peaks(heat_map: FloatArray, geometry_map: FloatArray, stride: int, min_logi
         columns = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
         above &= heat >= np.maximum(np.maximum(columns[:, :-2], columns[:, 1:-1]), columns[:, 2:])
     rows, columns = np.nonzero(above)
-    geometry = geometry_map[rows, columns]
+    geometry = geometry_map[rows, columns].astype(np.float64)  # in 32 bits, exp differs between processors
     centers = (np.stack([columns, rows], axis=1) + 0.5 + geometry[:, :2]) * stride
     sides = BASE_SIDE_PX * np.exp(np.clip(geometry[:, 2:3], -8, 8))
     boxes = np.concatenate([centers - sides / 2, sides, sides], axis=1)
     eyes = np.tile(centers, 2) + geometry[:, 3:7] * sides
-    return Candidates(boxes, eyes, heat[rows, columns])
+    return Candidates(boxes, eyes, heat[rows, columns].astype(np.float64))
