@@ -11,14 +11,14 @@ from fer_edge.artifacts.user_folders import user_data_folder
 from fer_edge.edge_runtime.detectors.decode import FloatArray
 from fer_edge.edge_runtime.images import Image
 from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
-from fer_edge.models import FOLDER as BUNDLED_FOLDER
 
 DETECTOR_FILE = "face_detector_nano.tflite"
+BUNDLED_FILE = Path(__file__).with_name(DETECTOR_FILE)
 
 
 def own_detector_model() -> Path | None:
     """Return the detector file in the user's data folder, else the one in the installed package, else None."""
-    candidates = [user_data_folder() / DETECTOR_FILE, BUNDLED_FOLDER / DETECTOR_FILE]
+    candidates = [user_data_folder() / DETECTOR_FILE, BUNDLED_FILE]
     return next((path for path in candidates if path.is_file()), None)
 
 
