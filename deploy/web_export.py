@@ -15,6 +15,7 @@ from typing import Any
 from fer_edge import __version__
 from fer_edge.artifacts.atomic_write import atomic_write, check_writable
 from fer_edge.artifacts.contract import ModelError
+from fer_edge.artifacts.detector_contract import read_detector_file
 from fer_edge.artifacts.model_file import ModelFile, read_model_file
 from fer_edge.artifacts.reporter import Reporter
 from fer_edge.artifacts.user_folders import user_cache_folder
@@ -24,6 +25,7 @@ from fer_edge.web import FOLDER
 
 SITE_FILE = "site.json"
 COMPRESSED_SUFFIX = ".br"
+OWN_DETECTOR_FILE = "models/face_detector.tflite"
 UNCOMPRESSED = (".png",)
 # Not kept by the service worker: itself, files for servers and readers, and the builds of LiteRT.js, of which it keeps one.
 NOT_PRECACHED = {"sw.js", "precache.js", "_headers", "licenses.txt", *(file for build in BUILDS.values() for file in build)}
@@ -60,7 +62,9 @@ class ExportedPage:
     compressed: bool
 
 
-def export_web(model: str | Path | None, out: Path, packages: Path | None, reporter: Reporter) -> ExportedPage:
+def export_web(
+    model: str | Path | None, out: Path, packages: Path | None, reporter: Reporter, detector: Path | None = None
+) -> ExportedPage:
     """Write the page with a model into a folder.
 
     Args:
@@ -68,14 +72,15 @@ def export_web(model: str | Path | None, out: Path, packages: Path | None, repor
         out: The folder. It is created, or replaced if it contains an exported page.
         packages: Folder with archives of ``npm pack``; None for the cache and the npm registry.
         reporter: Gets notes.
+        detector: A .tflite file of a face detector of fer-edge; None for BlazeFace.
 
     Returns:
         What was exported.
 
     Raises:
-        FileNotFoundError: If the model or a part of the page is missing.
+        FileNotFoundError: If the model, the detector or a part of the page is missing.
         FileExistsError: If the folder contains something else.
-        ModelError: If the file is not an int8 model of fer-edge.
+        ModelError: If a file is not an int8 model of fer-edge, or not a detector.
         OSError: If a part cannot be downloaded or the folder cannot be written.
         ValueError: If a part is another one than the pinned one.
     """
@@ -85,8 +90,10 @@ def export_web(model: str | Path | None, out: Path, packages: Path | None, repor
             f"{file.path} has precision {file.contract.precision}. The web page needs an int8 model with contract: "
             "fer-edge convert RUN --int8"
         )
+    if detector:
+        read_detector_file(detector)
     _check_target(out)
-    content = _page_content(file, read_web_parts(packages))
+    content = _page_content(file, read_web_parts(packages), detector)
     target = out.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
@@ -130,12 +137,15 @@ def _check_target(out: Path) -> None:
     check_writable(out / SITE_FILE)
 
 
-def _page_content(file: ModelFile, parts: dict[str, bytes]) -> dict[str, bytes]:
+def _page_content(file: ModelFile, parts: dict[str, bytes], detector: Path | None) -> dict[str, bytes]:
     """Return the content of all files by path."""
     contract = file.contract
     model = f"models/{contract.architecture}_{contract.data}_{contract.precision}.tflite"
     content = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir())}
     content |= parts | {model: file.path.read_bytes()}
+    if detector:
+        del content[DETECTOR_FILE]
+        content[OWN_DETECTOR_FILE] = detector.read_bytes()
     index = content["index.html"].decode()
     content["_headers"] = _headers_file(security_headers(index)).encode()
     index = LOCAL_FILE.sub(lambda found: f'{found[0]} integrity="{integrity_of(content[found[1]])}"', index)
@@ -143,7 +153,7 @@ def _page_content(file: ModelFile, parts: dict[str, bytes]) -> dict[str, bytes]:
     site = {
         "fer_edge": __version__,
         "model": model,
-        "detector": {"name": DETECTOR, "file": DETECTOR_FILE},
+        "detector": {"name": "own", "file": OWN_DETECTOR_FILE} if detector else {"name": DETECTOR, "file": DETECTOR_FILE},
         "packages": {part.package.name: part.package.version for part in WEB_PARTS},
         "record": _record_facts(file),
         "files": {path: integrity_of(data) for path, data in sorted(content.items())},

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fer_edge.artifacts.contract import ModelError
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.deploy import self_signed, web_export, web_parts
 from fer_edge.deploy.web_export import export_web, integrity_of
@@ -80,6 +81,19 @@ def test_the_page_has_the_digest_of_each_of_its_files(site, int8_model):
     for name in ("main.js", "style.css"):
         assert f'{name}" integrity="{description["files"][name]}"' in index
     assert "default-src 'none'" in (site / "_headers").read_text()
+
+
+def test_the_detector_of_the_user_replaces_blazeface(packages, tmp_path, int8_model, monkeypatch):
+    with pytest.raises(ModelError, match="classifier"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, int8_model)
+    assert not (tmp_path / "site").exists()
+    monkeypatch.setattr(web_export, "read_detector_file", lambda path: None)
+    (tmp_path / "any.tflite").write_bytes(b"a detector")
+    folder = export_web("cnn_nano", tmp_path / "site", packages, SILENT, tmp_path / "any.tflite").folder
+    detector = json.loads((folder / "site.json").read_text())["detector"]
+    assert detector == {"name": "own", "file": "models/face_detector.tflite"}
+    assert (folder / detector["file"]).read_bytes() == b"a detector"
+    assert not (folder / "models" / "face_detection_short_range.tflite").exists()
 
 
 def test_modules_are_imported_by_relative_paths(site):

@@ -39,13 +39,12 @@ const END_BYTES = 22;
  * @throws {Error} If the file has no contract that this page can use.
  */
 export function readContract(model) {
-  const text = readMember(model, CONTRACT_FILE);
-  if (!text) {
+  const contract = /** @type {Contract | null} */ (readJson(model));
+  if (!contract) {
     throw new Error(
       "The model contains no contract: it is truncated, or fer-edge did not make it. Export the page again: fer-edge export web MODEL",
     );
   }
-  const contract = /** @type {Contract} */ (JSON.parse(new TextDecoder().decode(text)));
   if (contract.contract_version !== CONTRACT_VERSION || !contract.output) {
     throw new Error(
       `The model has contract version ${contract.contract_version} and precision ${contract.precision}. This page needs an int8 ` +
@@ -53,6 +52,30 @@ export function readContract(model) {
     );
   }
   return contract;
+}
+
+/**
+ * @param {Contract} contract
+ * @param {string} detector
+ * @returns {BoxTransform} Of the detector.
+ * @throws {Error} If the contract has none for it.
+ */
+export function boxTransform({ crop: { box_transforms: known } }, detector) {
+  const transform = known[detector] ?? (detector === "own" ? known.haar : undefined);
+  if (transform) return transform;
+  const names = Object.keys(known).join(", ");
+  throw new Error(`The model's contract has no box transform for '${detector}'; it has ${names}. Convert the run again`);
+}
+
+/**
+ * Read the contract of any file of fer-edge.
+ *
+ * @param {Uint8Array} file Content of a .tflite file.
+ * @returns {unknown} null if it has none.
+ */
+export function readJson(file) {
+  const text = readMember(file, CONTRACT_FILE);
+  return text && JSON.parse(new TextDecoder().decode(text));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Face detectors. A detector of another kind, with a gray input or heat maps, is a class with this interface. */
 
 import { BlazeFace } from "./blazeface.js";
+import { OwnDetector } from "./own_detector.js";
 
 /**
  * @typedef {import("./image.js").Image} Image
@@ -22,15 +23,16 @@ import { BlazeFace } from "./blazeface.js";
  *   minFace is the side of the smallest face, pixels. previous are the boxes in the previous frame; null searches everything.
  */
 
-/** @type {Record<string, new (network: Network) => Detector>} */
-const DETECTORS = { blazeface: BlazeFace };
+/** @type {Record<string, new (network: Network, file: Uint8Array) => Detector>} */
+const DETECTORS = { blazeface: BlazeFace, own: OwnDetector };
 
 /**
  * @param {string} name Of the detector.
  * @param {Network} network Its model file.
+ * @param {Uint8Array} file Content of that file.
  * @returns {Detector}
  */
-export function openDetector(name, network) {
+export function openDetector(name, network, file) {
   if (!Object.hasOwn(DETECTORS, name)) throw new Error(`Unknown face detector '${name}'. Export the page again`);
-  return new DETECTORS[name](network);
+  return new DETECTORS[name](network, file);
 }

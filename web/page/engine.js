@@ -1,5 +1,6 @@
 /** From an image to labeled faces, as fer-edge run does it. */
 
+import { boxTransform } from "./contract.js";
 import { cropFace, preprocessFace } from "./crop.js";
 import { clamp, cutOut, roundHalfEven } from "./image.js";
 import { Smoother, predict } from "./smoothing.js";
@@ -56,14 +57,7 @@ export class Engine {
    * @param {Contract} contract Of the classifier.
    */
   constructor(detector, network, contract) {
-    const transform = contract.crop.box_transforms[detector.name];
-    if (!transform) {
-      const known = Object.keys(contract.crop.box_transforms).join(", ");
-      throw new Error(
-        `The model's contract has no box transform for '${detector.name}'; it has ${known}. Convert the run again`,
-      );
-    }
-    this.#transform = transform;
+    this.#transform = boxTransform(contract, detector.name);
     this.#detector = detector;
     this.#network = network;
     this.#contract = contract;

@@ -44,7 +44,8 @@ async function load() {
   const start = performance.now();
   const network = await runtime.openNetwork(model);
   const loaded = performance.now();
-  engine = new Engine(openDetector(site.detector.name, await runtime.openNetwork(detectorModel)), network, contract);
+  const detector = openDetector(site.detector.name, await runtime.openNetwork(detectorModel), detectorModel);
+  engine = new Engine(detector, network, contract);
   const firstMs = await engine.warmUp();
   return { build, site, contract, loadMs: loaded - start, firstMs };
 }

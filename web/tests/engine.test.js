@@ -74,7 +74,7 @@ test("a model that does not fit is rejected", async () => {
   assert.throws(() => new Engine(other, networkWith([]), CONTRACT), /no box transform for 'other'; it has fake/);
   const engine = new Engine(new FakeDetector(), networkWith([1, 2, 3]), CONTRACT);
   await assert.rejects(engine.warmUp(), /returned 3 values for 2 labels/);
-  assert.throws(() => openDetector("toString", networkWith([])), /Unknown face detector 'toString'/);
+  assert.throws(() => openDetector("toString", networkWith([]), new Uint8Array()), /Unknown face detector 'toString'/);
 });
 
 test("warm-up runs are not in the samples", async () => {

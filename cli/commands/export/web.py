@@ -19,8 +19,14 @@ from fer_edge.option_groups import examples
     metavar="FOLDER",
     help="Folder with the .tgz files of npm pack.  [default: the cache, else the npm registry]",
 )
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A .tflite file of a face detector of fer-edge, see train detector.  [default: BlazeFace]",
+)
 @friendly_errors
-def command(model: str | None, out: Path, packages: Path | None) -> None:
+def command(model: str | None, out: Path, packages: Path | None, detector: Path | None) -> None:
     """Export a web page that finds and labels faces on the device that opens it, with MODEL.
 
     MODEL is an int8 .tflite file, a folder (its newest int8 model) or the name of a bundled model. Default: the newest one
@@ -31,7 +37,7 @@ def command(model: str | None, out: Path, packages: Path | None) -> None:
     """
     from fer_edge.deploy.web_export import export_web
 
-    page = export_web(model, out, packages, ConsoleReporter())
+    page = export_web(model, out, packages, ConsoleReporter(), detector)
     size = f"{page.total_bytes / 1e6:.1f} MB, {page.transfer_bytes / 1e6:.2f} MB at the first visit"
     echo(f"{page.folder}: {page.files} files, {size}")
     echo(f"Try it: fer-edge serve {page.folder}")
