@@ -146,8 +146,8 @@ class DetectorContract:
         check_range("the shift of a score calibration", shift, (-100.0, 100.0))
 
     def to_json(self) -> str:
-        """Return the contract as indented JSON text."""
-        return json.dumps(to_data(self), indent=1, sort_keys=True)
+        """Return the contract as JSON text without spaces: the sources of the images take kilobytes."""
+        return json.dumps(to_data(self), separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "DetectorContract":
