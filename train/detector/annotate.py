@@ -46,8 +46,8 @@ def annotate(
 
     A face is what at least two teachers find (IoU of 0.5 in the same box convention): the mean of their boxes, with the eyes
     of a teacher that returns them. What only one teacher finds is a region to ignore, except a large face in the middle of
-    the image, as in portraits, and a detection of YuNet with a score of 0.8. With a single teacher, everything that it finds is
-    a face.
+    the image, as in portraits, and a detection of YuNet with a score of at least 0.8. With a single teacher, everything that it
+    finds is a face.
 
     Args:
         files: The images.
@@ -106,7 +106,7 @@ def annotate_image(name: str, image: Image, teachers: Sequence[Detector], min_fa
 
 
 def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tuple[list[AnnotatedFace], list[Rectangle]]:
-    """Merge the detections of all teachers.
+    """Merge the detections of all teachers. A sure detection of one teacher is a face unless it is another box of one.
 
     Args:
         found: The detections.
@@ -126,15 +126,15 @@ def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tu
         rest = [one for one in rest if all(one is not other for other in group)]
         x, y, w, h = np.mean([one.box for one in group], axis=0).tolist()
         eyes = next((one.eyes for one in group if one.eyes is not None), None)
-        if len({one.teacher for one in group}) >= min(2, teachers) or any(one.is_sure for one in group):
+        if len({one.teacher for one in group}) >= min(2, teachers):
             faces.append(AnnotatedFace((x, y, w, h), eyes))
         else:
             alone += group
     ignored = []
-    for one in alone:
+    for one in sorted(alone, key=lambda one: not one.is_sure):
         if any(iou(one.box, face.box_px) > SAME_FACE_IOU for face in faces):
             continue  # another box of the same face
-        if _is_main_face(one.box, width, height):
+        if one.is_sure or _is_main_face(one.box, width, height):
             faces.append(AnnotatedFace(one.box, one.eyes))
         else:
             ignored.append(one.box)

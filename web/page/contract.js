@@ -39,7 +39,7 @@ const END_BYTES = 22;
  * @throws {Error} If the file has no contract that this page can use.
  */
 export function readContract(model) {
-  const contract = /** @type {Contract | null} */ (readJson(model));
+  const contract = /** @type {Contract | null} */ (readContractData(model));
   if (!contract) {
     throw new Error(
       "The model contains no contract: it is truncated, or fer-edge did not make it. Export the page again: fer-edge export web MODEL",
@@ -73,7 +73,7 @@ export function boxTransform({ crop: { box_transforms: known } }, detector) {
  * @param {Uint8Array} file Content of a .tflite file.
  * @returns {unknown} null if it has none.
  */
-export function readJson(file) {
+export function readContractData(file) {
   const text = readMember(file, CONTRACT_FILE);
   return text && JSON.parse(new TextDecoder().decode(text));
 }

@@ -1,4 +1,4 @@
-/** Face detectors. A detector of another kind, with a gray input or heat maps, is a class with this interface. */
+/** Face detectors: classes with the interface Detector, made of a network and the content of its file. */
 
 import { BlazeFace } from "./blazeface.js";
 import { OwnDetector } from "./own_detector.js";

@@ -1,7 +1,7 @@
 /** The own detector of fer-edge. The same boxes as edge_runtime/detectors/own.py, which explains each step. */
 
-import { readJson } from "./contract.js";
-import { clamp, cutOut, roundHalfEven } from "./image.js";
+import { readContractData } from "./contract.js";
+import { clamp, roundHalfEven } from "./image.js";
 import { resizeArea, resizeLinearExact } from "./resize.js";
 import { iou } from "./tiling.js";
 
@@ -46,7 +46,6 @@ const MAX_NEW_FACES = 8;
 const MAX_CANDIDATES = 256;
 const BASE_SIDE = 32; // pixels
 const GEOMETRY_CHANNELS = 7;
-const OPAQUE = 0xff000000;
 const { fround } = Math;
 
 /** @implements {Detector} */
@@ -63,10 +62,12 @@ export class OwnDetector {
    * @param {Uint8Array} file Content of its .tflite file, with the contract.
    */
   constructor(network, file) {
-    const contract = /** @type {DetectorContract | null} */ (readJson(file));
+    const contract = /** @type {DetectorContract | null} */ (readContractData(file));
     if (contract?.kind !== KIND || contract.detector_contract_version !== CONTRACT_VERSION) {
+      const received = contract ? `kind ${contract.kind}, version ${contract.detector_contract_version}` : "no contract";
       throw new Error(
-        `The detector's file has no contract of version ${CONTRACT_VERSION} that this page can use. Export the page again`,
+        `The detector's file needs a contract of kind ${KIND}, version ${CONTRACT_VERSION}. Received: ${received}. ` +
+          "Export the page again: fer-edge export web MODEL --detector FILE",
       );
     }
     this.#network = network;
@@ -87,22 +88,21 @@ export class OwnDetector {
    * @returns {Promise<Detection[]>} The faces, largest first.
    */
   async detect(image, minFace, previous) {
-    const gray = toGray(image);
     /** @type {Candidate[]} */
     const faces = [];
     for (const box of previous ?? []) {
-      const face = await this.#examine(gray, box, MIN_MOVED_IOU);
+      const face = await this.#examine(image, box, MIN_MOVED_IOU);
       if (face) faces.push(face);
     }
     let parts = searchParts(image.width, image.height, minFace, this.#contract);
     if (previous) parts = this.#turn(parts, previous.length, faces.length);
     /** @type {Candidate[]} */
     const found = [];
-    for (const part of parts) found.push(...(await this.#search(gray, part)));
+    for (const part of parts) found.push(...(await this.#search(image, part)));
     const large = suppress(found).filter(({ box }) => box[2] >= CANDIDATE_SHRINK * minFace);
     const fresh = large.filter(({ box }) => faces.every((face) => iou(face.box, box) <= MAX_IOU));
     for (const candidate of fresh.slice(0, previous ? MAX_NEW_FACES : undefined)) {
-      const face = await this.#examine(gray, candidate.box, MAX_IOU);
+      const face = await this.#examine(image, candidate.box, MAX_IOU);
       if (face) faces.push({ ...face, logit: (face.logit + candidate.logit) / 2 });
     }
     const detections = suppress(faces).map((face) => this.#detection(face));
@@ -128,19 +128,19 @@ export class OwnDetector {
   }
 
   /**
-   * @param {Image} gray
+   * @param {Image} image
    * @param {Box} part
    * @returns {Promise<Candidate[]>} The candidates in a part of the image, without those that another part shows more of.
    */
-  async #search(gray, part) {
+  async #search(image, part) {
     const [left, top, width, height] = part;
-    return (await this.#look(gray, part)).filter(({ box: [x, y, side] }) => {
+    return (await this.#look(image, part)).filter(({ box: [x, y, side] }) => {
       const tolerance = EDGE_TOLERANCE * side;
       return (
         (left === 0 || x > left - tolerance) &&
         (top === 0 || y > top - tolerance) &&
-        (left + width === gray.width || x + side < left + width + tolerance) &&
-        (top + height === gray.height || y + side < top + height + tolerance)
+        (left + width === image.width || x + side < left + width + tolerance) &&
+        (top + height === image.height || y + side < top + height + tolerance)
       );
     });
   }
@@ -148,31 +148,32 @@ export class OwnDetector {
   /**
    * Look at the part around a box.
    *
-   * @param {Image} gray
+   * @param {Image} image
    * @param {number[]} box
    * @param {number} minIou
    * @returns {Promise<Candidate | undefined>} The best candidate that overlaps with the box by more than minIou.
    */
-  async #examine(gray, box, minIou) {
-    const found = await this.#look(gray, partAround(box, gray.width, gray.height));
+  async #examine(image, box, minIou) {
+    const found = await this.#look(image, partAround(box, image.width, image.height));
     return found.find((candidate) => iou(box, candidate.box) > minIou);
   }
 
   /**
    * Run the network on a part of the image, scaled to its input, on black.
    *
-   * @param {Image} gray
+   * @param {Image} image
    * @param {Box} part
    * @returns {Promise<Candidate[]>} In pixels of the image, the highest logit first.
    */
-  async #look(gray, part) {
+  async #look(image, part) {
     const { width: columns, height: rows } = this.#contract;
     const [left, top, width, height] = part;
     const scale = Math.min(columns / width, rows / height);
     const [sizeX, sizeY] = [width, height].map((length) => Math.max(1, roundHalfEven(length * scale)));
     const x = Math.floor((columns - sizeX) / 2);
     const y = Math.floor((rows - sizeY) / 2);
-    const resized = scale < 1 ? resizeArea(gray, part, sizeX, sizeY) : resizeLinearExact(cutOut(gray, part), sizeX, sizeY);
+    const gray = toGray(image, part);
+    const resized = scale < 1 ? resizeArea(gray, [0, 0, width, height], sizeX, sizeY) : resizeLinearExact(gray, sizeX, sizeY);
     const input = new Uint8Array(columns * rows);
     for (let row = 0, from = 0; row < sizeY; row++) {
       const start = (y + row) * columns + x;
@@ -213,16 +214,20 @@ export class OwnDetector {
 }
 
 /**
- * Convert an image to gray, as `cv2.cvtColor` with COLOR_RGB2GRAY.
+ * Convert a part of an image to gray, as `cv2.cvtColor` with COLOR_RGB2GRAY.
  *
  * @param {Image} image
+ * @param {Box} part Inside the image.
  * @returns {Image} RGBA with three equal channels, which SIMD instructions can average.
  */
-export function toGray({ data, width, height, channels }) {
+export function toGray(image, [left, top, width, height]) {
+  const { data, channels } = image;
   const pixels = new Uint32Array(width * height);
-  for (let to = 0, from = 0; to < pixels.length; to++, from += channels) {
-    const gray = (data[from] * 9798 + data[from + 1] * 19235 + data[from + 2] * 3735 + 16384) >> 15;
-    pixels[to] = (OPAQUE | (gray * 0x010101)) >>> 0;
+  for (let y = 0, to = 0; y < height; y++) {
+    let from = ((top + y) * image.width + left) * channels;
+    for (const end = to + width; to < end; to++, from += channels) {
+      pixels[to] = ((data[from] * 9798 + data[from + 1] * 19235 + data[from + 2] * 3735 + 16384) >> 15) * 0x010101;
+    }
   }
   return { data: new Uint8Array(pixels.buffer), width, height, channels: 4 };
 }
@@ -309,7 +314,9 @@ export function decode(outputs, { width, height, strides }, minLogit) {
  */
 function outputOf(outputs, length) {
   const output = outputs.find((values) => values.length === length);
-  if (!output) throw new Error("The face detector is not the one that this page was made for. Export the page again");
+  if (!output) {
+    throw new Error(`The face detector has no output with ${length} values. Convert it again, then export the page again`);
+  }
   return output;
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { readContract, readMember } from "../page/contract.js";
+import { boxTransform, readContract, readMember } from "../page/contract.js";
 
 /** @param {string} text */
 const bytesOf = (text) => new TextEncoder().encode(text);
@@ -37,6 +37,14 @@ test("a member of the archive at the end of a file is read", () => {
   assert.equal(new TextDecoder().decode(readMember(file, "labels.txt") ?? undefined), "happy\nsad");
   assert.equal(readMember(file, "other.txt"), null);
   assert.equal(readMember(fileWith("labels.txt", "happy", { method: 8 }), "labels.txt"), null);
+});
+
+test("a contract without the own detector uses the box of Haar", () => {
+  const [haar, own] = [1, 0.9].map((scale) => ({ scale, shift_x: 0, shift_y: 0 }));
+  const contract = (/** @type {object} */ transforms) => /** @type {any} */ ({ crop: { box_transforms: transforms } });
+  assert.equal(boxTransform(contract({ haar }), "own"), haar);
+  assert.equal(boxTransform(contract({ haar, own }), "own"), own);
+  assert.throws(() => boxTransform(contract({ haar }), "other"), /no box transform for 'other'; it has haar/);
 });
 
 test("a model without a contract is rejected", () => {

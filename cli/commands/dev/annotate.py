@@ -10,7 +10,7 @@ from fer_edge.option_groups import examples
 
 @click.command(
     epilog=examples(
-        "fer-edge dev annotate photos --license CC0-1.0",
+        "fer-edge dev annotate photos --teachers blazeface,yunet --license CC0-1.0",
         "fer-edge dev annotate portraits.zip --teachers blazeface,haar --license 'see README' --out portraits.faces.json",
     )
 )
@@ -27,7 +27,8 @@ from fer_edge.option_groups import examples
 def command(images: Path, teachers: str, license_text: str, min_face_px: int, out: Path | None) -> None:
     """Write where the faces in IMAGES (a folder or zip) are, to train a detector with them.
 
-    A face is what two teachers agree on. What only one of them finds is neither face nor background.
+    A face is what two teachers agree on, a large face in the middle, and a detection of YuNet with a score of at least 0.8.
+    Other detections of one teacher are neither face nor background.
     """
     from fer_edge.artifacts.atomic_write import check_writable
     from fer_edge.artifacts.face_annotations import write_annotations

@@ -23,7 +23,7 @@ from fer_edge.option_groups import examples
     "--detector",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A .tflite file of a face detector of fer-edge, see train detector.  [default: BlazeFace]",
+    help="A .tflite file of fer-edge convert detector.  [default: BlazeFace]",
 )
 @friendly_errors
 def command(model: str | None, out: Path, packages: Path | None, detector: Path | None) -> None:
