@@ -17,7 +17,7 @@ def test_a_cell_becomes_a_square_box_with_eyes_in_pixels_of_the_input():
     boxes, eyes, logits = decode([heat], [geometry], [8], 0.0)
     assert {boxes.dtype, eyes.dtype, logits.dtype} == {np.dtype(np.float64)}
     center_x, center_y = (10 + 0.5 + 0.25) * 8, (4 + 0.5 - 0.5) * 8
-    assert boxes == pytest.approx(np.array([[center_x - 32, center_y - 32, 64, 64]]), abs=1e-5)
+    assert boxes == pytest.approx(np.array([[center_x - 32, center_y - 32, 64, 64]]), abs=1e-6)
     assert eyes == pytest.approx(np.array([[center_x - 12.8, center_y - 6.4, center_x + 12.8, center_y - 9.6]]))
     assert logits == pytest.approx([2.5])
 

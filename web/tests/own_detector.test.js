@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { OwnDetector, decode, partAround, searchParts, toGray } from "../page/own_detector.js";
+import { fileWith } from "./archive.js";
 
 /** @typedef {import("../page/image.js").Box} Box */
 /** @typedef {import("../page/image.js").Image} Image */
@@ -20,28 +21,8 @@ const CONTRACT = {
   score_calibration: [1, 0],
 };
 
-/**
- * @param {object} contract
- * @returns {Uint8Array} A zip archive with the contract, uncompressed.
- */
-function fileWith(contract) {
-  const name = new TextEncoder().encode("fer_edge.json");
-  const text = new TextEncoder().encode(JSON.stringify(contract));
-  const central = 30 + name.length + text.length;
-  const file = new Uint8Array(central + 46 + name.length + 22);
-  const view = new DataView(file.buffer);
-  view.setUint16(26, name.length, true);
-  file.set(name, 30);
-  file.set(text, 30 + name.length);
-  view.setUint32(central + 20, text.length, true);
-  view.setUint16(central + 28, name.length, true);
-  file.set(name, central + 46);
-  const end = central + 46 + name.length;
-  view.setUint32(end, 0x06054b50, true);
-  view.setUint16(end + 10, 1, true);
-  view.setUint32(end + 16, central, true);
-  return file;
-}
+/** @param {object} contract */
+const detectorFile = (contract) => fileWith("fer_edge.json", JSON.stringify(contract));
 
 /** A network that sees a white square of at least 10 pixels. */
 class SquareNetwork {
@@ -85,7 +66,7 @@ function draw([left, top, width, height]) {
 /** @param {ArrayLike<number>} [logits] */
 function openSquares(logits) {
   const network = new SquareNetwork(logits);
-  return { network, detector: new OwnDetector(network, fileWith(CONTRACT)) };
+  return { network, detector: new OwnDetector(network, detectorFile(CONTRACT)) };
 }
 
 test("a face gets a second look and has its box and eyes in pixels of the image", async () => {
@@ -175,6 +156,6 @@ test("gray is weighted as in OpenCV", () => {
 test("a file without the contract of a detector is rejected", () => {
   const open = (/** @type {Uint8Array} */ file) => () => new OwnDetector(new SquareNetwork(), file);
   assert.throws(open(new Uint8Array(100)), /Received: no contract/);
-  assert.throws(open(fileWith({ ...CONTRACT, kind: "classifier" })), /Received: kind classifier, version 1/);
-  assert.throws(open(fileWith({ ...CONTRACT, detector_contract_version: 2 })), /kind face_detector, version 2/);
+  assert.throws(open(detectorFile({ ...CONTRACT, kind: "classifier" })), /Received: kind classifier, version 1/);
+  assert.throws(open(detectorFile({ ...CONTRACT, detector_contract_version: 2 })), /kind face_detector, version 2/);
 });
