@@ -74,7 +74,9 @@ def check_graph(flatbuffer: bytes, image_size: int, classes: int) -> Tensor:
     return last
 
 
-def check_detector_graph(flatbuffer: bytes, height: int, width: int, strides: Sequence[int]) -> None:
+def check_detector_graph(
+    flatbuffer: bytes, height: int, width: int, strides: Sequence[int], integer_only: bool = False
+) -> None:
     """Check the flatbuffer of a face detector before it is passed to an interpreter.
 
     Args:
@@ -82,6 +84,7 @@ def check_detector_graph(flatbuffer: bytes, height: int, width: int, strides: Se
         height: Height of the input, pixels, from the contract.
         width: Width of the input, pixels.
         strides: Pixels of the input per cell, one per heat map.
+        integer_only: Whether the outputs are int8; otherwise they are float32.
 
     Raises:
         GraphError: If it is damaged, or differs from what the converters of fer-edge write.
@@ -92,7 +95,8 @@ def check_detector_graph(flatbuffer: bytes, height: int, width: int, strides: Se
     expected = [(1, height // s, width // s, channels) for channels in (1, 7) for s in strides]
     require([tensor.shape for tensor in last] == expected, "outputs {}, contract {}", [t.shape for t in last], expected)
     kinds = [first.kind, *(tensor.kind for tensor in last)]
-    require(kinds[0] in ("uint8", "float32") and set(kinds[1:]) == {"float32"}, "{} in and out", kinds)
+    expected_kind = "int8" if integer_only else "float32"
+    require(kinds[0] in ("uint8", "float32") and set(kinds[1:]) == {expected_kind}, "{} in and out", kinds)
     _check_operators(graph)
 
 

@@ -37,7 +37,7 @@ class DataSource:
     """Images that a detector was trained on.
 
     Attributes:
-        name: Name of the source.
+        name: Name of the source; in a converted file, the names of all sources with the same license, separated by commas.
         role: ``photos`` (with boxes), ``faces`` (crops of a face) or ``backgrounds`` (without faces).
         images: Number of images used.
         license: Their license, or where it is stated.
@@ -106,6 +106,8 @@ class DetectorContract:
         versions: Versions of the programs that made the file.
         source_digest: sha256 of the Keras model that the file was made from.
         flatbuffer_sha256: sha256 of the flatbuffer, which is everything before the zip archive; None before it is attached.
+        integer_only: Whether the outputs are int8 too, for NPUs. Otherwise they are float32.
+        range_percentile: Percentile of the extremes per scene that the int8 ranges cover; None in earlier files.
 
     Raises:
         ValueError: If a name cannot be part of a file name, a number is out of range, or the strides do not divide the input.
@@ -128,6 +130,8 @@ class DetectorContract:
     versions: dict[str, str]
     source_digest: str
     flatbuffer_sha256: str | None = None
+    integer_only: bool = False
+    range_percentile: float | None = None
     detector_contract_version: int = DETECTOR_CONTRACT_VERSION
 
     def __post_init__(self) -> None:
@@ -223,7 +227,7 @@ def read_detector_file(path: str | Path) -> DetectorFile:
             "convert the detector again: fer-edge convert detector RUN"
         )
     try:
-        check_detector_graph(flatbuffer, contract.height, contract.width, contract.strides)
+        check_detector_graph(flatbuffer, contract.height, contract.width, contract.strides, contract.integer_only)
     except GraphError as error:
         raise ModelError(
             f"{model} is damaged, or was not converted by fer-edge ({error}). Convert the detector again: "

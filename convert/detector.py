@@ -16,6 +16,7 @@ from fer_edge.artifacts.conversion import QuantizationRecipe
 from fer_edge.artifacts.detection_scores import MIN_COUNTED_SIDE_PX, Matches, match, scores
 from fer_edge.artifacts.detector_contract import (
     DETECTOR_KIND,
+    DataSource,
     DetectionScores,
     DetectorContract,
     DetectorMetrics,
@@ -33,7 +34,7 @@ from fer_edge.artifacts.detector_run import (
 from fer_edge.artifacts.gate import Issue
 from fer_edge.artifacts.keras_model import load_keras_model
 from fer_edge.artifacts.reporter import SILENT, Reporter
-from fer_edge.convert.ai_edge import calibrate, quantize_static, quantizer_package
+from fer_edge.convert.ai_edge import ActivationRanges, calibrate, quantize_static, quantizer_package
 from fer_edge.convert.detector_metadata import attach_detector, output_names
 from fer_edge.convert.flatbuffer import add_signature, make_uint8_input, read_flatbuffer, write_flatbuffer
 from fer_edge.convert.tf_converter import convert_keras
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
 LOG_FILE = "convert.log"
 REJECTED_SUFFIX = ".rejected"
-PERCENTILE = 99.5  # of the extremes per scene; 98 and 100 lose more faces (see docs/detector-training.md)
+PERCENTILES = (99.5, 95.0, 90.0, 80.0, 70.0, 60.0, 50.0)  # of the extremes per scene; the best one is chosen
+MIN_COMPARED_LOGIT = -2.0  # of the cells whose outputs choose the percentile: those that Keras or int8 sees as a possible face
 FLOAT32 = QuantizationRecipe("float32", "float32", "float32", "float32", calibrated=False)
 MIN_CANDIDATE_LOGIT = 0.0  # of the candidates that the gate compares
 MIN_CANDIDATE_SCORE = 0.03  # of the candidates that calibrate the score
@@ -103,11 +105,12 @@ def convert_detector(
     thresholds: DetectorThresholds | None = None,
     score_threshold: float = 0.5,
     second_look_threshold: float = 0.03,
+    integer_only: bool = False,
     reporter: Reporter = SILENT,
 ) -> DetectorConversion:
     """Convert a detector to int8.
 
-    Weights are quantized per channel. The last 1x1 layers stay in float: one scale for offsets, sizes and eyes is too coarse.
+    Weights are quantized per channel. Unless ``integer_only``, the last 1x1 layers stay in float: their outputs need no scale.
 
     Args:
         folder: The run folder.
@@ -115,6 +118,7 @@ def convert_detector(
         thresholds: Thresholds of the gate.
         score_threshold: Score from which a candidate is a face, 0..1.
         second_look_threshold: Score from which a candidate is worth a second look, 0..1.
+        integer_only: Quantize the last layers too, for NPUs without float operators. The name of the file ends in _integer.
         reporter: Receives notes.
 
     Raises:
@@ -124,17 +128,18 @@ def convert_detector(
         RuntimeError: If the converter or the quantizer fails.
     """
     run = read_detector_run(folder)
-    target = (out or folder) / f"face_{run.plan.network}.tflite"
+    target = (out or folder) / f"face_{run.plan.network}{'_integer' if integer_only else ''}.tflite"
     check_writable(target)
     validation, calibration = read_scene_set(folder / VALIDATION_FILE), read_scene_set(folder / DETECTOR_CALIBRATION_FILE)
     model = _load(folder)
-    flatbuffer = quantize_detector(model, calibration.images, folder / LOG_FILE)
-    reporter.note(f"quantized with {len(calibration.images)} training scenes")
+    flatbuffer, percentile = quantize_detector(model, calibration.images, folder / LOG_FILE, integer_only)
+    reporter.note(f"quantized with {len(calibration.images)} training scenes; ranges of percentile {percentile:g}")
     before = match_scenes(_keras_maps(model, validation.images), validation, run.plan.strides)
     after = match_scenes(_tflite_maps(flatbuffer, validation.images), validation, run.plan.strides)
     metrics = DetectorMetrics(len(validation.images), len(validation.faces), scores(before), scores(after))
     issues = check_detector(metrics, thresholds or DetectorThresholds())
-    contract = replace(_contract(run, score_threshold, second_look_threshold), metrics=metrics)
+    contract = _contract(run, score_threshold, second_look_threshold)
+    contract = replace(contract, metrics=metrics, integer_only=integer_only, range_percentile=percentile)
     slope, shift, problem = calibrate_score(runtime_matches(attach_detector(flatbuffer, contract), validation))
     if problem:
         reporter.warn(problem)
@@ -160,7 +165,7 @@ def _contract(run: DetectorRun, score_threshold: float, second_look_threshold: f
         precision="int8",
         parameters=run.parameters,
         multiply_adds=run.multiply_adds,
-        data=run.data,
+        data=group_sources(run.data),
         scenes_seen=len(run.history) * run.plan.scenes_per_epoch,
         metrics=None,
         versions={**run.versions, "quantizer": f"ai-edge-quantizer {version('ai-edge-quantizer')}"},
@@ -168,27 +173,67 @@ def _contract(run: DetectorRun, score_threshold: float, second_look_threshold: f
     )
 
 
-def quantize_detector(model: "keras.Model", scenes: npt.NDArray[np.uint8], log: Path) -> bytes:
-    """Return a detector as an int8 flatbuffer with a uint8 input.
+def group_sources(sources: Sequence[DataSource]) -> tuple[DataSource, ...]:
+    """Return sources with one entry per role, license and teachers: 50 folders of photos take 5 KB less in the file."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[DataSource]] = {}
+    for source in sources:
+        groups.setdefault((source.role, source.license, source.teachers), []).append(source)
+    return tuple(
+        replace(group[0], name=", ".join(source.name for source in group), images=sum(source.images for source in group))
+        for group in groups.values()
+    )
+
+
+def quantize_detector(
+    model: "keras.Model", scenes: npt.NDArray[np.uint8], log: Path, integer_only: bool = False
+) -> tuple[bytes, float]:
+    """Return a detector as an int8 flatbuffer with a uint8 input, and the percentile of its ranges.
+
+    The ranges of the activations cover a percentile of their extremes per scene: the one with the smallest difference of the
+    outputs on the calibration scenes, see output_difference.
 
     Args:
         model: The Keras model.
         scenes: Calibration scenes, uint8 array (n, height, width).
         log: File for what the converter prints.
+        integer_only: Whether the outputs are int8; otherwise the last 1x1 layers compute in float.
 
     Raises:
         ImportError: If ai-edge-quantizer is not installed.
         RuntimeError: If the converter or the quantizer fails.
     """
     float_model = convert_keras(model, FLOAT32, scenes[..., None], log)
+    ranges, maps = calibrate(float_model, scenes[..., None]), _keras_maps(model, scenes)
+    candidates = [(_quantized(float_model, ranges, percentile, integer_only), percentile) for percentile in PERCENTILES]
+    return min(candidates, key=lambda candidate: output_difference(_tflite_maps(candidate[0], scenes), maps))
+
+
+def _quantized(float_model: bytes, ranges: ActivationRanges, percentile: float, integer_only: bool) -> bytes:
     graph = read_flatbuffer(float_model).subgraphs[0]
     supported = quantizer_package().qtyping.TFLOperationName.ALL_SUPPORTED
     outputs = [graph.tensors[int(index)].name.decode() for index in graph.outputs]
-    kept = [(re.escape(name), supported) for name in outputs]
-    quantized = quantize_static(float_model, calibrate(float_model, scenes[..., None]), PERCENTILE, kept)
+    kept = [] if integer_only else [(re.escape(name), supported) for name in outputs]
+    quantized = quantize_static(float_model, ranges, percentile, kept)
     make_uint8_input(quantized)
     add_signature(quantized, "image", output_names(len(outputs)))
     return write_flatbuffer(quantized)
+
+
+def output_difference(maps: Maps, expected: Maps) -> float:
+    """Return the mean absolute difference of logits, plus that of the geometry, in cells that one of two models sees as a face.
+
+    Args:
+        maps: Heat maps, then geometry maps, each (images, rows, columns, channels).
+        expected: The same of the other model.
+    """
+    half = len(maps) // 2
+    logits, geometry = [np.empty(0)], [np.empty(0)]
+    for index in range(half):
+        seen = (np.maximum(maps[index], expected[index]) > MIN_COMPARED_LOGIT)[..., 0]
+        logits.append(np.abs(maps[index] - expected[index])[seen].ravel())
+        geometry.append(np.abs(maps[half + index] - expected[half + index])[seen].ravel())
+    differences = [np.concatenate(parts) for parts in (logits, geometry)]
+    return float(sum(part.mean() for part in differences if len(part)))
 
 
 def _load(folder: Path) -> "keras.Model":
@@ -210,7 +255,9 @@ def _tflite_maps(flatbuffer: bytes, images: npt.NDArray[np.uint8]) -> Maps:
         interpreter.set_tensor(source, image[None, ..., None])
         interpreter.invoke()
         for rows, detail in zip(maps, outputs, strict=True):
-            rows.append(interpreter.get_tensor(detail["index"])[0])
+            scale, zero_point = detail["quantization"]
+            values = interpreter.get_tensor(detail["index"])[0]
+            rows.append(scale * (values.astype(np.float32) - zero_point) if scale else values)
     return [np.stack(rows) for rows in maps]
 
 

@@ -8,22 +8,32 @@ from click.testing import CliRunner
 
 from fer_edge.artifacts.contract import ModelError
 from fer_edge.artifacts.detection_scores import Matches
-from fer_edge.artifacts.detector_contract import DetectionScores, DetectorMetrics, read_detector_file
+from fer_edge.artifacts.detector_contract import DataSource, DetectionScores, DetectorMetrics, read_detector_file
 from fer_edge.artifacts.detector_run import read_detector_run, read_scene_set
-from fer_edge.convert.detector import DetectorThresholds, calibrate_score, check_detector, convert_detector
+from fer_edge.convert.detector import (
+    PERCENTILES,
+    DetectorThresholds,
+    calibrate_score,
+    check_detector,
+    convert_detector,
+    group_sources,
+    output_difference,
+)
+from fer_edge.convert.detector_metadata import attach_detector
 from fer_edge.edge_runtime.detectors.decode import decode
+from fer_edge.edge_runtime.detectors.detector_network import DetectorNetwork
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.images import import_cv2, write_image
 from fer_edge.edge_runtime.interpreter import make_interpreter
 from fer_edge.main import main
 from fer_edge.train.detector import fit, network
 from fer_edge.train.detector.mine import mine
-from fer_edge.train.detector.network import DetectorNetwork, build_detector, multiply_adds
+from fer_edge.train.detector.network import DetectorSize, build_detector, multiply_adds
 from fer_edge.train.detector.sources import load_sources
 from fer_edge.train.detector.stream import SOURCES_FOLDER, read_hard
 
 pytestmark = pytest.mark.tensorflow
-SMALL = DetectorNetwork(64, 80, (8,), middle=16, deep=24, middle_blocks=1, deep_blocks=1)
+SMALL = DetectorSize(64, 80, (8,), middle=16, deep=24, middle_blocks=1, deep_blocks=1)
 
 
 def drawn_face(rng, side=48):
@@ -123,6 +133,39 @@ def test_the_int8_file_finds_a_drawn_face(converted):
     assert iou(found.boxes[0].tolist(), (12, 4, 56, 56)) > 0.4
 
 
+def test_an_integer_only_file_has_int8_outputs_and_finds_the_same_face(converted, run_folder, tmp_path):
+    result = convert_detector(run_folder, tmp_path, integer_only=True, thresholds=DetectorThresholds(100, 100, 1))
+    assert result.path == tmp_path / "face_detector_nano_integer.tflite"
+    assert (result.contract.integer_only, converted.contract.integer_only) == (True, False)
+    network = DetectorNetwork(result.path)
+    details = make_interpreter(model_content=read_detector_file(result.path).flatbuffer).get_tensor_details()
+    assert {detail["dtype"].__name__ for detail in details} <= {"uint8", "int8", "int32"}
+    scene = np.full((64, 80), 40, np.uint8)
+    scene[4:60, 12:68] = drawn_face(np.random.default_rng(9), 56)
+    found = decode(*network.infer(scene), (8,), -2.0)
+    assert iou(found.boxes[0].tolist(), (12, 4, 56, 56)) > 0.4
+
+
+def test_the_outputs_must_be_of_the_kind_in_the_contract(converted, tmp_path):
+    file = read_detector_file(converted.path)
+    wrong = tmp_path / "wrong.tflite"
+    wrong.write_bytes(attach_detector(file.flatbuffer, replace(file.contract, integer_only=True)))
+    with pytest.raises(ModelError, match="in and out"):
+        read_detector_file(wrong)
+
+
+def test_the_percentile_with_the_smallest_difference_of_the_outputs_is_chosen(converted):
+    heat, geometry = np.full((1, 2, 2, 1), -9.0), np.zeros((1, 2, 2, 7))
+    heat[0, 0, 0] = 2
+    other = heat.copy()
+    assert output_difference([other, geometry], [heat, geometry]) == 0
+    other[0, 1, 1] = 1  # a false detection of one of them
+    assert output_difference([other, geometry], [heat, geometry]) == pytest.approx(5)
+    assert output_difference([heat, geometry + 0.5], [heat, geometry]) == pytest.approx(0.5)
+    assert output_difference([heat - 99, geometry], [heat - 99, geometry]) == 0
+    assert converted.contract.range_percentile in PERCENTILES
+
+
 def test_the_gate_measures_both_models(converted, run_folder):
     metrics = converted.contract.metrics
     scenes = read_scene_set(run_folder / "validation.npz")
@@ -164,6 +207,18 @@ def test_the_networks_of_the_table_have_the_size_that_the_docs_state():
 def test_an_unknown_network_is_an_error():
     with pytest.raises(ValueError, match="unknown detector network 'big'; choose one of: detector_nano, detector_small"):
         network.find_network("big")
+
+
+def test_sources_with_the_same_license_are_one_entry_of_the_contract():
+    sources = [
+        DataSource(name, "photos", 2, license_text, ("yunet",))
+        for name, license_text in zip("abc", ("MIT", "CC0", "MIT"), strict=True)
+    ]
+    assert group_sources([*sources, DataSource("d", "backgrounds", 1, "MIT")]) == (
+        DataSource("a, c", "photos", 4, "MIT", ("yunet",)),
+        DataSource("b", "photos", 2, "CC0", ("yunet",)),
+        DataSource("d", "backgrounds", 1, "MIT"),
+    )
 
 
 BEFORE = DetectionScores(found=0.9, false_per_image=0.1, iou=0.8)

@@ -1,14 +1,13 @@
 """Annotations, packed sources and drawn scenes of a detector's training. No Keras."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from fer_edge.artifacts.detection_scores import match, scores
-from fer_edge.artifacts.detector_contract import BASE_SIDE_PX
+from fer_edge.artifacts.detector_contract import BASE_SIDE_PX, DataSource
 from fer_edge.artifacts.detector_run import SceneMix
 from fer_edge.artifacts.face_annotations import (
     AnnotatedFace,
@@ -18,18 +17,15 @@ from fer_edge.artifacts.face_annotations import (
     write_annotations,
 )
 from fer_edge.edge_runtime.detectors.decode import decode
-from fer_edge.edge_runtime.detectors.detection import Detection
 from fer_edge.edge_runtime.images import write_image
-from fer_edge.main import main
 from fer_edge.train.dataset import DataError
-from fer_edge.train.dataset_files import DatasetFiles
-from fer_edge.train.detector.annotate import annotate, annotate_image
 from fer_edge.train.detector.drawing import Placement, map_points, warp_matrix
-from fer_edge.train.detector.mine import letterbox
+from fer_edge.train.detector.fit import all_data
+from fer_edge.train.detector.mine import letterbox, mine
 from fer_edge.train.detector.read_annotations import load_annotations
-from fer_edge.train.detector.scenes import SceneArtist
-from fer_edge.train.detector.sources import SourceOption, load_sources, pack_sources
-from fer_edge.train.detector.stream import scene_targets
+from fer_edge.train.detector.scenes import SceneArtist, profiles_of
+from fer_edge.train.detector.sources import ROLES, SourceOption, load_sources, pack_sources
+from fer_edge.train.detector.stream import read_hard, scene_targets
 from fer_edge.train.detector.targets import (
     BOX_WEIGHT,
     EYE_WEIGHT,
@@ -44,81 +40,9 @@ WHOLE = (0, 0, 160, 128)
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
-@dataclass
-class Teacher:
-    """A detector that returns fixed boxes."""
-
-    name: str
-    found: tuple[Detection, ...]
-    needs_gray: bool = False
-
-    def detect(self, image, min_face_px=32, previous_boxes=None):
-        return list(self.found)
-
-
 def face_row(x, y, side):
     """A face of draw_targets, with eyes a fifth of the side from its center."""
     return [x, y, side, x - 0.2 * side, y - 0.1 * side, x + 0.2 * side, y - 0.1 * side]
-
-
-def test_two_teachers_that_agree_make_a_face_and_one_alone_a_region_to_ignore():
-    eyes = ((35.0, 40.0), (55.0, 40.0))
-    haar = Teacher("haar", (Detection((20, 20, 50, 50)), Detection((200, 100, 30, 30))))
-    other = Teacher("none", (Detection((24, 20, 50, 50), eyes),))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(__import__("fer_edge.train.detector.annotate", fromlist=["x"]).BOX_TRANSFORMS, "none", _identity())
-        image = annotate_image("a.png", np.zeros((240, 320, 3), np.uint8), [haar, other])
-    assert image.faces == (AnnotatedFace((22.0, 20.0, 50.0, 50.0), (35.0, 40.0, 55.0, 40.0)),)
-    assert image.ignore_px == ((200.0, 100.0, 30.0, 30.0),)
-
-
-def _identity():
-    from fer_edge.artifacts.contract import BoxTransform
-
-    return BoxTransform()
-
-
-def test_a_large_face_in_the_middle_needs_one_teacher_only():
-    haar, silent = Teacher("haar", (Detection((60, 40, 100, 100)),)), Teacher("haar", ())
-    image = annotate_image("a.png", np.zeros((176, 220, 3), np.uint8), [haar, silent])
-    assert [face.box_px for face in image.faces] == [(60.0, 40.0, 100.0, 100.0)]
-
-
-def test_a_sure_detection_of_yunet_needs_no_other_teacher():
-    yunet = Teacher("yunet", (Detection((10, 10, 40, 40), None, 0.8), Detection((200, 100, 40, 40), None, 0.79)))
-    image = annotate_image("a.png", np.zeros((240, 320, 3), np.uint8), [yunet, Teacher("haar", ())])
-    assert (len(image.faces), len(image.ignore_px)) == (1, 1)
-    assert image.faces[0].box_px[0] < 60 < image.ignore_px[0][0]
-
-
-def test_a_sure_box_of_an_annotated_face_is_not_a_second_face():
-    haar, blazeface = (Teacher("haar", (Detection((100, 100, 100, 100)),)) for _ in range(2))
-    yunet = Teacher("yunet", (Detection((100, 145, 100, 100), None, 0.9),))
-    image = annotate_image("a.png", np.zeros((480, 640, 3), np.uint8), [haar, blazeface, yunet])
-    assert ([face.box_px for face in image.faces], image.ignore_px) == ([(100.0, 100.0, 100.0, 100.0)], ())
-
-
-def test_boxes_of_a_large_image_are_in_its_own_pixels():
-    haar = Teacher("haar", (Detection((100, 100, 64, 64)),))
-    image = annotate_image("a.png", np.zeros((960, 2560, 3), np.uint8), [haar])  # searched at 1280 pixels
-    assert image.faces[0].box_px == (200.0, 200.0, 128.0, 128.0)
-
-
-def test_a_folder_without_faces_is_an_error(tmp_path):
-    write_image(tmp_path / "wall.png", np.full((40, 40), 90, np.uint8))
-    with pytest.raises(DataError, match=r"no face in the 1 images of .* Use it as backgrounds"):
-        annotate(DatasetFiles(tmp_path), [Teacher("haar", ())], "CC0-1.0")
-
-
-def test_annotating_names_a_missing_teacher_and_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
-    (tmp_path / "images").mkdir()
-    arguments = ["dev", "annotate", str(tmp_path / "images"), "--license", "CC0", "--teachers"]
-    result = CliRunner().invoke(main, [*arguments, "yunet"])
-    assert result.exit_code == 1
-    assert "the YuNet model was not found" in result.output
-    result = CliRunner().invoke(main, [*arguments, "haar"])
-    assert (result.exit_code, "has no images to annotate" in result.output) == (1, True)
 
 
 def test_annotations_survive_the_file_and_a_box_outside_the_image_is_rejected(tmp_path):
@@ -280,10 +204,10 @@ def test_sources_keep_licenses_and_teachers_and_leave_out_test_images(packed):
 
 def test_a_photo_is_packed_smaller_with_its_boxes(packed):
     sources, _ = packed
-    index = int(np.flatnonzero(sources.sizes[:, 1] == 480)[0])
-    assert tuple(sources.sizes[index]) == (240, 480)
-    assert sources.faces_of(index)[:, :4].tolist() == [[50, 50, 40, 40], [300, 100, 20, 20]]
-    assert sources.ignored_of(index).tolist() == [[150, 150, 25, 25]]
+    index = int(sources.indices("photos", False)[0])
+    assert tuple(sources.sizes[index]) == (400, 800)
+    np.testing.assert_allclose(sources.faces_of(index)[:, :4], np.array([[100, 100, 80, 80], [600, 200, 40, 40]]) / 1.2)
+    np.testing.assert_allclose(sources.ignored_of(index), np.array([[300, 300, 50, 50]]) / 1.2)
 
 
 def test_training_and_validation_share_no_image(packed):
@@ -291,6 +215,34 @@ def test_training_and_validation_share_no_image(packed):
     training, validation = sources.indices("portraits", False), sources.indices("portraits", True)
     assert not set(training) & set(validation)
     assert len(training) + len(validation) == 30
+
+
+WIDE, NARROW = (30.0, 40.0, 62.0, 40.0), (30.0, 40.0, 40.0, 40.0)  # eyes of a face of 80 pixels
+
+
+def test_faces_turned_sideways_are_drawn_more_often(tmp_path):
+    rng = np.random.default_rng(2)
+    for role in ("photos", "walls"):
+        (tmp_path / role).mkdir()
+        for number in range(3):
+            write_image(tmp_path / role / f"{number}.png", rng.integers(0, 256, (480, 640), dtype=np.uint8))
+    faces = [AnnotatedFace((20, 20, 80, 80), WIDE)] * 9 + [
+        AnnotatedFace((400, 300, 80, 80), NARROW),
+        AnnotatedFace((9, 9, 80, 80)),
+    ]
+    photos = tuple(AnnotatedImage(f"{number}.png", 640, 480, tuple(faces)) for number in range(3))
+    write_annotations(tmp_path / "photos" / "faces.json", FaceAnnotations("photos", "CC-BY", (), photos))
+    options = [SourceOption("photos", tmp_path / "photos"), SourceOption("backgrounds", tmp_path / "walls")]
+    sources = pack_sources(options, tmp_path / "packed", {})
+    training = sources.indices("photos", False)
+    assert profiles_of(sources, training).tolist() == [[index, 9] for index in training]
+    artist = SceneArtist(sources, SIZE, mix=SceneMix(0, 1, 0))
+    chosen = []
+    for _ in range(200):
+        boxes = np.array([face[:2] for face in artist.draw(rng).faces])
+        middle = np.abs(boxes - [SIZE[1] / 2, SIZE[0] / 2]).sum(axis=1)
+        chosen.append(int(middle.argmin()) == 9)
+    assert np.mean(chosen) > 0.25  # 1 of 11 faces
 
 
 @pytest.mark.parametrize("mix", [SceneMix(1, 0, 0), SceneMix(0, 1, 0), SceneMix(0, 0, 1), SceneMix(0, 0, 0)])
@@ -340,7 +292,41 @@ def test_candidates_are_counted_once_per_face_and_not_in_ignored_regions():
     assert scores([found], 2.5).false_per_image == 0.0
 
 
+def test_false_detections_in_photos_are_mined_away_from_faces(packed):
+    sources, folder = packed
+    photo = int(sources.indices("photos", False)[0])
+    only = replace(sources, roles=np.full_like(sources.roles, ROLES.index("portraits")))
+    only.roles[photo] = ROLES.index("photos")
+
+    def finds(row, column):
+        def predict(images):
+            heat = np.full((len(images), 16, 20, 1), -9.0)
+            heat[0, row, column] = 3.0  # in the look at the whole photo, 160x80 pixels below 24 rows of black
+            geometry = np.zeros((len(images), 16, 20, 7))
+            geometry[..., 2] = -1  # a box of 11.8 pixels, 59 of the photo
+            return [heat, geometry]
+
+        return predict
+
+    assert mine(finds(6, 12), only, folder, SIZE, (8,)) == 0  # on the second face
+    assert mine(finds(10, 8), only, folder, SIZE, (8,)) == 0  # next to the region to ignore
+    only.ignored[:] = 0
+    assert mine(finds(10, 8), only, folder, SIZE, (8,)) == 1
+    (hard,) = read_hard(folder)
+    assert hard.shape == (129, 129)
+
+
 def test_an_image_is_fitted_into_the_input():
     boxed, scale, left, top = letterbox(np.full((100, 100), 200, np.uint8), SIZE)
     assert (scale, left, top) == (1.28, 16, 0)
     assert (boxed[:, :16].max(), boxed[64, 80], boxed[:, -16:].max()) == (0, 200, 0)
+
+
+def test_a_resumed_training_lists_each_source_once():
+    def source(name, images, role="photos"):
+        return DataSource(name, role, images, "CC0-1.0", ())
+
+    earlier = (source("a", 5), source("b", 6))
+    current = (source("a", 7), source("a", 1, "backgrounds"))
+    assert all_data(earlier, current) == (source("b", 6), source("a", 7), source("a", 1, "backgrounds"))
+    assert all_data((), (source("a", 7), source("a", 8))) == (source("a", 7), source("a", 8))  # two folders of one name

@@ -6,6 +6,7 @@ import pytest
 from fer_edge.edge_runtime.detectors import yunet
 from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
+from fer_edge.train.detector.annotate import open_teachers
 
 
 class FakeNetwork:
@@ -62,6 +63,15 @@ def test_large_images_are_scaled_down_for_yunet(network):
     detector = open_detector(network[0])
     detector.detect(np.zeros((4320, 7680, 3), np.uint8), min_face_px=1)
     assert network[1][0].sizes == [(640, 360)]
+
+
+def test_as_a_teacher_yunet_searches_at_two_sizes_and_reports_doubtful_faces(network):
+    found = open_teachers([network[0], "haar"])
+    assert [teacher.name for teacher in found] == ["yunet", "yunet", "haar"]
+    for teacher in found[:2]:
+        teacher.detect(np.zeros((960, 1280, 3), np.uint8), min_face_px=32)
+    assert [one.sizes for one in network[1] if one.sizes] == [[(640, 480)], [(1280, 960)]]
+    assert [one.settings[3] for one in network[1] if one.sizes] == [0.4, 0.4]
 
 
 def test_the_yunet_model_is_found_by_its_variable_and_its_absence_is_reported(monkeypatch, tmp_path):

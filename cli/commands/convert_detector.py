@@ -21,6 +21,7 @@ from fer_edge.option_groups import examples
     "--second-look-threshold", type=float, default=0.03, show_default=True, help="Score from which it is worth a second look."
 )
 @click.option("--max-found-drop", type=float, default=4.0, show_default=True, help="Gate: allowed drop of found faces, points.")
+@click.option("--integer-only", is_flag=True, help="Int8 outputs too, for NPUs without float operators.")
 @friendly_errors
 def command(
     run: Path,
@@ -28,6 +29,7 @@ def command(
     score_threshold: float,
     second_look_threshold: float,
     max_found_drop: float,
+    integer_only: bool,
 ) -> None:
     """Convert the detector in RUN to int8, calibrate its score, and check it on the validation scenes of the run."""
     from fer_edge.artifacts.detector_run import read_detector_run
@@ -44,6 +46,7 @@ def command(
         thresholds=DetectorThresholds(found_points=max_found_drop),
         score_threshold=score_threshold,
         second_look_threshold=second_look_threshold,
+        integer_only=integer_only,
         reporter=ConsoleReporter(),
     )
     metrics = result.contract.metrics

@@ -46,6 +46,7 @@ class YuNet:
     Args:
         model: Path of the .onnx file. None searches for it, see ``yunet_model``.
         min_score: Faces with a lower score are dropped, 0..1.
+        max_side_px: Images with a longer side are scaled down to it.
 
     Raises:
         ImportError: If the file does not exist or OpenCV cannot load it.
@@ -54,7 +55,9 @@ class YuNet:
     name = "yunet"
     needs_gray = False
 
-    def __init__(self, model: str | Path | None = None, min_score: float = MIN_SCORE) -> None:
+    def __init__(
+        self, model: str | Path | None = None, min_score: float = MIN_SCORE, *, max_side_px: int = MAX_INPUT_SIDE_PX
+    ) -> None:
         path = Path(model) if model else yunet_model()
         if path is None or not path.is_file():
             reason = f"no file '{path}'" if path else f"no installed package contains {MODEL_FILES[0]}"
@@ -64,7 +67,7 @@ class YuNet:
             )
         if not is_utf8(path):  # OpenCV ends the process
             raise ImportError(f"OpenCV cannot load '{path}': its path is not UTF-8. Rename it")
-        self._cv2 = import_cv2()
+        self._cv2, self._max_side_px = import_cv2(), max_side_px
         try:
             self._network = self._cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, MAX_IOU)
         except (self._cv2.error, AttributeError) as error:
@@ -84,7 +87,7 @@ class YuNet:
             The faces, largest first.
         """
         height, width = image.shape[:2]
-        scale = min(1.0, MAX_INPUT_SIDE_PX / max(height, width), MIN_INPUT_FACE_PX / min_face_px)
+        scale = min(1.0, self._max_side_px / max(height, width), MIN_INPUT_FACE_PX / min_face_px)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = self._cv2.cvtColor(three_channels(image), self._cv2.COLOR_RGB2BGR)
         if size != (width, height):

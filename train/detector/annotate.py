@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.artifacts.contract import BOX_TRANSFORMS
+from fer_edge.artifacts.contract import CropConvention
 from fer_edge.artifacts.face_annotations import AnnotatedFace, AnnotatedImage, FaceAnnotations, Rectangle
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, Detector
+from fer_edge.edge_runtime.detectors.detector import open_detector
 from fer_edge.edge_runtime.detectors.tiling import iou
+from fer_edge.edge_runtime.detectors.yunet import YuNet
 from fer_edge.edge_runtime.images import Image, import_cv2
 from fer_edge.train.dataset import DataError
 from fer_edge.train.dataset_files import DatasetFiles
@@ -23,13 +25,18 @@ MAIN_FACE_FRACTION = 0.4  # of the shorter side of the image; such a face in the
 # A teacher with such a score needs no other. Of 30 such detections of YuNet that BlazeFace missed, 29 are faces, most of them
 # in profile.
 SURE_SCORES = {"yunet": 0.8}
+# YuNet searches as a teacher at two sizes. Its detections with a low score are ignored if no other teacher agrees: most are
+# backs of heads, hands and prints, but some are faces in profile, which must not be taught as background.
+YUNET_SIDES_PX = (640, MAX_SIDE_PX)
+YUNET_MIN_SCORE = 0.4
+YUNET_MIN_FACE_PX = 10  # YuNet's faces from this size to the smallest wanted one become regions to ignore, see annotate_image
 
 
 @dataclass(frozen=True)
 class _Found:
     """A detection of one teacher, its box in the Haar convention."""
 
-    teacher: int
+    teacher: str
     box: Rectangle
     eyes: Rectangle | None
     is_sure: bool = False
@@ -51,7 +58,7 @@ def annotate(
 
     Args:
         files: The images.
-        teachers: The detectors.
+        teachers: The detectors, see open_teachers.
         license_text: License of the images.
         min_face_px: Side of the smallest face to find, pixels of an image of at most 1280 pixels per side.
         reporter: Receives progress, and a warning of images that cannot be read.
@@ -72,12 +79,32 @@ def annotate(
     if damaged:
         reporter.warn(f"{len(damaged)} images left out: {damaged[0]}")
     if not any(image.faces or image.ignore_px for image in images):
-        names = ", ".join(teacher.name for teacher in teachers)
+        names = ", ".join(_names(teachers))
         raise DataError(
             f"no face in the {len(images)} images of '{files.path}' (teachers: {names}). Use it as backgrounds: "
             "--data backgrounds=PATH"
         )
-    return FaceAnnotations(Path(files.path).name, license_text, tuple(teacher.name for teacher in teachers), tuple(images))
+    return FaceAnnotations(Path(files.path).name, license_text, _names(teachers), tuple(images))
+
+
+def open_teachers(names: Sequence[str]) -> list[Detector]:
+    """Open detectors as teachers. Next to other teachers, YuNet is opened twice: once per size of the search.
+
+    Args:
+        names: Names of detectors, or .onnx files of YuNet.
+
+    Raises:
+        ImportError: If one is not installed.
+        ValueError: If one is unknown.
+    """
+    teachers: list[Detector] = []
+    for name in names:
+        if len(names) > 1 and (name == YuNet.name or name.endswith(".onnx")):
+            model = None if name == YuNet.name else name
+            teachers += [YuNet(model, YUNET_MIN_SCORE, max_side_px=side) for side in YUNET_SIDES_PX]
+        else:
+            teachers.append(open_detector(name))
+    return teachers
 
 
 def annotate_image(name: str, image: Image, teachers: Sequence[Detector], min_face_px: int = MIN_FACE_PX) -> AnnotatedImage:
@@ -87,7 +114,8 @@ def annotate_image(name: str, image: Image, teachers: Sequence[Detector], min_fa
         name: Its name.
         image: uint8 array (height, width, 3), RGB.
         teachers: The detectors.
-        min_face_px: Side of the smallest face to find, pixels of the image as it is searched.
+        min_face_px: Side of the smallest face to find, pixels of the searched image. Smaller faces of YuNet become regions to
+            ignore: enlarged in a scene, they would be taught as background.
     """
     height, width = image.shape[:2]
     scale = min(1.0, MAX_SIDE_PX / max(height, width))
@@ -95,14 +123,15 @@ def annotate_image(name: str, image: Image, teachers: Sequence[Detector], min_fa
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         searched = np.asarray(import_cv2().resize(image, size, interpolation=import_cv2().INTER_AREA), np.uint8)
-    found = [
-        _found(index, detection, teacher.name, scale)
-        for index, teacher in enumerate(teachers)
-        for detection in teacher.detect(searched, min_face_px)
-    ]
+    found = []
+    for teacher in teachers:
+        smallest = min(min_face_px, YUNET_MIN_FACE_PX) if teacher.name == YuNet.name else min_face_px
+        found += [_found(teacher.name, detection, scale) for detection in teacher.detect(searched, smallest)]
     found = [one for one in found if _overlaps(one.box, width, height)]
-    faces, ignored = merge(found, len(teachers), width, height)
-    return AnnotatedImage(name, width, height, tuple(faces), tuple(ignored))
+    faces, ignored = merge(found, len(_names(teachers)), width, height)
+    wanted = [face for face in faces if face.box_px[2] * scale >= min_face_px]
+    small = [face.box_px for face in faces if face.box_px[2] * scale < min_face_px]
+    return AnnotatedImage(name, width, height, tuple(wanted), (*ignored, *small))
 
 
 def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tuple[list[AnnotatedFace], list[Rectangle]]:
@@ -110,7 +139,7 @@ def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tu
 
     Args:
         found: The detections.
-        teachers: Number of teachers.
+        teachers: Number of different teachers.
         width: Width of the image, pixels.
         height: Height of the image, pixels.
 
@@ -130,20 +159,25 @@ def merge(found: Sequence[_Found], teachers: int, width: int, height: int) -> tu
             faces.append(AnnotatedFace((x, y, w, h), eyes))
         else:
             alone += group
-    ignored = []
+    ignored: list[Rectangle] = []
     for one in sorted(alone, key=lambda one: not one.is_sure):
         if any(iou(one.box, face.box_px) > SAME_FACE_IOU for face in faces):
             continue  # another box of the same face
         if one.is_sure or _is_main_face(one.box, width, height):
             faces.append(AnnotatedFace(one.box, one.eyes))
-        else:
+        elif all(iou(one.box, box) <= AGREEING_IOU for box in ignored):
             ignored.append(one.box)
     return faces, ignored
 
 
-def _found(teacher: int, detection: Detection, name: str, scale: float) -> _Found:
+def _names(teachers: Sequence[Detector]) -> tuple[str, ...]:
+    """Return the names of the teachers, each once."""
+    return tuple(dict.fromkeys(teacher.name for teacher in teachers))
+
+
+def _found(name: str, detection: Detection, scale: float) -> _Found:
     x, y, w, h = detection.box_px
-    transform = BOX_TRANSFORMS[name]
+    transform = CropConvention().box_transform(name)
     side = transform.scale * max(w, h)
     center_x, center_y = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
     left, top, side = (value / scale for value in (center_x - side / 2, center_y - side / 2, side))
@@ -152,7 +186,7 @@ def _found(teacher: int, detection: Detection, name: str, scale: float) -> _Foun
         (first_x, first_y), (second_x, second_y) = detection.eyes_px
         eyes = (first_x / scale, first_y / scale, second_x / scale, second_y / scale)
     is_sure = detection.score >= SURE_SCORES.get(name, math.inf)
-    return _Found(teacher, (left, top, side, side), eyes, is_sure)
+    return _Found(name, (left, top, side, side), eyes, is_sure)
 
 
 def _overlaps(box: Rectangle, width: int, height: int) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fer_edge.artifacts.atomic_write import atomic_path
 from fer_edge.artifacts.detection_scores import match, scores
-from fer_edge.artifacts.detector_contract import DetectionScores
+from fer_edge.artifacts.detector_contract import DataSource, DetectionScores
 from fer_edge.artifacts.detector_run import (
     DETECTOR_CALIBRATION_FILE,
     DETECTOR_MODEL_FILE,
@@ -104,7 +104,7 @@ def train_detector(
         model.optimizer.iterations.assign(len(earlier.history) * (plan.scenes_per_epoch // plan.batch_size))
     run = DetectorRun(
         plan,
-        tuple(dict.fromkeys((*(earlier.data if earlier else ()), *sources.data))),
+        all_data(earlier.data if earlier else (), sources.data),
         int(model.count_params()),
         multiply_adds(model),
         len(read_hard(folder)),
@@ -182,6 +182,17 @@ def _earlier_run(folder: Path, plan: DetectorPlan, resume: bool) -> DetectorRun 
     if changed:
         raise ValueError(f"'{folder}' was started with another {', '.join(changed)}. Choose another --out")
     return run
+
+
+def all_data(earlier: tuple[DataSource, ...], current: tuple[DataSource, ...]) -> tuple[DataSource, ...]:
+    """Return all sources of a training, also those of before it was resumed.
+
+    Args:
+        earlier: The sources before. Those whose name and role are among the current ones are left out.
+        current: The sources now.
+    """
+    now = {(source.name, source.role) for source in current}
+    return (*(source for source in earlier if (source.name, source.role) not in now), *current)
 
 
 def _scene_sets(folder: Path, plan: DetectorPlan) -> SceneSet:

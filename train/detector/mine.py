@@ -1,6 +1,7 @@
-"""Mine hard backgrounds: parts of images without faces on which a detector reports one."""
+"""Mine hard backgrounds: parts of images without a face on which a detector reports one."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,17 @@ MIN_SIDE_PX = 16
 MAX_HARD = 20_000
 BATCH = 64
 
+Boxes = npt.NDArray[np.float32]
+NOTHING: Boxes = np.empty((0, 4), np.float32)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A gray image to search, and the boxes (x, y, width, height, pixels) where faces are or may be."""
+
+    image: Image
+    occupied: Boxes
+
 
 def mine(
     predict: Predict,
@@ -30,8 +42,9 @@ def mine(
     min_logit: float = -1.0,
     reporter: Reporter = SILENT,
 ) -> int:
-    """Find false detections in the training backgrounds and write them to the run folder.
+    """Find false detections in the training backgrounds and photos and write them to the run folder.
 
+    In photos, a detection is false if the part cut out around it touches no face and no region to ignore.
     Scenes are drawn with them from the next start of the training on.
 
     Args:
@@ -46,20 +59,20 @@ def mine(
     Returns:
         The number of parts written.
     """
-    looks = list(_looks(sources))
+    looks = [*_looks(sources), *_photo_looks(sources)]
     hard: list[Image] = []
     with reporter.progress("mining") as progress:
         for start in range(0, len(looks), BATCH):
             parts = looks[start : start + BATCH]
-            boxed = [letterbox(part, size) for part in parts]
+            boxed = [letterbox(part.image, size) for part in parts]
             maps = predict(np.stack([image for image, *_ in boxed]))
             for index, (part, (_, scale, left, top)) in enumerate(zip(parts, boxed, strict=True)):
                 heat = [one[index] for one in maps[: len(strides)]]
                 geometry = [one[index] for one in maps[len(strides) :]]
                 for x, y, side, _ in decode(heat, geometry, strides, min_logit).boxes:
-                    cut = _cut(part, (x - left) / scale, (y - top) / scale, side / scale)
-                    if min(cut.shape) >= MIN_SIDE_PX:
-                        hard.append(cut)
+                    cut = _cut(part.image.shape, (x - left) / scale, (y - top) / scale, side / scale)
+                    if min(cut[2:]) >= MIN_SIDE_PX and not _touches(cut, part.occupied):
+                        hard.append(part.image[cut[1] : cut[1] + cut[3], cut[0] : cut[0] + cut[2]])
             progress(min(start + BATCH, len(looks)), len(looks))
     rng = np.random.default_rng(0)
     chosen = [hard[index] for index in rng.permutation(len(hard))[:MAX_HARD]]
@@ -87,23 +100,43 @@ def letterbox(image: Image, size: tuple[int, int]) -> tuple[Image, float, int, i
     return result, scale, left, top
 
 
-def _looks(sources: Sources) -> Iterator[Image]:
+def _looks(sources: Sources) -> Iterator[_Look]:
     rng = np.random.default_rng(0)
     for role in ("backgrounds", "garments"):
         for index in sources.indices(role, validation=False):
-            image = sources.image(int(index))
-            yield image
-            for _ in range(LOOKS_PER_IMAGE - 1):
-                fraction = rng.uniform(0.35, 0.7)
-                height, width = (max(1, int(side * fraction)) for side in image.shape)
-                top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
-                yield image[top : top + height, left : left + width]
+            yield from _parts(sources.image(int(index)), NOTHING, rng)
 
 
-def _cut(image: Image, x: float, y: float, side: float) -> Image:
+def _photo_looks(sources: Sources) -> Iterator[_Look]:
+    rng = np.random.default_rng(1)
+    for index in sources.indices("photos", validation=False):
+        faces, ignored = sources.faces_of(index)[:, :4], sources.ignored_of(index)
+        yield from _parts(sources.image(int(index)), np.concatenate([faces, ignored]), rng)
+
+
+def _parts(image: Image, occupied: Boxes, rng: np.random.Generator) -> Iterator[_Look]:
+    """Yield the image and random parts of it."""
+    yield _Look(image, occupied)
+    for _ in range(LOOKS_PER_IMAGE - 1):
+        fraction = rng.uniform(0.35, 0.7)
+        height, width = (max(1, int(side * fraction)) for side in image.shape)
+        top, left = int(rng.integers(image.shape[0] - height + 1)), int(rng.integers(image.shape[1] - width + 1))
+        yield _Look(image[top : top + height, left : left + width], occupied - np.array([left, top, 0, 0], np.float32))
+
+
+def _cut(shape: tuple[int, ...], x: float, y: float, side: float) -> tuple[int, int, int, int]:
+    """Return the part around a detection inside the image: x, y, width, height, pixels."""
     margin = MARGIN * side
-    top, left = max(0, int(y - margin)), max(0, int(x - margin))
-    return image[top : max(0, int(y + side + margin)), left : max(0, int(x + side + margin))]
+    left, top = max(0, int(x - margin)), max(0, int(y - margin))
+    right, bottom = min(shape[1], int(x + side + margin)), min(shape[0], int(y + side + margin))
+    return left, top, max(0, right - left), max(0, bottom - top)
+
+
+def _touches(cut: tuple[int, int, int, int], occupied: Boxes) -> bool:
+    left, top, width, height = cut
+    across = (occupied[:, 0] < left + width) & (occupied[:, 0] + occupied[:, 2] > left)
+    down = (occupied[:, 1] < top + height) & (occupied[:, 1] + occupied[:, 3] > top)
+    return bool((across & down).any())
 
 
 def _write(path: Path, images: list[Image]) -> None:

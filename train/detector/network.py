@@ -17,7 +17,7 @@ OFFSET_WEIGHT, SIDE_WEIGHT, EYES_WEIGHT = 2.0, 4.0, 2.0
 
 
 @dataclass(frozen=True)
-class DetectorNetwork:
+class DetectorSize:
     """One size of the detector.
 
     Attributes:
@@ -39,13 +39,13 @@ class DetectorNetwork:
     deep_blocks: int = 5
 
 
-DETECTOR_NETWORKS: dict[str, DetectorNetwork] = {
-    "detector_nano": DetectorNetwork(),
-    "detector_small": DetectorNetwork(height=144, width=192, middle=64, deep=128),
+DETECTOR_NETWORKS: dict[str, DetectorSize] = {
+    "detector_nano": DetectorSize(),
+    "detector_small": DetectorSize(height=144, width=192, middle=64, deep=128),
 }
 
 
-def find_network(name: str) -> DetectorNetwork:
+def find_network(name: str) -> DetectorSize:
     """Return a network of the table.
 
     Raises:
@@ -56,7 +56,7 @@ def find_network(name: str) -> DetectorNetwork:
     return DETECTOR_NETWORKS[name]
 
 
-def build_detector(network: DetectorNetwork) -> "keras.Model":
+def build_detector(network: DetectorSize) -> "keras.Model":
     """Build a detector with random weights.
 
     Args:

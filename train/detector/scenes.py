@@ -24,9 +24,11 @@ from fer_edge.train.detector.sources import Sources
 
 FRAME_SHAPES = (4 / 3, 1.0, 5 / 4, None)  # width / height of a camera's image; None: any
 FRAME_SHARES = (0.5, 0.25, 0.1, 0.15)  # of the scenes
-SIDES_PX = (10.5, 120.0)  # of a face in a scene with one, pixels of the input
-CROWD_SIDES_PX = (10.5, 64.0)
+SIDES_PX = (13.0, 120.0)  # of a face in a scene with one, pixels of the input
+CROWD_SIDES_PX = (13.0, 64.0)
 MAX_ANGLE = 0.7  # radians
+PROFILE_EYE_DISTANCE = 0.25  # in sides of the box; eyes nearer to each other belong to a face turned sideways
+PROFILE_SHARE = 0.35  # of the scenes from photos show a face turned sideways, where photos have some
 DEFAULT_MIX = SceneMix()
 
 
@@ -71,6 +73,7 @@ class SceneArtist:
         indices = {role: sources.indices(role, validation) for role in ("portraits", "faces", "backgrounds", "garments")}
         photos = sources.indices("photos", validation)
         self._photos = np.array([index for index in photos if len(sources.faces_of(index))], np.int64)
+        self._profiles = profiles_of(sources, self._photos)
         empty = [index for index in photos if not len(sources.faces_of(index)) and not len(sources.ignored_of(index))]
         portraits = [index for index in indices["portraits"] if len(sources.faces_of(index)) == 1]
         self._heads, self._crops = np.array(portraits, np.int64), indices["faces"]
@@ -233,13 +236,17 @@ class SceneArtist:
     def _draw_photo(self, scene: Scene, rng: Random) -> None:
         """Draw a part of a photo in which one of its faces has a random size."""
         left, top, width, height = scene.visible
-        index = int(self._photos[rng.integers(len(self._photos))])
+        if len(self._profiles) and rng.random() < PROFILE_SHARE:
+            index, chosen = self._profiles[rng.integers(len(self._profiles))]
+        else:
+            index = self._photos[rng.integers(len(self._photos))]
+            chosen = rng.integers(len(self._sources.faces_of(index)))
         image, faces, ignored = (
             self._sources.image(index),
             self._sources.faces_of(index),
             self._sources.ignored_of(index),
         )
-        face = faces[rng.integers(len(faces))]
+        face = faces[chosen]
         whole = min(width / image.shape[1], height / image.shape[0])
         scale = float(np.exp(rng.uniform(*np.log(SIDES_PX)))) / float(face[2])
         scale = whole if rng.random() < 0.3 else min(scale, 2.0)
@@ -319,3 +326,21 @@ class SceneArtist:
         else:
             scene.visible = (0, 0, self._size[1], self._size[0])
         scene.image = image.astype(np.uint8)
+
+
+def profiles_of(sources: Sources, photos: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the faces turned sideways: those whose eyes are near to each other.
+
+    Args:
+        sources: The images.
+        photos: Indices of the photos to search.
+
+    Returns:
+        int64 array (n, 2): index of the photo, and of the face among its faces.
+    """
+    rows = []
+    for index in photos:
+        faces = sources.faces_of(index)
+        distances = np.hypot(*(faces[:, 6:8] - faces[:, 4:6]).T) / faces[:, 2]  # NaN where the eyes are not known
+        rows += [(index, face) for face in np.flatnonzero(distances < PROFILE_EYE_DISTANCE)]
+    return np.array(rows, np.int64).reshape(-1, 2)

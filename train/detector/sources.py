@@ -27,6 +27,7 @@ from fer_edge.train.ferplus import names_of_faces, path_in_split
 ROLES = ("photos", "portraits", "faces", "backgrounds", "garments")
 ANNOTATED_ROLES = ("photos", "portraits")
 MAX_SIDE_PX = 480  # of a packed image; a scene has 160x128 pixels
+MAX_PHOTO_SIDE_PX = 800  # of a packed photo, whose faces are small
 VALIDATION_PERCENT = 8  # of the images of each source, chosen by the digest of their names
 TEST_MARKS = ("publictest", "privatetest", "test/")  # parts of file names of official test splits: never used
 PIXELS_FILE, INDEX_FILE = "pixels.npy", "images.npz"
@@ -222,12 +223,13 @@ def _read_source(
 def _decode(
     files: DatasetFiles, names: Sequence[str], damaged: list[str], reporter: Reporter, option: SourceOption
 ) -> Iterator[tuple[str, Image, tuple[int, int]]]:
-    """Yield name, gray image of at most MAX_SIDE_PX, and the original width and height."""
+    """Yield name, gray image of at most MAX_SIDE_PX or MAX_PHOTO_SIDE_PX, and the original width and height."""
     cv2 = import_cv2()
+    max_side = MAX_PHOTO_SIDE_PX if option.role == "photos" else MAX_SIDE_PX
     with reporter.progress(f"reading {option.role}") as progress:
         for name, image in files.decoded(names, damaged, progress):
             gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-            scale = MAX_SIDE_PX / max(gray.shape)
+            scale = max_side / max(gray.shape)
             if scale < 1:
                 size = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
                 gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)

@@ -16,11 +16,19 @@ from fer_edge.option_groups import examples
 )
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option(
-    "--teachers", default="blazeface,haar", show_default=True, help="Detectors, or a YuNet .onnx file, separated by commas."
+    "--teachers",
+    default="blazeface,haar",
+    show_default=True,
+    help="Detectors, or a YuNet .onnx file, separated by commas. For photos: blazeface,yunet.",
 )
 @click.option("--license", "license_text", required=True, help="License of the images, for the model card of a detector.")
 @click.option(
-    "--min-face", "min_face_px", type=click.IntRange(min=8), default=32, show_default=True, help="Smallest face, pixels."
+    "--min-face",
+    "min_face_px",
+    type=click.IntRange(min=8),
+    default=32,
+    show_default=True,
+    help="Smallest face, pixels. YuNet's smaller faces become regions to ignore.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The file  [default: IMAGES/faces.json, or ZIP.faces.json]")
 @friendly_errors
@@ -32,16 +40,15 @@ def command(images: Path, teachers: str, license_text: str, min_face_px: int, ou
     """
     from fer_edge.artifacts.atomic_write import check_writable
     from fer_edge.artifacts.face_annotations import write_annotations
-    from fer_edge.edge_runtime.detectors.detector import open_detector
     from fer_edge.train.dataset_files import DatasetFiles
-    from fer_edge.train.detector.annotate import annotate
+    from fer_edge.train.detector.annotate import annotate, open_teachers
     from fer_edge.train.detector.sources import annotations_path
 
     if not images.exists():
         raise FileNotFoundError(f"no images at '{images}'. Give a folder or a zip")
     target = out or annotations_path(images)
     check_writable(target)
-    opened = [open_detector(name) for name in teachers.split(",")]
+    opened = open_teachers(teachers.split(","))
     annotations = annotate(DatasetFiles(images), opened, license_text, min_face_px, ConsoleReporter())
     write_annotations(target, annotations)
     faces = sum(len(image.faces) for image in annotations.images)
