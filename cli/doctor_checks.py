@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from fer_edge.board_checks import Check, board_checks
 from fer_edge.edge_runtime.board_facts import board_facts
 
+REINSTALL = "install fer-edge again: pip install --force-reinstall --no-deps fer-edge"
+
 
 def run_checks() -> list[Check]:
     """Check this machine."""
@@ -16,10 +18,11 @@ def run_checks() -> list[Check]:
         python,
         _interpreter(),
         _try("opencv", _opencv, "pip install 'fer-edge[edge]'"),
-        _try("model", _models, "install fer-edge again: pip install --force-reinstall --no-deps fer-edge"),
+        _try("model", _models, REINSTALL),
+        _try("face detector", _own_detector, REINSTALL),
+        _haar(),
         _blazeface(),
         _yunet(),
-        _own_detector(),
         _installed("keras", "train", "pip install 'fer-edge[train]'"),
         _installed("tensorflow", "train, convert", "pip install 'fer-edge[train,convert]'"),
         _installed("sklearn", "train, bench", "pip install 'fer-edge[train]'", "scikit-learn"),
@@ -62,11 +65,19 @@ def _interpreter() -> Check:
 
 
 def _opencv() -> str:
-    from fer_edge.edge_runtime.detectors.detector import open_detector
     from fer_edge.edge_runtime.images import import_cv2
 
-    open_detector("haar")
-    return f"{import_cv2().__version__} with Haar cascades"
+    return str(import_cv2().__version__)
+
+
+def _haar() -> Check:
+    from fer_edge.edge_runtime.detectors.detector import open_detector
+
+    try:
+        open_detector("haar")
+    except ImportError as error:
+        return Check("haar", "optional", str(error).partition("\n")[0], "", "missing")
+    return Check("haar", "optional", "cascades of OpenCV")
 
 
 def _models() -> str:
@@ -88,22 +99,15 @@ def _blazeface() -> Check:
     model = blazeface_model()
     if model:
         return Check("blazeface", "optional", str(model))
-    remedy = f"a more accurate face detector: {INSTALL_COMMAND}"
-    return Check("blazeface", "optional", "not installed: run uses Haar", remedy, "missing")
+    return Check("blazeface", "optional", "not installed", f"another face detector: {INSTALL_COMMAND}", "missing")
 
 
-def _own_detector() -> Check:
+def _own_detector() -> str:
     from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
     from fer_edge.edge_runtime.detectors.own import OwnDetector
 
-    model = own_detector_model()
-    if model is None:
-        return Check("own detector", "optional", "not installed; run --detector FILE.tflite uses any file")
-    try:
-        OwnDetector(model)
-    except (ImportError, ValueError, OSError) as error:
-        return Check("own detector", "optional", str(error).partition("\n")[0], f"replace or delete '{model}'", "warning")
-    return Check("own detector", "optional", str(model))
+    OwnDetector()
+    return str(own_detector_model())
 
 
 def _installed(module: str, needed_for: str, remedy: str, package: str | None = None) -> Check:

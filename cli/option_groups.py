@@ -55,7 +55,7 @@ def option_group(title: str) -> Callable[..., Any]:
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options label_map, faces and detector to a command that reads a dataset."""
     for name, text in (
-        ("--detector", "Finds the faces in photos: auto, blazeface, yunet, haar, own, or an .onnx or .tflite file."),
+        ("--detector", "Finds the faces in photos: auto (own), own, haar, blazeface, yunet, or an .onnx or .tflite file."),
         ("--faces", "What the images show: crops (of a face each), photos (faces are cut out of them) or auto."),
     ):
         command = click.option(name, default="auto", show_default=True, help=text)(command)

@@ -11,7 +11,7 @@ from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
 from fer_edge.edge_runtime.detectors.yunet import yunet_model
 from fer_edge.edge_runtime.live.analyze import analyze
 
-# BlazeFace and YuNet are float networks: ARM and x86 round them differently. Haar boxes and int8 models are equal to the bit.
+# ARM and x86 round differently in float: BlazeFace, YuNet, the last layers of the own detector and, rarely, Haar's sums.
 MAX_BOX_DIFFERENCE_PX = 6
 MAX_PROBABILITY_DIFFERENCE = 0.06
 

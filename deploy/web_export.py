@@ -19,7 +19,8 @@ from fer_edge.artifacts.detector_contract import read_detector_file
 from fer_edge.artifacts.model_file import ModelFile, read_model_file
 from fer_edge.artifacts.reporter import Reporter
 from fer_edge.artifacts.user_folders import user_cache_folder
-from fer_edge.deploy.web_parts import BUILDS, DETECTOR, DETECTOR_FILE, WEB_PARTS, read_web_parts
+from fer_edge.deploy.web_parts import BLAZEFACE, BLAZEFACE_FILE, BUILDS, WEB_PARTS, read_web_parts
+from fer_edge.edge_runtime.detectors.detector_network import MISSING_FILE, own_detector_model
 from fer_edge.edge_runtime.find_model import find_model
 from fer_edge.web import FOLDER
 
@@ -64,7 +65,7 @@ class ExportedPage:
 
 
 def export_web(
-    model: str | Path | None, out: Path, packages: Path | None, reporter: Reporter, detector: Path | None = None
+    model: str | Path | None, out: Path, packages: Path | None, reporter: Reporter, detector: str = OWN_DETECTOR
 ) -> ExportedPage:
     """Write the page with a model into a folder.
 
@@ -73,7 +74,7 @@ def export_web(
         out: The folder. It is created, or replaced if it contains an exported page.
         packages: Folder with archives of ``npm pack``; None for the cache and the npm registry.
         reporter: Gets notes.
-        detector: A .tflite file of a face detector of fer-edge; None for BlazeFace.
+        detector: ``auto`` or ``own``, ``blazeface``, or the path of a .tflite file of a face detector of fer-edge.
 
     Returns:
         What was exported.
@@ -91,10 +92,9 @@ def export_web(
             f"{file.path} has precision {file.contract.precision}. The web page needs an int8 model with contract: "
             "fer-edge convert RUN --int8"
         )
-    if detector:
-        _check_detector(detector)
+    detector_file = None if detector == BLAZEFACE else _own_detector_file(detector)
     _check_target(out)
-    content = _page_content(file, packages, detector)
+    content = _page_content(file, packages, detector_file)
     target = out.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
@@ -138,12 +138,21 @@ def _check_target(out: Path) -> None:
     check_writable(out / SITE_FILE)
 
 
-def _check_detector(path: Path) -> None:
+def _own_detector_file(detector: str) -> Path:
+    path = own_detector_model() if detector in ("auto", OWN_DETECTOR) else Path(detector)
+    if path is None:
+        raise FileNotFoundError(MISSING_FILE)
     if not path.is_file():
-        raise FileNotFoundError(f"no detector file '{path}'. Make one: fer-edge convert detector RUN")
-    precision = read_detector_file(path).contract.precision
-    if precision != "int8":
-        raise ModelError(f"{path} has precision {precision}. The web page needs int8: fer-edge convert detector RUN")
+        raise FileNotFoundError(
+            f"no detector file '{detector}'. Choose {OWN_DETECTOR}, {BLAZEFACE} or a file of fer-edge convert detector"
+        )
+    contract = read_detector_file(path).contract
+    if contract.precision != "int8" or contract.integer_only:
+        kind = "int8 outputs" if contract.integer_only else f"precision {contract.precision}"
+        raise ModelError(
+            f"{path} has {kind}. The web page needs an int8 detector with float outputs: fer-edge convert detector RUN"
+        )
+    return path
 
 
 def _page_content(file: ModelFile, packages: Path | None, detector: Path | None) -> dict[str, bytes]:
@@ -151,9 +160,9 @@ def _page_content(file: ModelFile, packages: Path | None, detector: Path | None)
     contract = file.contract
     model = f"models/{contract.architecture}_{contract.data}_{contract.precision}.tflite"
     content = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir())}
-    parts = [part for part in WEB_PARTS if not detector or DETECTOR_FILE not in part.files.values()]
+    parts = [part for part in WEB_PARTS if not detector or BLAZEFACE_FILE not in part.files.values()]
     content |= read_web_parts(parts, packages) | {model: file.path.read_bytes()}
-    used_detector = {"name": DETECTOR, "file": DETECTOR_FILE}
+    used_detector = {"name": BLAZEFACE, "file": BLAZEFACE_FILE}
     if detector:
         used_detector = {"name": OWN_DETECTOR, "file": OWN_DETECTOR_FILE}
         content[OWN_DETECTOR_FILE] = detector.read_bytes()

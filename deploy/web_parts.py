@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fer_edge.artifacts.npm_package import NpmPackage, read_npm_package
 
-DETECTOR = "blazeface"
-DETECTOR_FILE = "models/face_detection_short_range.tflite"
+BLAZEFACE = "blazeface"
+BLAZEFACE_FILE = "models/face_detection_short_range.tflite"
 BARE_IMPORT = re.compile(rb'from "@litertjs/wasm-utils"')
 SOURCE_MAP = re.compile(rb"//# sourceMappingURL=\S+\s*$")  # the maps are not exported
 
@@ -60,7 +60,7 @@ WEB_PARTS = (
             "sha512-k5aYtTf7av7GwD3C9T4LJB/okHK/uJwFQSOmJ9OHZMlwg7SdYVMolRgDlA962OU7fIBKsrOA7f7BzD2gpzcAKw==",
         ),
         "Apache-2.0",
-        {"face_detection_short_range.tflite": DETECTOR_FILE},
+        {"face_detection_short_range.tflite": BLAZEFACE_FILE},
     ),
 )
 # A browser loads one of them. The service worker keeps only that one.

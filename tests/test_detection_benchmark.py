@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from fer_edge.artifacts.contract import BoxTransform
 from fer_edge.artifacts.typed_json import append_json_lines, read_json_lines
 from fer_edge.benchmarks import detection_sets
 from fer_edge.benchmarks.detection_benchmark import DetectionSets, benchmark_detectors, detection_tables
+from fer_edge.benchmarks.detection_figure import MISSED, detection_figure
 from fer_edge.benchmarks.detection_photos import MARKS_FILE, Photo, read_photos
 from fer_edge.benchmarks.marked_images import (
     MarkedFace,
@@ -22,9 +24,11 @@ from fer_edge.benchmarks.marked_images import (
     size_part,
 )
 from fer_edge.benchmarks.portraits import Portrait
-from fer_edge.benchmarks.synthetic_scenes import CropSource, LabeledCrop
+from fer_edge.benchmarks.synthetic_scenes import CropSource, LabeledCrop, to_gray
 from fer_edge.edge_runtime.detectors.detection import Detection
-from fer_edge.edge_runtime.images import write_image
+from fer_edge.edge_runtime.detectors.detector import open_detector
+from fer_edge.edge_runtime.images import read_image, write_image
+from fer_edge.train.synthetic import synthetic_image
 
 
 def gray_face(value=220, side=48):
@@ -174,3 +178,34 @@ def test_the_benchmark_has_one_row_per_set_and_one_column_per_detector(monkeypat
     rows = [" ".join(line.split()) for line in text.splitlines()]
     assert "photos, covered, found % 1 0.0" in rows
     assert "photos, no face, false per image 1 1.000" in rows
+
+
+def test_the_figure_shows_scenes_in_which_the_detector_is_right_and_in_which_it_errs(tmp_path, invoke):
+    class Half:
+        """Finds the faces in every second scene, and nothing else."""
+
+        name = "none"
+
+        def __init__(self):
+            self.inner, self.calls = open_detector("own"), 0
+
+        def detect(self, image, min_face_px=32, previous_boxes=None):
+            self.calls += 1
+            return self.inner.detect(image, min_face_px) if self.calls % 2 else []
+
+    face = to_gray(synthetic_image("happy", 0)[110:370, 190:450])
+    crops = [LabeledCrop("happy", "happy", face)] * 6
+    figure, scenes, wrong = detection_figure(Half(), BoxTransform(), crops)
+    assert figure.shape == (3 * 244 - 4, 4 * 324 - 4, 3)
+    assert scenes == 6 * 40
+    assert wrong >= 5 * 20  # the images without a face are right
+    tiles = [figure[244 * (k // 4) :][:240, 324 * (k % 4) :][:, :320] for k in range(12)]
+    missed = [np.abs(tile.astype(int) - MISSED).max(axis=2).min() < 60 for tile in tiles]
+    assert not any(missed[:6])
+    assert all(missed[6:])
+    never = detection_figure(SimpleNamespace(detect=lambda image, size: [Detection((0, 0, 60, 60))]), BoxTransform(), crops)
+    assert never[1:] == (6 * 40, 6 * 40)
+    result = invoke("dev", "detection-figure", tmp_path / "figure.jpg")
+    assert result.exit_code == 0
+    assert "own errs in" in result.stdout
+    assert read_image(tmp_path / "figure.jpg").shape == figure.shape

@@ -3,8 +3,11 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
+
 from fer_edge import doctor_checks
 from fer_edge.edge_runtime import interpreter
+from fer_edge.edge_runtime.detectors.detector_network import BUNDLED_FILE
 from fer_edge.edge_runtime.find_model import default_model
 
 
@@ -13,7 +16,9 @@ def test_doctor_runs_an_interpreter_and_reports_it(invoke):
     checks = {check["part"]: check for check in json.loads(result.stdout)}
     assert result.exit_code == 0
     assert checks["interpreter"]["state"] == "ok"
-    assert checks["opencv"]["details"].endswith("with Haar cascades")
+    assert checks["opencv"]["details"] == cv2.__version__
+    assert checks["haar"]["details"] == "cascades of OpenCV"
+    assert checks["face detector"]["details"].endswith("face_detector_nano.tflite")
     digest = hashlib.sha256(default_model().read_bytes()).hexdigest()
     assert checks["model"]["details"].startswith(f"{default_model().name}, sha256 {digest[:16]}...")
     assert "64-bit" in checks["python"]["details"]
@@ -25,6 +30,16 @@ def test_doctor_fails_if_models_cannot_run(invoke, monkeypatch):
     assert result.exit_code == 1
     assert "opencv: pip install" in result.stdout
     assert "FAILED" in result.stdout
+
+
+def test_doctor_finds_a_damaged_face_detector(monkeypatch, tmp_path):
+    damaged = tmp_path / "fer-edge" / BUNDLED_FILE.name
+    damaged.parent.mkdir()
+    damaged.write_bytes(BUNDLED_FILE.read_bytes()[:-100])
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    check = doctor_checks._try("face detector", doctor_checks._own_detector, "again")
+    assert (check.state, check.remedy) == ("failed", "again")
+    assert damaged.name in check.details
 
 
 def test_doctor_finds_a_damaged_model(monkeypatch, tmp_path):

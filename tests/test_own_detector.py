@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from fer_edge.artifacts.contract import BoxTransform, CropConvention, ModelError
-from fer_edge.edge_runtime.detectors import detector, own
+from fer_edge.edge_runtime.detectors import own
 from fer_edge.edge_runtime.detectors.detector import open_detector
-from fer_edge.edge_runtime.detectors.detector_network import _Output
+from fer_edge.edge_runtime.detectors.detector_network import BUNDLED_FILE, _Output, own_detector_model
 from fer_edge.edge_runtime.detectors.own import OwnDetector, part_around, search_parts
 from fer_edge.edge_runtime.find_model import default_model
 from fer_edge.edge_runtime.images import import_cv2
+from fer_edge.train.synthetic import synthetic_image
 
 INPUT = (128, 160)
 STRIDE = 8
@@ -64,9 +65,9 @@ def draw(size, *boxes):
 
 def test_a_face_gets_a_second_look_and_has_its_box_and_eyes_in_pixels_of_the_image(squares):
     network = squares()
-    (face,) = network.detect(draw((640, 480), (200, 100, 80)), 60)
-    assert face.box_px == pytest.approx((200, 100, 80, 80), abs=3)
-    assert np.array(face.eyes_px) == pytest.approx(np.array([(224, 132), (256, 132)]), abs=3)
+    (face,) = network.detect(draw((640, 480), (200, 100, 100)), 80)
+    assert face.box_px == pytest.approx((200, 100, 100, 100), abs=3)
+    assert np.array(face.eyes_px) == pytest.approx(np.array([(230, 140), (270, 140)]), abs=3)
     assert face.score == pytest.approx(1 / (1 + math.exp(-4)))
     assert network.looks == 2
 
@@ -82,21 +83,21 @@ def test_gray_and_color_images_give_the_same_faces(squares):
 def test_the_score_is_that_of_the_mean_logit_of_two_looks(squares, first, second, score):
     network = squares()
     network._network.logits = {0: first, 1: second}  # below -1.39, a candidate gets no second look
-    faces = network.detect(draw((640, 480), (200, 100, 80)), 60)
+    faces = network.detect(draw((640, 480), (200, 100, 100)), 80)
     assert [face.score for face in faces] == pytest.approx([score] if score else [])
 
 
 def test_min_score_replaces_the_threshold_of_the_file(squares):
     network = squares(min_score=0.1)
     network._network.logits = {0: -2.0, 1: -2.0}
-    found = network.detect(draw((640, 480), (200, 100, 80)), 60)
+    found = network.detect(draw((640, 480), (200, 100, 100)), 80)
     assert [face.score for face in found] == pytest.approx([1 / (1 + math.exp(2))])
 
 
 def test_small_faces_are_found_in_tiles_and_only_if_they_are_wanted(squares):
     image = draw((640, 480), (300, 230, 36))
     network = squares()
-    assert network.detect(image, 60) == []
+    assert network.detect(image, 80) == []
     assert network.looks == 1
     (face,) = network.detect(image, 32)
     assert face.box_px == pytest.approx((300, 230, 36, 36), abs=2)
@@ -121,14 +122,14 @@ def test_a_face_of_an_8k_frame_is_found(squares):
 
 
 def test_a_known_face_takes_one_look_and_every_third_detection_searches_the_frame(squares):
-    image = draw((640, 480), (200, 100, 80), (450, 300, 90))
-    network, boxes, looks = squares(), [(205, 96, 84, 84)], []
+    image = draw((640, 480), (200, 100, 100), (450, 300, 110))
+    network, boxes, looks = squares(), [(205, 96, 104, 104)], []
     for _ in range(3):
         before = network.looks
-        faces = network.detect(image, 60, boxes)
+        faces = network.detect(image, 80, boxes)
         looks.append(network.looks - before)
     assert looks == [1, 1, 3]
-    expected = [pytest.approx((450, 300, 90, 90), abs=3), pytest.approx((200, 100, 80, 80), abs=3)]
+    expected = [pytest.approx((450, 300, 110, 110), abs=3), pytest.approx((200, 100, 100, 100), abs=3)]
     assert [face.box_px for face in faces] == expected
 
 
@@ -138,34 +139,35 @@ def test_a_lost_face_starts_a_search_of_the_frame(squares):
 
 
 def test_tiles_of_a_frame_are_searched_in_turn(squares):
-    image, network = draw((640, 480), (20, 420, 36)), squares()
-    found = [bool(network.detect(image, 32, [])) for _ in range(2)]  # 4 tiles, 2 per detection
-    assert sorted(found) == [False, True]
+    image, network = draw((640, 480), (20, 430, 36)), squares()
+    found = [bool(network.detect(image, 36, [])) for _ in range(5)]  # 3 x 3 tiles, 2 per detection; the seventh has the face
+    assert found == [False, False, False, True, False]
 
 
 def test_a_lost_face_starts_a_search_of_the_frame_and_one_tile(squares):
     network = squares()
-    network.detect(draw((640, 480)), 32, [(50, 50, 80, 80)])
+    network.detect(draw((640, 480)), 60, [(50, 50, 80, 80)])
     assert network.looks == 3  # around the face, the frame, a tile
 
 
 def test_a_frame_gives_at_most_eight_new_faces_a_second_look(squares):
-    boxes = [(20 + 125 * (k % 5), 20 + 150 * (k // 5), 70) for k in range(15)]
+    boxes = [(10 + 125 * (k % 5), 10 + 120 * (k // 5), 90) for k in range(15)]
     network = squares()
-    assert len(network.detect(draw((640, 480), *boxes), 60, [])) == 8
+    assert len(network.detect(draw((640, 480), *boxes), 80, [])) == 8
     assert network.looks == 9
 
 
 def test_parts_cover_the_image_and_overlap_by_the_smallest_face_of_the_larger_parts():
-    assert search_parts(640, 480, 60, INPUT) == [(0, 0, 640, 480)]
-    assert search_parts(1280, 720, 112, INPUT) == [(0, 0, 1280, 720)]
-    assert len(search_parts(1280, 720, 90, INPUT)) == 3  # the smallest face of a live run
-    parts = search_parts(640, 480, 32, INPUT)
+    assert search_parts(640, 480, 80, INPUT) == [(0, 0, 640, 480)]
+    assert search_parts(1280, 720, 160, INPUT) == [(0, 0, 1280, 720)]
+    sizes = ((640, 480, 60), (1280, 720, 90), (480, 640, 60))  # frames and the smallest face of a live run
+    assert [len(search_parts(*size, INPUT)) for size in sizes] == [5, 5, 3]
+    parts = search_parts(640, 480, 48, INPUT)
     assert len(parts) == 5
-    assert parts[1] == (0, 0, 366, 293)
+    assert parts[1] == (0, 0, 384, 307)
     assert {(x + w, y + h) for x, y, w, h in parts[1:]} >= {(640, 480)}
     xs = sorted({x for x, *_ in parts[1:]})
-    assert all(later - earlier <= 366 - 56 for earlier, later in pairwise(xs))
+    assert all(later - earlier <= 384 - 80 for earlier, later in pairwise(xs))
     assert len(search_parts(7680, 4320, 1, INPUT)) < 6000  # never enlarged, whatever the smallest face
 
 
@@ -190,20 +192,25 @@ def test_a_missing_or_damaged_detector_file_is_named(tmp_path):
         open_detector(str(tmp_path / "bad.tflite"))
 
 
-def test_auto_prefers_the_own_detector_only_if_it_is_installed_and_passed(monkeypatch, tmp_path):
-    chosen = {}
-    for passed in (False, True):
-        for model in (None, tmp_path / "face.tflite"):
-            monkeypatch.setattr(detector, "PASSED_TARGETS", passed)
-            monkeypatch.setattr(detector, "own_detector_model", lambda model=model: model)
-            monkeypatch.setattr(detector, "blazeface_model", lambda: None)
-            chosen[passed, model is not None] = detector.preferred_detector()
-    assert chosen == {(False, False): "haar", (False, True): "haar", (True, False): "haar", (True, True): "own"}
+def test_auto_is_the_own_detector():
+    assert open_detector("auto").name == open_detector().name == "own"
+
+
+def test_the_package_has_a_detector_of_at_most_100_kb_that_finds_drawn_faces(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    path = own_detector_model()
+    assert path == BUNDLED_FILE
+    assert path.stat().st_size <= 100_000
+    for seed, label in enumerate(("happy", "surprise", "neutral", "sad")):
+        (face,) = OwnDetector().detect(synthetic_image(label, seed), 60)
+        x, y, width, height = face.box_px
+        assert (x + width / 2, y + height / 2) == pytest.approx((320, 250), abs=40)
+        assert face.score > 0.9
 
 
 def test_the_own_detector_must_be_installed(monkeypatch):
     monkeypatch.setattr(own, "own_detector_model", lambda: None)
-    with pytest.raises(ImportError, match=r"no file of the own detector is installed.*--detector haar"):
+    with pytest.raises(ImportError, match=r"the package of fer-edge lacks its file face_detector_nano.tflite.*--detector haar"):
         OwnDetector()
 
 

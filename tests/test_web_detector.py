@@ -80,7 +80,7 @@ def test_the_page_finds_the_boxes_of_the_python_runtime(monkeypatch):
             eyes = np.array([face["eyes"] for face in faces]), np.array([face.eyes_px for face in expected])
             assert eyes[0] == pytest.approx(eyes[1], abs=1e-9)
         assert [base64.b64decode(text) for text in result["inputs"]] == detector._network.inputs
-    assert len(expected) > 3  # the last image has faces to compare
+    assert len(expected) >= 3  # the last image has faces to compare
 
 
 def in_javascript(images, previous):

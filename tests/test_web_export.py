@@ -21,6 +21,7 @@ from fer_edge.artifacts.contract import ModelError
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.deploy import self_signed, web_export, web_parts
 from fer_edge.deploy.web_export import export_web, integrity_of
+from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
 from fer_edge.web import FOLDER
 
 NODE = shutil.which("node")
@@ -74,7 +75,8 @@ def test_the_page_has_the_digest_of_each_of_its_files(site, int8_model):
     description = json.loads((site / "site.json").read_text())
     assert (site / description["model"]).read_bytes() == int8_model.read_bytes()
     assert description["model"] == "models/cnn_nano_ferplus_int8-tflite.tflite"
-    assert description["detector"] == {"name": "blazeface", "file": "models/face_detection_short_range.tflite"}
+    assert description["detector"] == {"name": "own", "file": "models/face_detector.tflite"}
+    assert (site / "models" / "face_detector.tflite").read_bytes() == own_detector_model().read_bytes()
     for path, integrity in description["files"].items():
         assert integrity_of((site / path).read_bytes()) == integrity
     assert set(description["files"]) > {"main.js", "worker.js", "area.wasm", "litert/litert_wasm_internal.wasm", "icon-192.png"}
@@ -84,27 +86,42 @@ def test_the_page_has_the_digest_of_each_of_its_files(site, int8_model):
     assert "default-src 'none'" in (site / "_headers").read_text()
 
 
-def test_the_detector_of_the_user_replaces_blazeface(packages, tmp_path, int8_model, monkeypatch):
-    def read(precision):
-        return lambda path: SimpleNamespace(contract=SimpleNamespace(precision=precision))
+def test_the_user_chooses_the_detector(packages, tmp_path, int8_model, monkeypatch):
+    def export(detector):
+        folder = export_web("cnn_nano", tmp_path / "site", packages, SILENT, detector).folder
+        return folder, json.loads((folder / "site.json").read_text())
 
-    with pytest.raises(ModelError, match="classifier"):
-        export_web("cnn_nano", tmp_path / "site", packages, SILENT, int8_model)
-    with pytest.raises(FileNotFoundError, match="no detector file 'own'"):
-        export_web("cnn_nano", tmp_path / "site", packages, SILENT, Path("own"))
-    monkeypatch.setattr(web_export, "read_detector_file", read("float32"))
-    with pytest.raises(ModelError, match="has precision float32"):
-        export_web("cnn_nano", tmp_path / "site", packages, SILENT, int8_model)
-    assert not (tmp_path / "site").exists()
-    monkeypatch.setattr(web_export, "read_detector_file", read("int8"))
-    (tmp_path / "any.tflite").write_bytes(b"a detector")
-    folder = export_web("cnn_nano", tmp_path / "site", packages, SILENT, tmp_path / "any.tflite").folder
-    description = json.loads((folder / "site.json").read_text())
-    detector = description["detector"]
+    folder, description = export("blazeface")
+    assert description["detector"] == {"name": "blazeface", "file": "models/face_detection_short_range.tflite"}
+    assert "@mediapipe/face_detection" in description["packages"]
+    assert not (folder / "models" / "face_detector.tflite").exists()
+    other = Path(shutil.copy(own_detector_model(), tmp_path / "any.tflite"))
+    with other.open("ab") as file:
+        file.write(b"0")  # another file than the bundled one
+    monkeypatch.setattr(web_export, "read_detector_file", precision_is("int8"))
+    folder, description = export(str(other))
     assert "@mediapipe/face_detection" not in description["packages"]
-    assert detector == {"name": "own", "file": "models/face_detector.tflite"}
-    assert (folder / detector["file"]).read_bytes() == b"a detector"
+    assert description["detector"] == {"name": "own", "file": "models/face_detector.tflite"}
+    assert (folder / "models" / "face_detector.tflite").read_bytes() == other.read_bytes()
     assert not (folder / "models" / "face_detection_short_range.tflite").exists()
+
+
+def precision_is(precision):
+    return lambda path: SimpleNamespace(contract=SimpleNamespace(precision=precision, integer_only=precision == "int8 only"))
+
+
+def test_only_an_int8_detector_of_fer_edge_is_exported(packages, tmp_path, int8_model, monkeypatch):
+    with pytest.raises(ModelError, match="classifier"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, str(int8_model))
+    with pytest.raises(FileNotFoundError, match="no detector file 'haar'"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, "haar")
+    monkeypatch.setattr(web_export, "read_detector_file", precision_is("float32"))
+    with pytest.raises(ModelError, match="has precision float32"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, str(int8_model))
+    monkeypatch.setattr(web_export, "read_detector_file", precision_is("int8 only"))
+    with pytest.raises(ModelError, match="has int8 outputs"):
+        export_web("cnn_nano", tmp_path / "site", packages, SILENT, str(int8_model))
+    assert not (tmp_path / "site").exists()
 
 
 def test_modules_are_imported_by_relative_paths(site):
@@ -169,7 +186,8 @@ def test_packages_are_downloaded_once(packages, tmp_path, monkeypatch):
     write_program(tmp_path / "bin", "npm", f'cp "{packages}"/*.tgz "$5" && echo "$6" >>"{tmp_path}/calls"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     export_web("cnn_nano", tmp_path / "site", None, SILENT)
-    requirements = [part.package.requirement for part in web_parts.WEB_PARTS]
+    used = [part for part in web_parts.WEB_PARTS if part.package.name.startswith("@litertjs/")]
+    requirements = [part.package.requirement for part in used]
     assert (tmp_path / "calls").read_text().split() == requirements
     monkeypatch.setenv("PATH", "")
     export_web("cnn_nano", tmp_path / "again", None, SILENT)
@@ -234,7 +252,7 @@ def test_files_have_their_type_and_the_security_headers(served):
         "/main.js": "text/javascript; charset=utf-8",
         "/litert/litert_wasm_internal.wasm": "application/wasm",
         "/manifest.webmanifest": "application/manifest+json",
-        "/models/face_detection_short_range.tflite": "application/octet-stream",
+        "/models/face_detector.tflite": "application/octet-stream",
     }
     for path, expected in types.items():
         response, _ = get(served.url, path)

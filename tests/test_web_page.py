@@ -10,15 +10,16 @@ from fer_edge.edge_runtime.crop import crop_face, preprocess_face, roll_degrees,
 from fer_edge.edge_runtime.detectors import blazeface
 from fer_edge.edge_runtime.detectors.blazeface import BlazeFace
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX
+from fer_edge.edge_runtime.detectors.own import OwnDetector
 from fer_edge.edge_runtime.live.smoothing import Smoother, Smoothing
 from fer_edge.edge_runtime.live.tracker import Tracker
 
 IMAGES = 60
 
 
-@pytest.fixture(scope="module")
-def site(chromium, tmp_path_factory):
-    return export_page(tmp_path_factory.mktemp("web") / "site", "mobilenet_v2").folder
+@pytest.fixture(scope="module", params=["own", "blazeface"])
+def site(chromium, tmp_path_factory, request):
+    return export_page(tmp_path_factory.mktemp("web") / "site", "mobilenet_v2", request.param).folder
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,9 @@ def server(site):
 
 @pytest.fixture
 def detector(site, monkeypatch):
+    own = site / "models" / "face_detector.tflite"
+    if own.exists():
+        return OwnDetector(own)
     monkeypatch.setattr(blazeface, "installed_model_path", lambda: site / "models" / "face_detection_short_range.tflite")
     return BlazeFace()
 
@@ -54,10 +58,10 @@ def ask(chromium, server):
     page.close()
 
 
-def bytes_of(classifier, image, face):
+def bytes_of(classifier, detector, image, face):
     """The input and output bytes of the network for a detected face."""
     contract = classifier.contract
-    crop = crop_face(image, face.box_px, "blazeface", contract.crop, face.eyes_px)
+    crop = crop_face(image, face.box_px, detector.name, contract.crop, face.eyes_px)
     pixels = to_rgb(preprocess_face(crop, contract.image_size, contract.crop.training_resolution_px))
     classifier.predict(pixels)
     details = classifier.interpreter.get_output_details()[0]
@@ -73,7 +77,7 @@ def test_images_get_the_boxes_and_bytes_of_fer_edge_run(ask, detector, classifie
         found = ask("still", image, keepBytes=True)["faces"]
         assert [tuple(face["box"]) for face in found] == [face.box_px for face in expected], number
         for face, right in zip(found, expected, strict=True):
-            assert (face["input"], face["output"]) == bytes_of(classifier, image, right), number
+            assert (face["input"], face["output"]) == bytes_of(classifier, detector, image, right), number
             tilted += 5 <= abs(roll_degrees(right.eyes_px)) <= 45
         faces += len(expected)
     print(f"{IMAGES} images, {faces} faces, {tilted} of them tilted: equal")
@@ -90,7 +94,7 @@ def test_frames_get_the_numbers_and_smoothed_labels_of_fer_edge_run(ask, detecto
         detections = detector.detect(image, max(MIN_FACE_PX, round(360 / 8)), previous)
         expected = []
         for face, tracked in zip(detections, tracker.update(detections, None), strict=True):
-            crop = crop_face(image, face.box_px, "blazeface", classifier.contract.crop, face.eyes_px)
+            crop = crop_face(image, face.box_px, detector.name, classifier.contract.crop, face.eyes_px)
             (prediction,) = classifier.predict(crop)
             smoothed = smoother.update(tracked.number, prediction, step / 10)
             expected.append((tracked.number, face.box_px, smoothed.label, pytest.approx(smoothed.probabilities, abs=1e-6)))

@@ -38,11 +38,11 @@ async ([type, png, options]) => {
 """
 
 
-def export_page(folder, model=None):
+def export_page(folder, model=None, detector="own"):
     """Export the page, or skip the test: it needs npm and minutes."""
     if SWITCH not in os.environ:
         pytest.skip("make test-web runs this test")
-    return export_web(model, folder, None, SILENT)
+    return export_web(model, folder, None, SILENT, detector)
 
 
 def draw_head(label, seed):

@@ -1,4 +1,4 @@
-"""fer-edge itself, installed as users install it: ``fer-edge[edge]`` and the BlazeFace model."""
+"""fer-edge itself, installed as users install it: ``fer-edge[edge]``."""
 
 from typing import Any
 

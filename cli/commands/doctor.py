@@ -50,7 +50,7 @@ def command(as_json: bool, host: str | None, install: str | None, path: Path | N
         echo(f"installed: {TOOLS[install].install()}")
         return
     if install:
-        echo(f"installed: {install_blazeface(path)}. fer-edge run uses it from now on")
+        echo(f"installed: {install_blazeface(path)}. Use it: --detector blazeface")
         return
     checks = remote_checks(host) if host else run_checks()
     if as_json:

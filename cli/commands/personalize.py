@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--detector",
     default="auto",
     show_default=True,
-    help="auto, blazeface, yunet, haar, own, an .onnx or .tflite file, or none: each image is a face crop.",
+    help="auto (own), own, haar, blazeface, yunet, an .onnx or .tflite file, or none: each image is a face crop.",
 )
 @click.option(
     "--rotate",

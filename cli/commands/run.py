@@ -67,7 +67,7 @@ def _frame_size(context: click.Context, parameter: click.Parameter, text: str) -
     "--detector",
     default="auto",
     show_default=True,
-    help="auto, blazeface, yunet, haar, own, an .onnx or .tflite file, or none: the whole image is the face.",
+    help="auto (own), own, haar, blazeface, yunet, an .onnx or .tflite file, or none: the whole image is the face.",
 )
 @detector_option(
     "--detect-every",

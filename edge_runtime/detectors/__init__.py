@@ -1,1 +1,1 @@
-"""Face detectors with one protocol: Haar, BlazeFace, YuNet or the full frame."""
+"""Face detectors with one protocol: the own detector, Haar, BlazeFace, YuNet or the full frame."""

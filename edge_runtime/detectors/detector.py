@@ -1,13 +1,14 @@
 """The detectors by name, and ``open_detector``."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.blazeface import BlazeFace, blazeface_model
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, Detector
 from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
 from fer_edge.edge_runtime.detectors.haar import Haar
-from fer_edge.edge_runtime.detectors.own import PASSED_TARGETS, OwnDetector
+from fer_edge.edge_runtime.detectors.own import OwnDetector
 from fer_edge.edge_runtime.detectors.yunet import YuNet, yunet_model
 from fer_edge.edge_runtime.images import Image
 
@@ -52,7 +53,7 @@ def open_detector(name: str = "auto", min_score: float | None = None) -> Detecto
 
     Args:
         name: One of DETECTORS; the path of a YuNet .onnx file or of a .tflite file of the own detector; or ``auto``: the own
-            detector if it has passed its targets and is installed, else BlazeFace if it is installed, else Haar.
+            detector.
         min_score: Faces with a lower score are dropped, 0..1. None: the default of the detector.
 
     Raises:
@@ -62,9 +63,9 @@ def open_detector(name: str = "auto", min_score: float | None = None) -> Detecto
     """
     if min_score is not None and not 0 <= min_score <= 1:
         raise ValueError(f"min_face_score must be 0..1. Received: {min_score}")
-    options = {} if min_score is None else {"min_score": min_score}
+    options: dict[str, Any] = {} if min_score is None else {"min_score": min_score}
     if name == "auto":
-        name = preferred_detector()
+        name = OwnDetector.name
     if name.endswith(".onnx"):
         return YuNet(name, **options)
     if name.endswith(".tflite"):
@@ -75,13 +76,6 @@ def open_detector(name: str = "auto", min_score: float | None = None) -> Detecto
             "path of a .tflite file of the own detector"
         )
     return DETECTORS[name](**options)
-
-
-def preferred_detector() -> str:
-    """Return the name of the detector that ``auto`` chooses."""
-    if PASSED_TARGETS and own_detector_model():
-        return "own"
-    return "blazeface" if blazeface_model() else "haar"
 
 
 def installed_detectors() -> list[str]:

@@ -14,6 +14,7 @@ from fer_edge.edge_runtime.interpreter import open_interpreter, tensor_view
 
 DETECTOR_FILE = "face_detector_nano.tflite"
 BUNDLED_FILE = Path(__file__).with_name(DETECTOR_FILE)
+MISSING_FILE = f"the package of fer-edge lacks its file {DETECTOR_FILE}. Install it again, or choose --detector haar"
 
 
 def own_detector_model() -> Path | None:

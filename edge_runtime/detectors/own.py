@@ -9,13 +9,11 @@ import numpy as np
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.decode import Candidates, decode, join, suppress
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, largest_first
-from fer_edge.edge_runtime.detectors.detector_network import DETECTOR_FILE, DetectorNetwork, own_detector_model
+from fer_edge.edge_runtime.detectors.detector_network import MISSING_FILE, DetectorNetwork, own_detector_model
 from fer_edge.edge_runtime.detectors.tiling import iou
 from fer_edge.edge_runtime.images import Image, import_cv2
 
-# Whether `auto` chooses this detector where its file is installed. It must first reach the targets in docs/detectors.md.
-PASSED_TARGETS = False
-MIN_INPUT_FACE_PX = 14  # of the smallest face in a look; smaller faces are searched in tiles
+MIN_INPUT_FACE_PX = 20  # of the smallest face in a look; smaller faces are searched in tiles
 MAX_LEVEL_STEP = 3.0  # ratio of the scales of two successive sizes of tiles
 MAX_SCALE = 1.0  # of tiles: to enlarge the image shows no more of a face
 EDGE_TOLERANCE = 0.1  # fraction of a face that may be outside the tile
@@ -55,10 +53,7 @@ class OwnDetector:
     def __init__(self, model: str | Path | None = None, min_score: float | None = None) -> None:
         path = Path(model) if model else own_detector_model()
         if path is None:
-            raise ImportError(
-                f"no file of the own detector is installed: this fer-edge does not include {DETECTOR_FILE}. Pass one: "
-                "--detector FILE.tflite. Or choose --detector haar"
-            )
+            raise ImportError(MISSING_FILE)
         self._cv2 = import_cv2()
         self._network = DetectorNetwork(path)
         contract = self._network.contract

@@ -46,17 +46,18 @@ def output_of(classifier):
 def parity(folder, every, *models):
     """Print, for each image and model, the digest of everything between the file and the output, and the output."""
     classifiers = {Path(model).stem: Classifier(model) for model in models}
-    detector = open_detector("haar")
+    detector, haar = open_detector("own"), open_detector("haar")
     results = {}
     for number, path in enumerate(sorted(Path(folder).glob("*.png"))):
         image = decode_image(path.read_bytes(), path.name)
         faces = detector.detect(image, min(image.shape[:2]) // 4)
         result = {"image": digest(image), "boxes": [face.box_px for face in faces], "scores": [face.score for face in faces]}
+        result["haar"] = [face.box_px for face in haar.detect(image, min(image.shape[:2]) // 4)]
         box = faces[0].box_px if faces else (0, 0, *image.shape[1::-1])
         for name, classifier in classifiers.items():
             if number % int(every) and classifier.model.stat().st_size > LARGE_BYTES:
                 continue
-            crop = crop_face(image, box, "haar", classifier.contract.crop)
+            crop = crop_face(image, box, "own", classifier.contract.crop)
             (prediction,) = classifier.predict(crop)
             result[name] = [digest(crop), output_of(classifier), prediction.label]
         results[path.name] = result
@@ -71,23 +72,23 @@ def camera_frame(image, number):
 
 def stages(image, models):
     """Yield (stage, subject, call) of a live run with a Raspberry Pi camera."""
-    haar = open_detector("haar")
     gray = camera_frame(image, 0).gray
-    faces = haar.detect(gray, MIN_FACE_PX)
+    faces = open_detector("own").detect(gray, MIN_FACE_PX)
     box = faces[0].box_px
     tracker, grays = Tracker(), [camera_frame(image, number).gray for number in range(2)]
     tracker.update(faces, grays[0])
     calls = iter(range(1_000_000))
     for model in models:
         classifier = Classifier(model)
-        crop = crop_face(gray, box, "haar", classifier.contract.crop)
+        crop = crop_face(gray, box, "own", classifier.contract.crop)
         yield "classify", Path(model).stem, lambda c=classifier, f=crop: c.predict(f)
         if model == models[0]:
-            yield "crop", "", lambda c=classifier.contract.crop: crop_face(gray, box, "haar", c)
+            yield "crop", "", lambda c=classifier.contract.crop: crop_face(gray, box, "own", c)
     yield "track", "", lambda: tracker.track(grays[next(calls) % 2])
-    # Six detections: a round of the tiles, see TileScheduler.
-    yield "detect, face known, six times", "haar", lambda: [haar.detect(gray, MIN_FACE_PX, [box]) for _ in range(6)]
-    yield "detect, no face known, six times", "haar", lambda: [haar.detect(gray, MIN_FACE_PX, []) for _ in range(6)]
+    # Six detections: a round of Haar's tiles, and of those of the own detector while no face is known.
+    for detector in (open_detector("own"), open_detector("haar")):
+        for stage, known in (("detect, face known, six times", [box]), ("detect, no face known, six times", [])):
+            yield stage, detector.name, lambda d=detector, k=known: [d.detect(gray, MIN_FACE_PX, k) for _ in range(6)]
 
 
 def count(image, *models):
@@ -97,7 +98,7 @@ def count(image, *models):
     made = InstructionRecord(os.environ["QEMU_CPU"], "", "", 0, runtime)
     for stage, subject, call in stages(decode_image(Path(image).read_bytes(), image), models):
         executed = count_instructions(call, runs=1, warmup_runs=0 if stage.startswith("detect") else 1)
-        package = runtime if stage == "classify" else f"opencv {cv2.__version__}"
+        package = runtime if stage == "classify" or subject == "own" else f"opencv {cv2.__version__}"
         record = replace(made, stage=stage, subject=subject, instructions=executed, runtime=package)
         print(json.dumps(to_data(record)), flush=True)
 

@@ -3,7 +3,8 @@
     python3 tests/pi/roots.py FOLDER        makes or reuses both roots, starts their ssh servers and prints how to use them
     python3 tests/pi/roots.py FOLDER --stop stops the ssh servers
 
-Needs root and the Debian packages qemu-user-static, qemu-user and mmdebstrap. Nothing but these servers outlives a command.
+Needs root and the Debian packages qemu-user-static, qemu-user, binfmt-support and mmdebstrap.
+Nothing but these servers outlives a command.
 There is no systemd, no camera and no firmware of a Raspberry Pi inside.
 """
 
@@ -26,6 +27,7 @@ PACKAGES = (
 )
 TOOLS = {
     "mmdebstrap": "mmdebstrap", "qemu-aarch64-static": "qemu-user-static", "qemu-aarch64": "qemu-user",
+    "update-binfmts": "binfmt-support",
     "unshare": "util-linux", "ssh": "openssh-client", "gcc": "gcc",
 }  # fmt: skip
 BINFMT = Path("/proc/sys/fs/binfmt_misc")

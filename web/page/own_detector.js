@@ -31,7 +31,7 @@ import { iou } from "./tiling.js";
 
 const CONTRACT_VERSION = 1;
 const KIND = "face_detector";
-const MIN_INPUT_FACE = 14; // pixels
+const MIN_INPUT_FACE = 20; // pixels
 const MAX_LEVEL_STEP = 3;
 const MAX_SCALE = 1;
 const EDGE_TOLERANCE = 0.1;

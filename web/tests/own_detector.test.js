@@ -71,24 +71,24 @@ function openSquares(logits) {
 
 test("a face gets a second look and has its box and eyes in pixels of the image", async () => {
   const { network, detector } = openSquares();
-  const [face] = await detector.detect(draw([200, 100, 80, 80]), 60, null);
+  const [face] = await detector.detect(draw([200, 100, 100, 100]), 80, null);
   assert.deepEqual(
-    face.box.map((value) => Math.round(value / 4)),
-    [50, 25, 20, 20],
+    face.box.map((value) => Math.round(value / 10)),
+    [20, 10, 10, 10],
   );
   assert.deepEqual(
-    face.eyes?.flat().map((value) => Math.round(value / 16)),
-    [14, 8, 16, 8],
+    face.eyes?.flat().map((value) => Math.round(value / 10)),
+    [23, 14, 27, 14],
   );
   assert.equal(face.score, 1 / (1 + Math.exp(-4)));
   assert.equal(network.looks, 2);
 });
 
 test("the score is that of the mean logit of two looks", async () => {
-  const [face] = await openSquares([-1, 3]).detector.detect(draw([200, 100, 80, 80]), 60, null);
+  const [face] = await openSquares([-1, 3]).detector.detect(draw([200, 100, 100, 100]), 80, null);
   assert.equal(face.score, 1 / (1 + Math.exp(-1)));
-  assert.deepEqual(await openSquares([-1, 0.5]).detector.detect(draw([200, 100, 80, 80]), 60, null), []);
-  assert.deepEqual(await openSquares([-2, 9]).detector.detect(draw([200, 100, 80, 80]), 60, null), []);
+  assert.deepEqual(await openSquares([-1, 0.5]).detector.detect(draw([200, 100, 100, 100]), 80, null), []);
+  assert.deepEqual(await openSquares([-2, 9]).detector.detect(draw([200, 100, 100, 100]), 80, null), []);
 });
 
 test("a known face takes one look, and every third detection searches the frame", async () => {
@@ -96,7 +96,7 @@ test("a known face takes one look, and every third detection searches the frame"
   const looks = [];
   for (let i = 0; i < 3; i++) {
     const before = network.looks;
-    await detector.detect(draw([200, 100, 80, 80]), 60, [[205, 96, 84, 84]]);
+    await detector.detect(draw([200, 100, 100, 100]), 80, [[205, 96, 104, 104]]);
     looks.push(network.looks - before);
   }
   assert.deepEqual(looks, [1, 1, 2]);
@@ -104,23 +104,25 @@ test("a known face takes one look, and every third detection searches the frame"
 
 test("a lost face starts a search of the frame and one tile", async () => {
   const { network, detector } = openSquares();
-  await detector.detect(draw([0, 0, 0, 0]), 32, [[50, 50, 80, 80]]);
+  await detector.detect(draw([0, 0, 0, 0]), 60, [[50, 50, 80, 80]]);
   assert.equal(network.looks, 3);
 });
 
 test("small faces are found in tiles", async () => {
   const image = draw([300, 230, 36, 36]);
-  assert.deepEqual(await openSquares().detector.detect(image, 60, null), []);
+  assert.deepEqual(await openSquares().detector.detect(image, 80, null), []);
   assert.equal((await openSquares().detector.detect(image, 32, null)).length, 1);
 });
 
 test("the parts of an image are those of the Python runtime", () => {
-  assert.deepEqual(searchParts(640, 480, 60, INPUT), [[0, 0, 640, 480]]);
+  assert.deepEqual(searchParts(640, 480, 80, INPUT), [[0, 0, 640, 480]]);
   assert.deepEqual(searchParts(1280, 720, 90, INPUT).slice(1), [
-    [0, 0, 1029, 720],
-    [251, 0, 1029, 720],
+    [0, 0, 720, 576],
+    [560, 0, 720, 576],
+    [0, 144, 720, 576],
+    [560, 144, 720, 576],
   ]);
-  assert.deepEqual(searchParts(640, 480, 32, INPUT)[1], [0, 0, 366, 293]);
+  assert.deepEqual(searchParts(640, 480, 32, INPUT)[1], [0, 0, 256, 205]);
   assert.deepEqual(partAround([200, 100, 80, 80], 640, 480), [140, 60, 200, 160]);
   assert.deepEqual(partAround([-40, 440, 80, 80], 640, 480), [0, 400, 100, 80]);
 });

@@ -16,6 +16,7 @@ COMMANDS = {
     "soak": "Run the pipeline for long under faults and check its limits.",
     "label-stability": "Measure flicker and lag of labels.",
     "detection-benchmark": "Measure detectors on full images.",
+    "detection-figure": "Draw scenes with the boxes of a detector.",
     "pipeline-benchmark": "Measure the speed and memory of fer-edge run.",
     "annotate": "Find the faces in images, to train a detector.",
     "overhead": "Measure the time that Classifier.predict adds to the interpreter.",

@@ -21,19 +21,19 @@ from fer_edge.option_groups import examples
 )
 @click.option(
     "--detector",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A .tflite file of fer-edge convert detector.  [default: BlazeFace]",
+    default="own",
+    show_default=True,
+    help="Face detector: auto or own, blazeface, or a .tflite file of fer-edge convert detector.",
 )
 @friendly_errors
-def command(model: str | None, out: Path, packages: Path | None, detector: Path | None) -> None:
+def command(model: str | None, out: Path, packages: Path | None, detector: str) -> None:
     """Export a web page that finds and labels faces on the device that opens it, with MODEL.
 
     MODEL is an int8 .tflite file, a folder (its newest int8 model) or the name of a bundled model. Default: the newest one
     under runs, else cnn_nano.
 
     The page consists of static files for any web server. It contains all its parts, and no image leaves the device. The first
-    export downloads LiteRT.js and BlazeFace with npm; later ones need no internet access.
+    export downloads LiteRT.js with npm, and BlazeFace if you choose it; later ones need no internet access.
     """
     from fer_edge.deploy.web_export import export_web
 
