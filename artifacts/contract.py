@@ -244,8 +244,12 @@ def _texts(values: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def check_tflite(path: str | Path) -> Path:
+def check_tflite(path: str | Path, command: str = "fer-edge convert RUN --int8") -> Path:
     """Check that ``path`` is a TFLite flatbuffer, by its first bytes.
+
+    Args:
+        path: The .tflite file.
+        command: The command that makes such a file, for errors.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -253,11 +257,11 @@ def check_tflite(path: str | Path) -> Path:
     """
     model = Path(path)
     if not model.is_file():
-        raise FileNotFoundError(f"no model file '{model}'. Make one: fer-edge convert RUN --int8")
+        raise FileNotFoundError(f"no model file '{model}'. Make one: {command}")
     with model.open("rb") as file:
         head = file.read(8)
     if head[4:8] != TFLITE_IDENTIFIER:
-        raise ModelError(f"{model} is not a .tflite file (its first bytes are {head!r}). Convert a run: fer-edge convert RUN")
+        raise ModelError(f"{model} is not a .tflite file (its first bytes are {head!r}). Make one: {command}")
     return model
 
 

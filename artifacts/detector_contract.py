@@ -26,6 +26,7 @@ from fer_edge.artifacts.typed_json import from_data, to_data
 
 DETECTOR_KIND = "face_detector"
 DETECTOR_CONTRACT_VERSION = 1
+MAKE_COMMAND = "fer-edge convert detector RUN"
 BASE_SIDE_PX = 32.0  # box side for channel 2 = 0, pixels of the input
 GEOMETRY_CHANNELS = 7  # offset x, y; log of the side; left eye x, y; right eye x, y
 INPUT_SIDES = (16, 2048)  # pixels
@@ -197,7 +198,7 @@ def read_detector_contract(path: str | Path) -> DetectorContract:
         FileNotFoundError: If there is no such file.
         ModelError: If the file is not a face detector of fer-edge, or is damaged.
     """
-    model = check_tflite(path)
+    model = check_tflite(path, MAKE_COMMAND)
     with model.open("rb") as file:
         return _contract_of(file, model)[0]
 
@@ -213,7 +214,7 @@ def read_detector_file(path: str | Path) -> DetectorFile:
         ModelError: If the file is not a face detector of fer-edge, is damaged, differs from its contract, or contains what
             the converters of fer-edge do not write.
     """
-    model = check_tflite(path)
+    model = check_tflite(path, MAKE_COMMAND)
     size = model.stat().st_size
     if size > MAX_MODEL_BYTES:
         raise ModelError(f"{model} has {size} bytes; the maximum is {MAX_MODEL_BYTES}")

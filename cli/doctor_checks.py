@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from fer_edge.board_checks import Check, board_checks
 from fer_edge.edge_runtime.board_facts import board_facts
 
-REINSTALL = "install fer-edge again: pip install --force-reinstall --no-deps fer-edge"
+REINSTALL = "install fer-edge again, from its clone or wheel: pip install --force-reinstall --no-deps PATH"
 
 
 def run_checks() -> list[Check]:
@@ -19,7 +19,7 @@ def run_checks() -> list[Check]:
         _interpreter(),
         _try("opencv", _opencv, "pip install 'fer-edge[edge]'"),
         _try("model", _models, REINSTALL),
-        _try("face detector", _own_detector, REINSTALL),
+        _own_detector(),
         _haar(),
         _blazeface(),
         _yunet(),
@@ -102,12 +102,17 @@ def _blazeface() -> Check:
     return Check("blazeface", "optional", "not installed", f"another face detector: {INSTALL_COMMAND}", "missing")
 
 
-def _own_detector() -> str:
-    from fer_edge.edge_runtime.detectors.detector_network import own_detector_model
+def _own_detector() -> Check:
+    from fer_edge.edge_runtime.detectors.detector_network import BUNDLED_FILE, own_detector_model
     from fer_edge.edge_runtime.detectors.own import OwnDetector
 
-    OwnDetector()
-    return str(own_detector_model())
+    def open_detector() -> str:
+        OwnDetector()
+        return str(own_detector_model())
+
+    model = own_detector_model()
+    remedy = f"delete '{model}': it replaces the detector of fer-edge" if model not in (None, BUNDLED_FILE) else REINSTALL
+    return _try("face detector", open_detector, remedy)
 
 
 def _installed(module: str, needed_for: str, remedy: str, package: str | None = None) -> Check:

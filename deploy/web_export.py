@@ -144,7 +144,8 @@ def _own_detector_file(detector: str) -> Path:
         raise FileNotFoundError(MISSING_FILE)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no detector file '{detector}'. Choose {OWN_DETECTOR}, {BLAZEFACE} or a file of fer-edge convert detector"
+            f"the web page has no detector '{detector}'. Choose {OWN_DETECTOR}, {BLAZEFACE} or a file of "
+            "fer-edge convert detector"
         )
     contract = read_detector_file(path).contract
     if contract.precision != "int8" or contract.integer_only:

@@ -7,6 +7,7 @@ import cv2
 
 from fer_edge import doctor_checks
 from fer_edge.edge_runtime import interpreter
+from fer_edge.edge_runtime.detectors import detector_network, own
 from fer_edge.edge_runtime.detectors.detector_network import BUNDLED_FILE
 from fer_edge.edge_runtime.find_model import default_model
 
@@ -37,9 +38,13 @@ def test_doctor_finds_a_damaged_face_detector(monkeypatch, tmp_path):
     damaged.parent.mkdir()
     damaged.write_bytes(BUNDLED_FILE.read_bytes()[:-100])
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    check = doctor_checks._try("face detector", doctor_checks._own_detector, "again")
-    assert (check.state, check.remedy) == ("failed", "again")
+    check = doctor_checks._own_detector()
+    assert (check.state, check.remedy) == ("failed", f"delete '{damaged}': it replaces the detector of fer-edge")
     assert damaged.name in check.details
+    monkeypatch.setattr(detector_network, "own_detector_model", lambda: None)
+    monkeypatch.setattr(own, "own_detector_model", lambda: None)
+    check = doctor_checks._own_detector()
+    assert (check.state, check.remedy) == ("failed", doctor_checks.REINSTALL)
 
 
 def test_doctor_finds_a_damaged_model(monkeypatch, tmp_path):

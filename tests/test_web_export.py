@@ -113,7 +113,7 @@ def precision_is(precision):
 def test_only_an_int8_detector_of_fer_edge_is_exported(packages, tmp_path, int8_model, monkeypatch):
     with pytest.raises(ModelError, match="classifier"):
         export_web("cnn_nano", tmp_path / "site", packages, SILENT, str(int8_model))
-    with pytest.raises(FileNotFoundError, match="no detector file 'haar'"):
+    with pytest.raises(FileNotFoundError, match="the web page has no detector 'haar'"):
         export_web("cnn_nano", tmp_path / "site", packages, SILENT, "haar")
     monkeypatch.setattr(web_export, "read_detector_file", precision_is("float32"))
     with pytest.raises(ModelError, match="has precision float32"):
