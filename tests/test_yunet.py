@@ -98,3 +98,9 @@ def test_a_path_that_is_not_utf_8_is_rejected(network, tmp_path):
     path.touch()
     with pytest.raises(ImportError, match="its path is not UTF-8"):
         open_detector(str(path))
+
+
+def test_as_the_only_teacher_yunet_searches_once_with_its_usual_threshold(network):
+    (teacher,) = open_teachers([network[0]])
+    assert teacher.name == "yunet"
+    assert [one.settings[3] for one in network[1]] == [0.6]
