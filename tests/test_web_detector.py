@@ -64,7 +64,7 @@ def noise(rng, width, height):
 
 
 def test_the_page_finds_the_boxes_of_the_python_runtime(monkeypatch):
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     images = [noise(rng, *size) for size in SIZES]
     previous = [
         [None, [], [[5, 5, 40, 40], [-30, -20, 60, 60], [width + 10, height + 10, 30, 30]], [[0, 0, width, height]]]
@@ -80,7 +80,7 @@ def test_the_page_finds_the_boxes_of_the_python_runtime(monkeypatch):
             eyes = np.array([face["eyes"] for face in faces]), np.array([face.eyes_px for face in expected])
             assert eyes[0] == pytest.approx(eyes[1], abs=1e-9)
         assert [base64.b64decode(text) for text in result["inputs"]] == detector._network.inputs
-    assert len(expected) >= 3  # the last image has faces to compare
+    assert len(expected) > 3  # the last image has faces to compare
 
 
 def in_javascript(images, previous):

@@ -32,7 +32,7 @@ FACES = 50
 LARGE_EVERY = int(os.environ.get("PI_LARGE_EVERY", "10"))  # models of more than 5 MB see every tenth face only
 CPUS = {"bookworm": ("pi4", "pi3"), "trixie": ("pi5",)}  # boards whose results are compared with the PC
 MAX_STEPS = 1  # of 255, between the output bytes of two processors: XNNPACK rounds differently on ARM
-MAX_OTHER_BOXES = 2  # of FACES: the float sums of OpenCV's cascades differ in their last bits
+MAX_OTHER_BOXES = 2  # of FACES, per detector: XNNPACK and the float sums of OpenCV's cascades round differently on ARM
 CLIP_FRAMES = 6
 PYTHON = "fer-edge-deploy/current/env/bin/python"  # of the deployed release, in the home folder
 
