@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_edge.artifacts.contract import BoxTransform
-from fer_edge.benchmarks.detection_sets import SCENES, face_free_sets, scene_sets
-from fer_edge.benchmarks.marked_images import MarkedImage, count_false, in_convention, match
+from fer_edge.benchmarks.detection_benchmark import MIN_FACE_PX
+from fer_edge.benchmarks.detection_sets import drawn_face_free, scene_sets
+from fer_edge.benchmarks.marked_images import MarkedImage, in_convention, match
 from fer_edge.benchmarks.synthetic_scenes import LabeledCrop
 from fer_edge.edge_runtime.crop import Box
 from fer_edge.edge_runtime.detectors.detection import Detector
@@ -16,7 +17,6 @@ from fer_edge.edge_runtime.images import Image, import_cv2
 ROWS, COLUMNS = 3, 4
 PANEL_SIZE_PX = (320, 240)  # width and height
 GAP_PX = 4
-MIN_FACE_PX = 48
 SCENES_PER_CONDITION = 40
 FOUND, MISSED, FALSE = (40, 190, 60), (230, 40, 40), (255, 150, 0)  # RGB
 
@@ -62,10 +62,9 @@ def _spread(panels: Sequence[_Panel], count: int) -> Sequence[_Panel]:
 
 def _scenes(crops: Sequence[LabeledCrop]) -> Iterator[MarkedImage]:
     """Yield scenes of all conditions with the face crops, then images without a face."""
-    sets = scene_sets(crops, SCENES_PER_CONDITION, SCENES_PER_CONDITION)
-    for name in SCENES:
-        yield from sets[name]
-    yield from face_free_sets(())["drawn, no face"][:SCENES_PER_CONDITION]
+    for scenes in scene_sets(crops, SCENES_PER_CONDITION, SCENES_PER_CONDITION).values():
+        yield from scenes
+    yield from drawn_face_free(SCENES_PER_CONDITION)
 
 
 def _search(scene: MarkedImage, detector: Detector, transform: BoxTransform) -> _Panel:
@@ -74,7 +73,7 @@ def _search(scene: MarkedImage, detector: Detector, transform: BoxTransform) -> 
     faces = [face.box_px for face in scene.faces]
     matches = match(boxes, faces)
     matched = set(matches.values())
-    false = [box for index, box in enumerate(boxes) if index not in matched and count_false([box], set(), scene.ignored_px)]
+    false = [box for index, box in enumerate(boxes) if index not in matched]  # these scenes ignore no region
     missed = [face for index, face in enumerate(faces) if index not in matches]
     return _Panel(image, [boxes[index] for index in matched], missed, false)
 

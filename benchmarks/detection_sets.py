@@ -176,9 +176,17 @@ def face_free_sets(photos: Sequence[MarkedImage]) -> dict[str, list[MarkedImage]
     Args:
         photos: Marked photos; those with faces or ignored areas are left out.
     """
-    drawn = [MarkedImage(f"drawn {k}", partial(_given, image)) for k, image in enumerate(face_free_images(FACE_FREE_IMAGES))]
     empty = [photo for photo in photos if not photo.faces and not photo.ignored_px]
-    return {"drawn, no face": drawn} | ({"photos, no face": empty} if empty else {})
+    return {"drawn, no face": drawn_face_free(FACE_FREE_IMAGES)} | ({"photos, no face": empty} if empty else {})
+
+
+def drawn_face_free(count: int) -> list[MarkedImage]:
+    """Return drawn images without a face.
+
+    Args:
+        count: Number of images; fewer are the first ones of more.
+    """
+    return [MarkedImage(f"drawn {k}", partial(_given, image)) for k, image in enumerate(face_free_images(count))]
 
 
 def _given(image: Image) -> Image:

@@ -199,8 +199,8 @@ def test_the_figure_shows_scenes_in_which_the_detector_is_right_and_in_which_it_
     assert figure.shape == (3 * 244 - 4, 4 * 324 - 4, 3)
     assert scenes == 6 * 40
     assert wrong >= 5 * 20  # the images without a face are right
-    tiles = [figure[244 * (k // 4) :][:240, 324 * (k % 4) :][:, :320] for k in range(12)]
-    missed = [np.abs(tile.astype(int) - MISSED).max(axis=2).min() < 60 for tile in tiles]
+    panels = [figure[244 * (k // 4) :][:240, 324 * (k % 4) :][:, :320] for k in range(12)]
+    missed = [np.abs(panel.astype(int) - MISSED).max(axis=2).min() < 60 for panel in panels]
     assert not any(missed[:6])
     assert all(missed[6:])
     never = detection_figure(SimpleNamespace(detect=lambda image, size: [Detection((0, 0, 60, 60))]), BoxTransform(), crops)

@@ -10,7 +10,6 @@ class Peer:
     Attributes:
         registry: ``PyPI``, ``npm``, or ``fer-edge`` for this project.
         requirements: What is installed. The first one is the package itself; versions are pinned.
-        no_dependencies: What is installed without its dependencies.
         adapter: Name of the adapter in this folder without its suffix; None for a package that cannot be measured.
         arguments: Arguments of the adapter's ``load``.
         claim: What the package states about its accuracy and speed.
@@ -23,7 +22,6 @@ class Peer:
     registry: str
     requirements: tuple[str, ...]
     adapter: str | None = None
-    no_dependencies: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     claim: str = "none"
     source: str = "-"
@@ -32,11 +30,7 @@ class Peer:
     slow: bool = False
 
 
-OWN = Peer(
-    "fer-edge",
-    ("fer-edge[edge]",),
-    "adapter_fer_edge",
-)
+OWN = Peer("fer-edge", ("fer-edge[edge]",), "adapter_fer_edge")
 WASM = ("@tensorflow/tfjs-backend-wasm@4.22.0",)
 NO_WEIGHTS = "weights are not in the package: it downloads them at the first use"
 

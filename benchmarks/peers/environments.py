@@ -32,9 +32,8 @@ def install(peer: Peer, folder: Path, uv: str) -> Installation:
     Raises:
         PeerError: If the package cannot be installed, or npm or uv is not there.
     """
-    wanted = (*peer.requirements, *peer.no_dependencies)
     complete = read_json_lines(Installation, folder / DONE)
-    if complete and complete[-1].requirements == wanted:
+    if complete and complete[-1].requirements == peer.requirements:
         return complete[-1]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -50,8 +49,6 @@ def install(peer: Peer, folder: Path, uv: str) -> Installation:
         pip = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
         requirements = [text.replace("fer-edge[edge]", f"fer-edge[edge] @ {PROJECT.as_uri()}") for text in peer.requirements]
         _run([*pip, *requirements], folder)
-        if peer.no_dependencies:
-            _run([*pip, "--no-deps", *peer.no_dependencies], folder)
     return mark_complete(peer, folder, before)
 
 
@@ -63,7 +60,7 @@ def mark_complete(peer: Peer, folder: Path, bytes_before: int) -> Installation:
         folder: Folder of its environment.
         bytes_before: Size of the empty environment, bytes.
     """
-    installation = Installation((*peer.requirements, *peer.no_dependencies), _bytes(folder) - bytes_before)
+    installation = Installation(peer.requirements, _bytes(folder) - bytes_before)
     atomic_write(folder / DONE, json.dumps(to_data(installation)) + "\n")
     return installation
 

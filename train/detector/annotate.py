@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.artifacts.contract import CropConvention
+from fer_edge.artifacts.contract import BoxTransform, CropConvention
 from fer_edge.artifacts.face_annotations import AnnotatedFace, AnnotatedImage, FaceAnnotations, Rectangle
 from fer_edge.artifacts.reporter import SILENT, Reporter
 from fer_edge.edge_runtime.detectors.detection import MIN_FACE_PX, Detection, Detector
@@ -126,7 +126,8 @@ def annotate_image(name: str, image: Image, teachers: Sequence[Detector], min_fa
     found = []
     for teacher in teachers:
         smallest = min(min_face_px, YUNET_MIN_FACE_PX) if teacher.name == YuNet.name else min_face_px
-        found += [_found(teacher.name, detection, scale) for detection in teacher.detect(searched, smallest)]
+        transform = CropConvention().box_transform(teacher.name)
+        found += [_found(teacher.name, transform, detection, scale) for detection in teacher.detect(searched, smallest)]
     found = [one for one in found if _overlaps(one.box, width, height)]
     faces, ignored = merge(found, len(_names(teachers)), width, height)
     wanted = [face for face in faces if face.box_px[2] * scale >= min_face_px]
@@ -175,9 +176,8 @@ def _names(teachers: Sequence[Detector]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(teacher.name for teacher in teachers))
 
 
-def _found(name: str, detection: Detection, scale: float) -> _Found:
+def _found(name: str, transform: BoxTransform, detection: Detection, scale: float) -> _Found:
     x, y, w, h = detection.box_px
-    transform = CropConvention().box_transform(name)
     side = transform.scale * max(w, h)
     center_x, center_y = x + w * (0.5 + transform.shift_x), y + h * (0.5 + transform.shift_y)
     left, top, side = (value / scale for value in (center_x - side / 2, center_y - side / 2, side))

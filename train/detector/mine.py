@@ -22,7 +22,6 @@ MAX_HARD = 20_000
 BATCH = 64
 
 Boxes = npt.NDArray[np.float32]
-NOTHING: Boxes = np.empty((0, 4), np.float32)
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def mine(
     Returns:
         The number of parts written.
     """
-    looks = [*_looks(sources), *_photo_looks(sources)]
+    looks = list(_looks(sources))
     hard: list[Image] = []
     with reporter.progress("mining") as progress:
         for start in range(0, len(looks), BATCH):
@@ -102,16 +101,10 @@ def letterbox(image: Image, size: tuple[int, int]) -> tuple[Image, float, int, i
 
 def _looks(sources: Sources) -> Iterator[_Look]:
     rng = np.random.default_rng(0)
-    for role in ("backgrounds", "garments"):
+    for role in ("backgrounds", "garments", "photos"):
         for index in sources.indices(role, validation=False):
-            yield from _parts(sources.image(int(index)), NOTHING, rng)
-
-
-def _photo_looks(sources: Sources) -> Iterator[_Look]:
-    rng = np.random.default_rng(1)
-    for index in sources.indices("photos", validation=False):
-        faces, ignored = sources.faces_of(index)[:, :4], sources.ignored_of(index)
-        yield from _parts(sources.image(int(index)), np.concatenate([faces, ignored]), rng)
+            occupied = np.concatenate([sources.faces_of(index)[:, :4], sources.ignored_of(index)])
+            yield from _parts(sources.image(int(index)), occupied, rng)
 
 
 def _parts(image: Image, occupied: Boxes, rng: np.random.Generator) -> Iterator[_Look]:
